@@ -1,0 +1,1 @@
+"""What stands around the shop in `demo` and `serve`: processes, customers, and who checks them."""

@@ -1,0 +1,92 @@
+"""pgjobq: a job queue in PostgreSQL that enqueues in your own transaction.
+
+    from pgjobq import Queue
+
+    queue = Queue()
+
+    @queue.task
+    def send_confirmation(order_id: int) -> None: ...
+
+    send_confirmation.using(conn=conn, ref="order:42").enqueue(order_id=42)
+"""
+
+from __future__ import annotations
+
+from pgjobq.current import CurrentJob, current_job
+from pgjobq.errors import (
+    AppNotFound,
+    ConfigError,
+    DuplicateTask,
+    EnqueueError,
+    InvalidOption,
+    LeaseLost,
+    MissingArgument,
+    MissingDsn,
+    NaiveDatetime,
+    NotInJob,
+    NotSerializable,
+    NulCharacter,
+    PayloadTooLarge,
+    PgjobqError,
+    SchemaError,
+    SchemaMissing,
+    SchemaOutdated,
+    TaskError,
+    UnknownArgument,
+    UnknownTask,
+    UnsupportedAnnotation,
+    UnsupportedConnection,
+    WrongArgumentType,
+)
+from pgjobq.job import AttemptError, EnqueuedJob, Job, JobState
+from pgjobq.outcome import Discard, Snooze
+from pgjobq.queue import Queue
+from pgjobq.retry import Retry
+from pgjobq.task import Call, Task
+
+__all__ = [
+    "AppNotFound",
+    "AttemptError",
+    "Call",
+    "ConfigError",
+    "CurrentJob",
+    "Discard",
+    "DuplicateTask",
+    "EnqueueError",
+    "EnqueuedJob",
+    "InvalidOption",
+    "Job",
+    "JobState",
+    "LeaseLost",
+    "MissingArgument",
+    "MissingDsn",
+    "NaiveDatetime",
+    "NotInJob",
+    "NotSerializable",
+    "NulCharacter",
+    "PayloadTooLarge",
+    "PgjobqError",
+    "Queue",
+    "Retry",
+    "SchemaError",
+    "SchemaMissing",
+    "SchemaOutdated",
+    "Snooze",
+    "Task",
+    "TaskError",
+    "UnknownArgument",
+    "UnknownTask",
+    "UnsupportedAnnotation",
+    "UnsupportedConnection",
+    "WrongArgumentType",
+    "__version__",
+    "current_job",
+]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":  # read from the installed distribution, and only when asked
+        from pgjobq.migrate import library_version
+
+        return library_version()
+    raise AttributeError(f"module 'pgjobq' has no attribute {name!r}")

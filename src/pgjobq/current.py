@@ -1,0 +1,151 @@
+"""The running job, as its handler sees it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from pgjobq import run
+from pgjobq.errors import LeaseLost, NotInJob
+from pgjobq.statements import jobs as statements
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from pgjobq.statements import Statement
+
+__all__ = ["CurrentJob", "current_job", "entered"]
+
+
+class Held(Protocol):
+    """What the engine knows of the attempt (engine.lease.Lease)."""
+
+    job: int
+    task: str
+    queue: str
+    attempt: int
+    max_attempts: int
+    priority: int
+    ref: str | None
+    tags: list[str] | None
+    headers: str | None
+    enqueued_at: float
+
+
+class CurrentJob:
+    """The job that is being run, for its own handler; `current_job()` gives it.
+
+    `attempt` grows with every start and is never handed out twice for a job: send it along as a fencing token to
+    systems outside, and let them refuse a smaller one than they have seen.
+    """
+
+    __slots__ = ("_held", "_schema", "_worker", "cancelled", "completing")
+
+    def __init__(self, held: Held, schema: str, worker: UUID) -> None:
+        self._held = held
+        self._schema = schema
+        self._worker = worker
+        self.cancelled = False
+        """True once this attempt should end early: time-out, hurried shutdown or lost lease. For plain handlers that loop."""
+        self.completing = False
+        """True once the handler has called complete(); whether that counts, its transaction decides."""
+
+    @property
+    def id(self) -> int:
+        """The job's id."""
+        return self._held.job
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self._held.task
+
+    @property
+    def queue(self) -> str:
+        """The queue it was taken from."""
+        return self._held.queue
+
+    @property
+    def attempt(self) -> int:
+        """The number of this start, from 1."""
+        return self._held.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts the job has in all."""
+        return self._held.max_attempts
+
+    @property
+    def ref(self) -> str | None:
+        """The business thing it belongs to, such as `order:42`."""
+        return self._held.ref
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its tags."""
+        return tuple(self._held.tags or ())
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """What the enqueuer sent along besides the arguments."""
+        return msgspec.json.decode(self._held.headers) if self._held.headers else {}
+
+    @property
+    def enqueued_at(self) -> datetime:
+        """When it was enqueued, by the database's clock."""
+        return datetime.fromtimestamp(self._held.enqueued_at, UTC)
+
+    def complete(self, conn: object) -> None:
+        """Complete this job inside the caller's own transaction: its effects and its completion commit together.
+
+        Args:
+            conn: a synchronous connection of any kind that `enqueue(conn=…)` takes, inside the transaction that holds
+                the handler's effects. Commit it, and return: the worker then has nothing left to settle.
+
+        Raises:
+            LeaseLost: this attempt no longer holds the job (it was taken for dead and runs elsewhere): the transaction
+                must be rolled back, which leaving it with this exception does.
+        """
+        self._check(run.execute(conn, self._statement()))
+
+    async def acomplete(self, conn: object) -> None:
+        """The same on an asynchronous connection."""
+        self._check(await run.aexecute(conn, self._statement()))
+
+    def _statement(self) -> Statement[bool]:
+        self.completing = True
+        return statements.complete_within(self._schema, self.id, self.attempt, str(self._worker), None)
+
+    def _check(self, held: bool) -> None:
+        if not held:
+            self.cancelled = True
+            raise LeaseLost(
+                f"job {self.id} ({self.task}), attempt {self.attempt}: this worker no longer holds it, so nothing it "
+                "does may count; let this exception roll your transaction back"
+            )
+
+    def __repr__(self) -> str:
+        ref = f" ref={self.ref!r}" if self.ref else ""
+        return f"<CurrentJob #{self.id} {self.task} attempt {self.attempt}/{self.max_attempts}{ref}>"
+
+
+_current: ContextVar[CurrentJob] = ContextVar("pgjobq_current_job")
+entered = _current.set
+"""For the engine: make this the current job of the running context."""
+
+
+def current_job() -> CurrentJob:
+    """The job whose handler is running in this context (task or thread).
+
+    Raises NotInJob outside a handler, as when a test calls the plain function.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise NotInJob(
+            "current_job() was called outside a running handler: in a test, call the parts that do not need it, "
+            "or run the job with a worker"
+        ) from None

@@ -1,0 +1,95 @@
+"""One attempt: from a lease to a call of the handler, and from what the handler did to an outcome."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from pgjobq.current import CurrentJob
+from pgjobq.engine.lease import Lease
+from pgjobq.errors import PgjobqError
+from pgjobq.outcome import Outcome, Parked, Snoozed, Succeeded, decide
+from pgjobq.task import Registry, Task
+
+__all__ = ["Attempt", "CompletionRolledBack", "prepare"]
+
+SUCCEEDED = Succeeded()
+HARD_MARGIN = 10.0
+"""Seconds after its time-out at which an attempt that is still there is ended by force, with its process."""
+
+
+class CompletionRolledBack(PgjobqError):
+    """The handler called complete(conn) and returned, but the transaction was rolled back: its effects are gone."""
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """A lease whose task is known and whose arguments fit it."""
+
+    lease: Lease
+    task: Task[Any, Any]
+    arguments: dict[str, Any]
+    job: CurrentJob
+    place: int = -1
+    """Its entry on the board, until it is settled."""
+    started: float = 0.0
+    ran: float = 0.0
+    timed_out: bool = False
+    interrupted: bool = False
+    """Ended by a hurried shutdown: not the job's fault, so its attempt is spared."""
+
+    def begin(self) -> None:
+        """The handler is called now."""
+        self.started = time.perf_counter()
+
+    @property
+    def worker(self) -> UUID:
+        """The worker id under which it is held."""
+        return self.job._worker
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run."""
+        return time.perf_counter() - self.started
+
+    def outcome(self, error: BaseException | None, result: Any, *, timed_out: bool) -> Outcome:
+        """What becomes of the job, from what the handler did."""
+        if self.interrupted and error is not None:
+            return Snoozed(0.0)
+        if error is None and self.job.completing:
+            # Settled as a failure: when the transaction did commit, the fence makes that change nothing.
+            error = CompletionRolledBack("complete(conn) was called, but its transaction was rolled back")
+        elif error is None and result is None:
+            return SUCCEEDED
+        return decide(
+            error,
+            attempt=self.lease.attempt,
+            spared=self.lease.spared,
+            max_attempts=self.lease.max_attempts,
+            retry=self.task.retry,
+            random=random.random,
+            result=result,
+            task_timeout=self.task.timeout if timed_out else None,
+        )
+
+
+def prepare(lease: Lease, registry: Registry, schema: str, worker: UUID) -> Attempt | Outcome:
+    """Find the task and fit the arguments to it; an Outcome when the handler cannot even be called."""
+    if lease.task not in registry:
+        return Parked(f"task:{lease.task}")
+    task = registry.get(lease.task)
+    try:
+        arguments = task.codec.decode(lease.args)
+    except Exception as error:
+        return decide(
+            error,
+            attempt=lease.attempt,
+            spared=lease.spared,
+            max_attempts=lease.max_attempts,
+            retry=task.retry,
+            random=random.random,
+        )
+    return Attempt(lease, task, arguments, CurrentJob(lease, schema, worker))

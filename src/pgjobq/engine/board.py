@@ -1,0 +1,70 @@
+"""What a worker process is running, in memory it shares with its supervisor.
+
+A message per job would cost more than many jobs do. Here a start is one write of 24 bytes, and the supervisor reads them
+when it has to: to enforce a hard time-out, and to know after a death which jobs had been started.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import tempfile
+from typing import NamedTuple
+
+__all__ = ["Board", "Entry"]
+
+_ENTRY = struct.Struct("=qqd")
+_EMPTY = bytes(_ENTRY.size)
+_ALWAYS = float("inf")
+
+
+class Entry(NamedTuple):
+    """A started job; `deadline` is when it must be ended by force, on time.monotonic(), which processes share."""
+
+    job: int
+    attempt: int
+    deadline: float
+
+
+class Board:
+    """A table of started and not yet settled jobs. One process writes, one reads."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.fd = fd
+        self.size = size
+        self._map = mmap.mmap(fd, size * _ENTRY.size)
+        self._free = list(range(size))
+
+    @classmethod
+    def create(cls, size: int) -> Board:
+        """A new board of `size` entries; its `fd` is handed to the other process."""
+        with tempfile.TemporaryFile(prefix="pgjobq-board-") as file:
+            file.truncate(size * _ENTRY.size)
+            return cls(os.dup(file.fileno()), size)
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more can be started until something is settled."""
+        return not self._free
+
+    def start(self, job: int, attempt: int, deadline: float = _ALWAYS) -> int:
+        """Note a start; gives the place to hand to `end` once the outcome is settled."""
+        place = self._free.pop()
+        _ENTRY.pack_into(self._map, place * _ENTRY.size, job, attempt, deadline)
+        return place
+
+    def end(self, place: int) -> None:
+        """Forget a job: it is settled."""
+        at = place * _ENTRY.size
+        self._map[at : at + _ENTRY.size] = _EMPTY
+        self._free.append(place)
+
+    def entries(self) -> list[Entry]:
+        """All that is started and not settled, read by the other process at any time."""
+        return [entry for entry in map(Entry._make, _ENTRY.iter_unpack(self._map[:])) if entry.job]
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._map.close()
+        os.close(self.fd)

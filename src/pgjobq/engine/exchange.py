@@ -1,0 +1,156 @@
+"""One round trip with the database: settle what ended, claim what comes next, as one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from pgjobq.engine.cursor import Look
+from pgjobq.engine.lease import Lease, settlement
+from pgjobq.engine.wire import Wire
+from pgjobq.statements import statement_text
+
+if TYPE_CHECKING:
+    from pgjobq.engine.outbox import Batch
+
+__all__ = ["Claimed", "Exchange"]
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a claim returned, with what the cursor wants to know of it."""
+
+    leases: list[Lease]
+    xmin: int
+    xmax: int
+    seconds: float
+
+
+class Exchange:
+    """The pump's statements on one wire, for one worker identity. Every wait is bounded by `bound` seconds."""
+
+    def __init__(self, wire: Wire, schema: str, worker: UUID, bound: float) -> None:
+        self.wire = wire
+        self.worker = worker
+        self._bound = bound
+        self._schema = schema
+
+    async def turn(
+        self,
+        batch: Batch,
+        look: Look | None,
+        limit: int,
+        *,
+        doze_ms: int = 0,
+    ) -> tuple[set[int], set[int], Claimed | None]:
+        """Settle a batch, then claim up to `limit` jobs. Returns the jobs settled, those that are still locked by their
+        handler's own transaction, and what was claimed.
+
+        `doze_ms`: first say that somebody may be asleep for so long.
+        Settles commit synchronously; a claim alone need not survive a crash (the fence makes it never have happened).
+        """
+        settled: set[int] = set()
+        locked: set[int] = set()
+        complete = settle = claim = None
+        async with self._bounded(), self.wire.connection.pipeline():
+            if not batch:
+                await self._say("commit_lazily")
+            if batch.done:
+                jobs = _numbers([attempt.lease.job for attempt in batch.done])
+                attempts = _numbers([attempt.lease.attempt for attempt in batch.done])
+                complete = await self._say("complete", jobs, attempts, self.worker)
+            if batch.others:
+                text = _encode([settlement(lease, outcome) for lease, outcome, _ in batch.others]).decode()
+                settle = await self._say("settle", text, self.worker)
+            if doze_ms:
+                await self._say("doze", doze_ms)
+            if look is not None and limit > 0:
+                queues = [queue for queue, _ in look.lanes]
+                priorities = _numbers([priority for _, priority in look.lanes])
+                claim = await self._say("claim", queues, priorities, _numbers(look.above), limit, self.worker)
+        if complete is not None:
+            settled.update([job for (job,) in await complete.fetchall()])
+        if settle is not None:
+            for job, is_settled in await settle.fetchall():
+                (settled if is_settled else locked).add(job)
+        return settled, locked, None if claim is None else _claimed(await claim.fetchall())
+
+    async def register(self, lease: float, facts: Sequence[object]) -> None:
+        """Make this worker known, for `lease` seconds."""
+        await self._run("register", self.worker, lease, *facts)
+
+    async def leave(self) -> None:
+        """Take this worker off the list, unless it still holds something."""
+        await self._run("leave", self.worker)
+
+    async def lanes(self, queues: Sequence[str] | None) -> list[tuple[str, int]]:
+        """The lanes of these queues (None: all), best first."""
+        return [(queue, priority) for queue, priority in await self._run("lanes", queues)]
+
+    async def adopt(self, tasks: Sequence[str], queues: Sequence[str] | None, limit: int) -> list[Lease]:
+        """Claim jobs that waited for a worker that knows their task."""
+        rows = await self._run("adopt", list(tasks), queues, limit, self.worker)
+        return [Lease(*row[3:]) for row in rows]
+
+    async def give_back_strays(self, known: Sequence[int]) -> list[int]:
+        """Give back what the database says we hold and we do not know of: claims whose answer was lost."""
+        return [job for (job,) in await self._run("stray", self.worker, list(known))]
+
+    async def promote(self, limit: int) -> int:
+        """Move due jobs to ready (the drain does this itself, since nobody else may be alive)."""
+        return int((await self._run("promote", limit))[0][0])
+
+    async def rescue(self, margin: float) -> int:
+        """Take back what workers hold whose lease ran out `margin` seconds ago; how many jobs."""
+        return len(await self._run("rescue", None, "its worker stopped renewing the lease", [], margin))
+
+    async def insist_on_primary(self) -> None:
+        """Raise OperationalError on a server that cannot be written to: look for another one, or wait for it."""
+        if (await self._run("server"))[0][2]:
+            raise psycopg.OperationalError("the server is a standby: waiting for a primary")
+
+    async def _run(self, name: str, *params: object) -> list[tuple[Any, ...]]:
+        async with self._bounded():
+            cursor = await self._say(name, *params)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def _say(self, name: str, *params: object) -> psycopg.AsyncCursor[tuple[Any, ...]]:
+        cursor = self.wire.connection.cursor(binary=True)
+        return await cursor.execute(statement_text(name, self._schema), params, prepare=self.wire.session or None)
+
+    def _bounded(self) -> _Bound:
+        return _Bound(self.wire, self._bound)
+
+
+class _Bound:
+    """Sever the wire if the block takes longer than `seconds`: its statement then raises OperationalError."""
+
+    def __init__(self, wire: Wire, seconds: float) -> None:
+        self._wire = wire
+        self._seconds = seconds
+
+    async def __aenter__(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._wire.sever)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+
+def _numbers(values: Iterable[int]) -> str:
+    """An array in PostgreSQL's text form: quicker to make than to adapt, and its type never varies with its values."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def _claimed(rows: list[tuple[Any, ...]]) -> Claimed:
+    """The claim's rows: the snapshot stands in each, and alone when nothing was there."""
+    xmin, xmax, seconds = rows[0][:3]
+    leases = [Lease(*row[3:]) for row in rows] if rows[0][4] is not None else []
+    return Claimed(leases, xmin, xmax, seconds)
+
+
+_encode = msgspec.json.Encoder().encode

@@ -1,0 +1,122 @@
+"""When to claim, how much, and where to look: what a worker knows of its supply."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from pgjobq.engine.cursor import ClaimCursor, Lane, Look
+from pgjobq.engine.exchange import Claimed
+
+__all__ = ["Intake"]
+
+LARGEST_CLAIM = 500
+AHEAD = 0.05
+"""Seconds of work that may be claimed ahead of free places, at the present pace: long jobs never wait behind a busy
+worker, short ones never wait for a round trip."""
+FIRST_NAP = 0.01
+"""Seconds before a worker that has just run dry looks again; doubled up to the poll interval. Covers the small race in
+which a job was committed by somebody who did not yet see that we sleep."""
+LANES_EVERY = 0.1
+"""Seconds between looks at the list of lanes under load."""
+
+
+class Intake:
+    """Decides over claims. Pure but for the clock.
+
+    Args:
+        concurrency: places for running jobs, 1 and up.
+        poll_interval: the longest nap, seconds.
+        most: jobs to claim in all; None: no limit.
+    """
+
+    def __init__(self, concurrency: int, poll_interval: float, most: int | None) -> None:
+        self._concurrency = concurrency
+        self._poll_interval = poll_interval
+        self._most = most
+        self._cursor = ClaimCursor()
+        self._starts = 0
+        self._pace = 0.0
+        self._pace_at = time.monotonic()
+        self._lanes_at = float("-inf")
+        self._nap = FIRST_NAP
+        self.claimed = 0
+        self.dry = False
+        """The last look found nothing, and nobody has called since."""
+
+    @property
+    def exhausted(self) -> bool:
+        """The limit of jobs is reached."""
+        return self._most is not None and self.claimed >= self._most
+
+    def demand(self, running: int, buffered: int) -> int:
+        """How many jobs to claim now."""
+        ahead = int(self._measured_pace() * AHEAD)
+        want = min(self._concurrency - running + ahead - buffered, LARGEST_CLAIM)
+        if self._most is not None:
+            want = min(want, self._most - self.claimed)
+        # A handful of places is not worth a round trip of its own while there is still work at hand.
+        return 0 if want <= 0 or (buffered and want < ahead // 2) else want
+
+    def note_start(self) -> None:
+        """A job was started: for the pace."""
+        self._starts += 1
+
+    def _measured_pace(self) -> float:
+        """Job starts per second, smoothed over about a tenth of a second."""
+        now = time.monotonic()
+        span = now - self._pace_at
+        if span >= 0.02:
+            self._pace += (self._starts / span - self._pace) * min(span / 0.1, 1.0)
+            self._starts, self._pace_at = 0, now
+        return self._pace
+
+    # ---------------------------------------------------------------------------------------- where to look
+
+    @property
+    def lanes_are_stale(self) -> bool:
+        """Whether the list of lanes should be read (again) before the next look."""
+        return time.monotonic() >= self._lanes_at + LANES_EVERY
+
+    def see_lanes(self, lanes: Sequence[Lane]) -> bool:
+        """The list of lanes as it is now; True if there is a new one."""
+        self._lanes_at = time.monotonic()
+        return self._cursor.see(lanes)
+
+    def look(self, *, idle: bool) -> Look:
+        """Where the next claim starts."""
+        return self._cursor.plan(time.monotonic(), idle=idle)
+
+    def learn(self, look: Look, limit: int, claimed: Claimed) -> None:
+        """What the claim found."""
+        self._cursor.learn(
+            look,
+            [((lease.queue, lease.priority), lease.seq) for lease in claimed.leases],
+            limit=limit,
+            xmin=claimed.xmin,
+            xmax=claimed.xmax,
+            seconds=claimed.seconds,
+            now=time.monotonic(),
+        )
+        self.claimed += len(claimed.leases)
+        self.dry = not claimed.leases
+        if claimed.leases:
+            self._nap = FIRST_NAP
+
+    def forget(self) -> None:
+        """A new connection or a new identity: look everywhere again."""
+        self._cursor.forget()
+        self._lanes_at = float("-inf")
+        self.wake()
+
+    # ---------------------------------------------------------------------------------------- sleep
+
+    def wake(self) -> None:
+        """Somebody called: look at once."""
+        self.dry = False
+        self._nap = FIRST_NAP
+
+    def nap(self) -> float:
+        """Seconds to sleep before looking again, twice as long each time."""
+        nap, self._nap = self._nap, min(self._nap * 2, self._poll_interval)
+        return min(nap, self._poll_interval)

@@ -1,0 +1,59 @@
+"""One claimed job, as the worker holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from pgjobq.outcome import Discarded, Failed, Failure, Outcome, Parked, Retried, Returned, Snoozed, Succeeded
+
+__all__ = ["Lease", "settlement"]
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """The right to one attempt, in the order of the claim statement's columns."""
+
+    seq: int
+    job: int
+    queue: str
+    priority: int
+    attempt: int
+    spared: int
+    max_attempts: int
+    task: str
+    args: str
+    ref: str | None
+    tags: list[str] | None
+    headers: str | None
+    enqueued_at: float
+    """Seconds since 1970, by the server's clock."""
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def settlement(lease: Lease, outcome: Outcome) -> dict[str, Any]:
+    """The object that the statement `settle` takes for this outcome."""
+    fence = {"job": lease.job, "attempt": lease.attempt}
+    match outcome:
+        case Succeeded(result):
+            return fence | {"fate": "s"} | ({} if result is None else {"result": msgspec.Raw(result.encode())})
+        case Retried(delay, failure):
+            return fence | {"fate": "again", "delay": delay} | _told(failure)
+        case Failed(failure):
+            return fence | {"fate": "f"} | _told(failure)
+        case Discarded(reason):
+            return fence | {"fate": "c", "reason": reason}
+        case Snoozed(delay):
+            return fence | {"fate": "again", "delay": delay, "spare": 1}
+        case Returned():
+            return fence | {"fate": "again", "back": 1}
+        case Parked(waits_for):
+            return fence | {"fate": "blocked", "back": 1, "waits_for": waits_for}
+
+
+def _told(failure: Failure) -> dict[str, Any]:
+    return {"kind": failure.kind, "message": failure.message, "traceback": failure.traceback}

@@ -1,0 +1,42 @@
+"""What a supervisor and its processes say to each other: one JSON object a line, over a socket pair."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from typing import Any
+
+__all__ = ["Link"]
+
+
+class Link:
+    """One end. `say` may be called from any thread; a message is an object with one key, its kind."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.end = end
+        self._lock = threading.Lock()
+        self._rest = b""
+
+    def say(self, kind: str, value: Any = None) -> None:
+        """Send; silently nothing when the other side is gone (its end is noticed by `hear`)."""
+        try:
+            with self._lock:
+                self.end.sendall(json.dumps({kind: value}).encode() + b"\n")
+        except OSError:
+            pass
+
+    def hear(self) -> list[tuple[str, Any]] | None:
+        """Wait for something to arrive and give the complete messages in it; None: the other side is gone."""
+        try:
+            data = self.end.recv(65536)
+        except OSError:
+            return None
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [next(iter(json.loads(line).items())) for line in lines]
+
+    def close(self) -> None:
+        """Hang up."""
+        self.end.close()

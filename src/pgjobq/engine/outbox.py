@@ -1,0 +1,135 @@
+"""Outcomes on their way to the database. Nothing is dropped: what could not be written is kept and written later, for
+as long as the lease stands."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import UUID
+
+from pgjobq.engine.attempt import SUCCEEDED, Attempt
+from pgjobq.engine.board import Board
+from pgjobq.engine.lease import Lease
+from pgjobq.engine.report import Report
+from pgjobq.outcome import Outcome, Returned
+
+__all__ = ["Batch", "Entry", "Outbox"]
+
+
+class Entry(NamedTuple):
+    """An outcome other than plain success; `attempt` is None when the handler was never called."""
+
+    lease: Lease
+    outcome: Outcome
+    attempt: Attempt | None
+
+
+class Batch(NamedTuple):
+    """What one exchange settles."""
+
+    done: list[Attempt]
+    others: list[Entry]
+
+    def __bool__(self) -> bool:
+        return bool(self.done or self.others)
+
+
+class Outbox:
+    """Gathers outcomes, and makes of the database's answer what is to be told and forgotten."""
+
+    def __init__(self, board: Board, report: Report) -> None:
+        self._board = board
+        self._report = report
+        self._done: list[Attempt] = []
+        self._others: list[Entry] = []
+        self.uncertain = False
+        """An answer was lost: outcomes may have been written already, so a missing lease proves nothing."""
+
+    def __bool__(self) -> bool:
+        return bool(self._done or self._others)
+
+    @property
+    def jobs(self) -> list[int]:
+        """The jobs whose outcomes are waiting."""
+        return [attempt.lease.job for attempt in self._done] + [entry.lease.job for entry in self._others]
+
+    def put(self, attempt: Attempt, outcome: Outcome) -> None:
+        """A handler has ended."""
+        if outcome is SUCCEEDED:
+            self._done.append(attempt)
+        else:
+            self._others.append(Entry(attempt.lease, outcome, attempt))
+
+    def put_unstarted(self, lease: Lease, outcome: Outcome) -> None:
+        """A job whose handler is not called."""
+        self._others.append(Entry(lease, outcome, None))
+
+    def take(self) -> Batch:
+        """All that is waiting."""
+        batch = Batch(self._done, self._others)
+        self._done, self._others = [], []
+        return batch
+
+    def keep(self, batch: Batch) -> None:
+        """It could not be written: back to the front."""
+        self._done[:0] = batch.done
+        self._others[:0] = batch.others
+
+    def account(self, batch: Batch, settled: set[int], locked: set[int]) -> list[Entry]:
+        """Tell and forget what is settled or lost; returns what is still locked by its handler's own transaction."""
+        for attempt in batch.done:
+            if attempt.lease.job in settled:
+                self._report.settled(attempt.lease, SUCCEEDED, attempt)
+            else:
+                self._missing(Entry(attempt.lease, SUCCEEDED, attempt))
+            self._release(attempt)
+        waiting = []
+        for entry in batch.others:
+            if entry.lease.job in locked:
+                waiting.append(entry)
+                continue
+            if entry.lease.job in settled:
+                self._report.settled(*entry)
+            else:
+                self._missing(entry)
+            self._release(entry.attempt)
+        self.uncertain = False
+        return waiting
+
+    def drop(self, worker: UUID) -> None:
+        """This worker id was declared dead: its outcomes count no more."""
+        batch = self.take()
+        for attempt in batch.done:
+            self._lost(Entry(attempt.lease, SUCCEEDED, attempt), worker)
+        for entry in batch.others:
+            self._lost(entry, worker)
+
+    def drop_one(self, attempt: Attempt, outcome: Outcome) -> None:
+        """A handler has ended whose lease was lost meanwhile."""
+        self._report.lost(attempt.lease, outcome)
+        self._release(attempt)
+
+    def _lost(self, entry: Entry, worker: UUID) -> None:
+        if entry.attempt is not None and entry.attempt.worker != worker:
+            self._others.append(entry)
+            return
+        if not isinstance(entry.outcome, Returned):
+            self._report.lost(entry.lease, entry.outcome)
+        self._release(entry.attempt)
+
+    def _missing(self, entry: Entry) -> None:
+        """Not held any more: completed by its handler's own transaction, written by an exchange whose answer was
+        lost, or indeed lost."""
+        attempt = entry.attempt
+        if attempt is not None and attempt.job.completing:
+            self._report.settled(entry.lease, SUCCEEDED, attempt)
+        elif self.uncertain:
+            self._report.settled(*entry)
+        else:
+            self._report.lost(entry.lease, entry.outcome)
+
+    def _release(self, attempt: Attempt | None) -> None:
+        if attempt is not None and attempt.place >= 0:
+            self._board.end(attempt.place)
+            attempt.place = -1
+
+

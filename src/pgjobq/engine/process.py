@@ -1,0 +1,137 @@
+"""One worker process, as its supervisor starts it: loads the app, runs the pump, and does what it is told.
+
+Leases are renewed by the supervisor. When that dies this process must not outlive it: its jobs are about to be taken
+back and run elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from pgjobq import migrate
+from pgjobq.engine.app import load_app
+from pgjobq.engine.board import Board
+from pgjobq.engine.link import Link
+from pgjobq.engine.loops import new_event_loop
+from pgjobq.engine.pump import Identity, Pump
+from pgjobq.engine.report import Report
+from pgjobq.engine.wire import OUTAGES, open_sync
+from pgjobq.errors import ConfigError, PgjobqError
+from pgjobq.logs import Journal
+from pgjobq.queue import Queue
+from pgjobq.settings import WorkerSettings
+
+__all__ = ["main"]
+
+OK, CRASHED, MISCONFIGURED = 0, 1, 2
+_PR_SET_PDEATHSIG = 1
+
+
+def main(link_fd: int, board_fd: int, board_size: int) -> int:
+    """Live a worker process's life; gives its exit code."""
+    link = Link(socket.socket(fileno=link_fd))
+    _die_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Ctrl-C and process managers signal the whole group; the supervisor decides. A handler of ours and not SIG_IGN,
+        # which the programs that a job starts would inherit.
+        signal.signal(number, lambda *_: None)
+    said = link.hear()
+    if not said:
+        return CRASHED
+    order = dict(said)["start"]
+    settings = msgspec.convert(order["settings"], WorkerSettings)
+    with Journal(settings.log_format, settings.log_level, sys.stderr) as journal:
+        try:
+            queue = load_app(order["app"])
+            journal.adopt_root()
+            if order["schema"] is not None:
+                queue.schema = order["schema"]
+            dsn = queue.pools.dsn(order["dsn"])
+            facts = _check_database(dsn, queue, settings)
+        except (PgjobqError, *OUTAGES) as error:
+            link.say("refused", str(error).strip())
+            return MISCONFIGURED
+        except Exception:
+            link.say("refused", f"{order['app']} could not be imported:\n{traceback.format_exc()}")
+            return CRASHED
+        link.say("hello", facts | {"dsn": dsn, "schema": queue.schema, "tasks": list(queue.registry.names)})
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_work(link, Board(board_fd, board_size), journal, dsn, queue, settings, order["app"]))
+    return OK
+
+
+async def _work(
+    link: Link, board: Board, journal: Journal, dsn: str, queue: Queue, settings: WorkerSettings, app: str
+) -> None:
+    report = Report(journal)
+    identity = Identity(app, socket.gethostname(), os.getpid(), migrate.library_version())
+    pump = Pump(
+        dsn,
+        queue,
+        settings,
+        identity,
+        report,
+        board,
+        watch=lambda worker: link.say("watch", str(worker)),
+        forget=lambda worker: link.say("forget", str(worker)),
+    )
+    orders: dict[str, Callable[[Any], None]] = {
+        "stop": lambda _: pump.stop(),
+        "hurry": lambda _: pump.hurry(),
+        "lost": lambda worker: pump.lease_lost(UUID(worker)),
+    }
+    loop = asyncio.get_running_loop()
+
+    def obey() -> None:
+        while (said := link.hear()) is not None:
+            for kind, value in said:
+                loop.call_soon_threadsafe(orders[kind], value)
+        os._exit(CRASHED)  # the supervisor is gone, and with it our leases
+
+    threading.Thread(target=obey, name="pgjobq-link", daemon=True).start()
+    await pump.run()
+    link.say(
+        "summary",
+        {
+            "succeeded": report.succeeded,
+            "retried": report.retried,
+            "failed": report.failed,
+            "returned": report.returned,
+            "ended_by": pump.ended_by,
+        },
+    )
+
+
+def _check_database(dsn: str, queue: Queue, settings: WorkerSettings) -> dict[str, Any]:
+    """What the banner tells; raises SchemaMissing and the like before anything is claimed."""
+    with open_sync(dsn, "start", session=not settings.poll_only) as connection:
+        migrate.check(connection, queue.schema)
+        info = connection.info
+        host = info.host or "local"
+        return {"database": f"{host}/{info.dbname}", "server_version": info.parameter_status("server_version")}
+
+
+def _die_with_parent() -> None:
+    """Where the kernel can do it (Linux), die at once with the supervisor, whatever a handler is doing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    # Handlers left behind (threads that never return) must not keep the process: no waiting for them at the exit.
+    code = main(*map(int, sys.argv[1:4]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,132 @@
+"""Coroutine handlers on the event loop: a few long-lived tasks that run one job after another.
+
+A task per job costs more than many jobs do. So a slot takes the next job itself when one has ended, and a handler that
+never suspends costs no task switch at all. What a handler leaves in its context variables must not reach the next job:
+a slot whose context was changed ends, and the next job gets a fresh one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections import deque
+from collections.abc import Callable
+
+from pgjobq.current import entered
+from pgjobq.engine.attempt import Attempt
+from pgjobq.outcome import Outcome
+
+__all__ = ["Slots"]
+
+SHARE = 0.002
+"""Seconds after which a slot lets the loop look after everybody else."""
+
+Ended = Callable[[Attempt, Outcome], None]
+Next = Callable[[], Attempt | None]
+
+
+class Slots:
+    """Runs attempts whose handler is a coroutine function.
+
+    Args:
+        ended: called on the loop with each attempt and its outcome.
+        next_up: gives another attempt to the slot that has just become free, or None.
+    """
+
+    def __init__(self, ended: Ended, next_up: Next) -> None:
+        self._ended = ended
+        self._next_up = next_up
+        self._waiting: deque[asyncio.Future[Attempt]] = deque()
+        self._tasks: dict[asyncio.Task[None], Attempt | None] = {}
+        self._context = contextvars.copy_context()
+        self._loop = asyncio.get_running_loop()
+
+    def start(self, attempt: Attempt) -> None:
+        """Run an attempt, in a slot that waits or in a new one."""
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(attempt)
+                return
+        task = self._loop.create_task(self._slot(attempt), context=self._context.copy())
+        self._tasks[task] = attempt
+        task.add_done_callback(self._tasks.pop)
+
+    def interrupt(self, should: Callable[[Attempt], bool]) -> None:
+        """Cancel the handlers for which `should` says so."""
+        for task, attempt in list(self._tasks.items()):
+            if attempt is not None and should(attempt):
+                attempt.job.cancelled = True
+                task.cancel()
+
+    async def close(self) -> None:
+        """End the slots; whatever still runs is cancelled."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=1.0)
+
+    async def _slot(self, attempt: Attempt | None) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        clean = contextvars.copy_context()
+        turn_ends = time.perf_counter() + SHARE
+        while attempt is not None:
+            self._tasks[me] = attempt
+            entered(attempt.job)
+            outcome = await _run(attempt)
+            self._tasks[me] = None
+            if me.cancelling():  # an interrupt that came when the handler had already ended
+                me.uncancel()
+            self._ended(attempt, outcome)
+            if _dirty(clean):
+                return
+            attempt = self._next_up()
+            if attempt is None:
+                attempt = await self._wait()
+                turn_ends = time.perf_counter() + SHARE
+            elif time.perf_counter() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = time.perf_counter() + SHARE
+
+    async def _wait(self) -> Attempt:
+        waiting: asyncio.Future[Attempt] = self._loop.create_future()
+        self._waiting.append(waiting)
+        return await waiting
+
+
+async def _run(attempt: Attempt) -> Outcome:
+    """Call the handler. Whatever it does, what comes back is an outcome."""
+    task = attempt.task
+    attempt.begin()
+    try:
+        if task.timeout is None:
+            result = await task.function(**attempt.arguments)
+        else:
+            return await _run_within(attempt, task.timeout)
+    except BaseException as error:  # SystemExit and KeyboardInterrupt would end the loop, CancelledError the slot
+        return attempt.outcome(error, None, timed_out=False)
+    return attempt.outcome(None, result, timed_out=False)
+
+
+async def _run_within(attempt: Attempt, seconds: float) -> Outcome:
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            result = await attempt.task.function(**attempt.arguments)
+    except BaseException as error:
+        attempt.job.cancelled = limit.expired() or attempt.job.cancelled
+        return attempt.outcome(error, None, timed_out=limit.expired())
+    return attempt.outcome(None, result, timed_out=False)
+
+
+def _dirty(clean: contextvars.Context) -> bool:
+    """Whether the running context differs from what it was, the current job apart."""
+    now = contextvars.copy_context()
+    if len(now) != len(clean) + (0 if _CURRENT in clean else 1):
+        return True
+    return any(now.get(variable, _ABSENT) is not value for variable, value in clean.items() if variable is not _CURRENT)
+
+
+_ABSENT = object()
+_CURRENT = entered.__self__  # type: ignore[attr-defined]

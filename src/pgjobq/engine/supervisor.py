@@ -1,0 +1,391 @@
+"""The supervisor: starts the worker processes, keeps their leases, ends what must be ended, restarts what died.
+
+It imports no user code, so nothing that a handler does (hold the GIL, block the loop, crash the interpreter) can keep it
+from renewing leases or from noticing.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from pgjobq.engine.board import Board
+from pgjobq.engine.keeper import Keeper
+from pgjobq.engine.link import Link
+from pgjobq.engine.upkeep import Burial
+from pgjobq.events import (
+    DrainEnded,
+    ProcessDied,
+    ProcessStarted,
+    ShutdownBegan,
+    ShutdownHurried,
+    WorkerStarted,
+    WorkerStopped,
+)
+from pgjobq.logs import Journal
+from pgjobq.migrate import library_version
+from pgjobq.settings import WorkerArguments
+
+__all__ = ["Supervisor"]
+
+OK, CRASHED, MISCONFIGURED, FAILED_JOBS = 0, 1, 2, 3
+LOOK_EVERY = 0.25
+"""Seconds between looks at time-outs and restarts; messages, signals and deaths are noticed at once."""
+AFTER_HURRY = 8.0
+"""Seconds after which a process that was told to hurry is killed."""
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 10.0
+UNSETTLED = 1024
+"""Places on the board beyond the concurrency: jobs that have ended and are not yet settled."""
+
+
+@dataclass(slots=True)
+class Process:
+    """One worker process and what the supervisor knows of it."""
+
+    number: int
+    popen: subprocess.Popen[bytes]
+    link: Link
+    board: Board
+    started_at: float
+    workers: set[UUID] = field(default_factory=set)
+    greeted: bool = False
+    ended: bool = False
+    killed_for: str | None = None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it is stopped (SIGSTOP): then its leases are not renewed, since nobody knows when it wakes."""
+        try:
+            stat = Path(f"/proc/{self.popen.pid}/stat").read_text()
+        except OSError:
+            return False  # no such file system: taken for running
+        return stat.rpartition(")")[2].split()[0] in "Tt"
+
+
+@dataclass(slots=True)
+class Sums:
+    """What the processes report when they end."""
+
+    succeeded: int = 0
+    retried: int = 0
+    failed: int = 0
+    returned: int = 0
+    ended_by: str = "nothing left"
+
+    def add(self, summary: dict[str, Any]) -> None:
+        """One process's share."""
+        for name in ("succeeded", "retried", "failed", "returned"):
+            setattr(self, name, getattr(self, name) + summary[name])
+        self.ended_by = summary["ended_by"]
+
+
+class Supervisor:
+    """Runs the worker processes of one app until a signal, or until they have drained.
+
+    Args:
+        arguments: the worker's command line.
+        journal: hears what happens.
+    """
+
+    def __init__(self, arguments: WorkerArguments, journal: Journal) -> None:
+        self._arguments = arguments
+        self._settings = arguments.settings
+        self._journal = journal
+        self._selector = selectors.DefaultSelector()
+        self._processes: dict[int, Process] = {}
+        self._restarts: dict[int, float] = {}
+        self._backoff: dict[int, float] = {}
+        self._keeper: Keeper | None = None
+        self._hello: dict[str, Any] = {}
+        self._sums = Sums()
+        self._began = time.monotonic()
+        self._signals: list[int] = []
+        self._stopping_since: float | None = None
+        self._hurried_at: float | None = None
+        self._refusal: tuple[int, str] | None = None
+
+    # ---------------------------------------------------------------------------------------- the life of a worker
+
+    def run(self) -> int:
+        """Start, look after, end. Gives the exit code; `refusal` then says why it is 2."""
+        restore = self._catch_signals()
+        try:
+            for number in range(1, self._settings.processes + 1):
+                self._start(number)
+            while self._processes or self._restarts:
+                self._look()
+            return self._exit_code()
+        finally:
+            self._end_everything()
+            restore()
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the app could not be started, if it could not."""
+        return self._refusal[1] if self._refusal else None
+
+    def _exit_code(self) -> int:
+        if self._refusal is not None:
+            return self._refusal[0]
+        sums, seconds = self._sums, time.monotonic() - self._began
+        counts = {"succeeded": sums.succeeded, "retried": sums.retried, "failed": sums.failed}
+        if self._settings.drain:
+            reason = "max_seconds" if self._stopping_since is not None else sums.ended_by
+            self._journal.emit(DrainEnded(reason=reason, seconds=seconds, **counts))
+            return FAILED_JOBS if sums.failed else OK
+        worker = self._hello.get("worker", "")
+        self._journal.emit(WorkerStopped(worker=worker, seconds=seconds, returned=sums.returned, exit_code=OK, **counts))
+        return OK
+
+    def _look(self) -> None:
+        for key, _ in self._selector.select(LOOK_EVERY):
+            key.data()
+        while self._signals:
+            self._obey(signal.Signals(self._signals.pop(0)).name)
+        for process in list(self._processes.values()):
+            if process.popen.poll() is not None:
+                self._bury(process)
+        self._enforce_deadlines()
+        self._enforce_shutdown()
+        now = time.monotonic()
+        for number, due in list(self._restarts.items()):
+            if now >= due:
+                del self._restarts[number]
+                self._start(number, restart=True)
+
+    # ---------------------------------------------------------------------------------------- processes
+
+    def _start(self, number: int, *, restart: bool = False) -> None:
+        board = Board.create(self._settings.concurrency + UNSETTLED)
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "pgjobq.engine.process", str(theirs.fileno()), str(board.fd), str(board.size)]
+        popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), board.fd))
+        theirs.close()
+        process = Process(number, popen, Link(ours), board, time.monotonic())
+        self._processes[number] = process
+        self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(process))
+        settings = msgspec.to_builtins(self._settings)
+        if self._settings.max_jobs is not None:
+            share, rest = divmod(self._settings.max_jobs, self._settings.processes)
+            settings["max_jobs"] = share + (number <= rest)
+        order = {"app": self._arguments.app, "dsn": self._arguments.dsn, "schema": self._arguments.schema}
+        process.link.say("start", order | {"settings": settings})
+        if self._settings.processes > 1 or restart:
+            self._journal.emit(ProcessStarted(number=number, pid=popen.pid, restart=restart))
+
+    def _hear(self, process: Process) -> None:
+        said = process.link.hear()
+        if said is None:
+            self._selector.unregister(process.link.end)
+            return  # it is ending; poll() will say how
+        for kind, value in said:
+            match kind:
+                case "hello":
+                    self._greet(process, value)
+                case "watch":
+                    process.workers.add(UUID(value))
+                    self._hello.setdefault("worker", value)
+                    self._kept.watch(UUID(value))
+                case "forget":
+                    process.workers.discard(UUID(value))
+                    self._kept.forget(UUID(value))
+                case "summary":
+                    process.ended = True
+                    self._sums.add(value)
+                case "refused":
+                    self._refuse(process, value)
+
+    @property
+    def _kept(self) -> Keeper:
+        assert self._keeper is not None, "a process registers its worker only after its hello"
+        return self._keeper
+
+    def _greet(self, process: Process, hello: dict[str, Any]) -> None:
+        process.greeted = True
+        if self._keeper is not None:
+            return
+        self._hello.update(hello)
+        self._keeper = Keeper(
+            hello["dsn"], hello["schema"], self._settings, self._journal, lost=self._tell_lost, alive=self._deserves
+        )
+        self._keeper.start()
+        self._journal.emit(self._banner(hello))
+
+    def _banner(self, hello: dict[str, Any]) -> WorkerStarted:
+        settings = self._settings
+        return WorkerStarted(
+            worker="",
+            pid=os.getpid(),
+            version=library_version(),
+            app=self._arguments.app,
+            queues=settings.queues,
+            tasks=tuple(hello["tasks"]),
+            concurrency=settings.concurrency,
+            processes=settings.processes,
+            database=hello["database"],
+            server_version=hello["server_version"],
+            schema=hello["schema"],
+            lease=settings.lease,
+            heartbeat=settings.heartbeat,
+            poll_interval=settings.poll_interval,
+            grace=settings.grace,
+            mode="polling" if settings.poll_only else "listening",
+            drain=settings.drain,
+        )
+
+    def _refuse(self, process: Process, why: str) -> None:
+        """It cannot start. The first time round that is the end; later (a database that is away) it is tried again."""
+        if self._keeper is None:
+            self._refusal = self._refusal or (MISCONFIGURED, why)
+            process.ended = True
+
+    def _tell_lost(self, worker: UUID) -> None:
+        """From the heart's thread: a worker id was declared dead."""
+        for process in list(self._processes.values()):
+            if worker in process.workers:
+                process.link.say("lost", str(worker))
+
+    def _deserves(self, worker: UUID) -> bool:
+        """From the heart's thread: whether this id's lease is to be renewed."""
+        return any(
+            worker in process.workers and process.popen.returncode is None and not process.frozen
+            for process in list(self._processes.values())
+        )
+
+    # ---------------------------------------------------------------------------------------- deaths
+
+    def _bury(self, process: Process) -> None:
+        """It is gone: what it had started spends its attempt, what it had only claimed goes back, and it is replaced."""
+        while process.link.end.fileno() >= 0 and self._last_words(process):
+            pass
+        del self._processes[process.number]
+        code = process.popen.returncode
+        if not process.ended:
+            self._report_death(process, code)
+            if self._keeper is None:
+                self._refusal = self._refusal or (CRASHED, f"the worker process ended with {_how(code)} before it was ready")
+            elif self._stopping_since is None:
+                self._restart_later(process)
+        if self._refusal is not None:
+            self._stop("refused")
+        process.link.close()
+        process.board.close()
+
+    def _last_words(self, process: Process) -> bool:
+        """Hear what arrived before the end; False when that was all."""
+        try:
+            self._selector.get_key(process.link.end)
+        except KeyError:
+            return False
+        self._hear(process)
+        return True
+
+    def _report_death(self, process: Process, code: int) -> None:
+        jobs = tuple(entry.job for entry in process.board.entries())
+        how: dict[str, Any] = {"signal": signal.Signals(-code).name} if code < 0 else {"exit_code": code}
+        if self._keeper is not None:
+            self._journal.emit(ProcessDied(number=process.number, pid=process.popen.pid, jobs=jobs, **how))
+        reason = process.killed_for or f"its worker process (pid {process.popen.pid}) ended with {_how(code)}"
+        for worker in process.workers:
+            self._kept.bury(Burial(worker, reason, jobs))
+
+    def _restart_later(self, process: Process) -> None:
+        now = time.monotonic()
+        if now - process.started_at > 60:
+            self._backoff.pop(process.number, None)
+        pause = self._backoff.get(process.number, FIRST_BACKOFF)
+        self._backoff[process.number] = min(pause * 2, LONGEST_BACKOFF)
+        self._restarts[process.number] = now + pause
+
+    # ---------------------------------------------------------------------------------------- force
+
+    def _enforce_deadlines(self) -> None:
+        """A handler that is still there well after its time-out holds up its process: end both."""
+        now = time.monotonic()
+        for process in self._processes.values():
+            late = [entry for entry in process.board.entries() if entry.deadline < now]
+            if late and process.killed_for is None:
+                jobs = ", ".join(f"#{entry.job}" for entry in late)
+                process.killed_for = f"job {jobs} did not end after its time-out, so its process was killed"
+                process.popen.kill()
+
+    def _catch_signals(self) -> Callable[[], None]:
+        """Have SIGTERM, SIGINT and SIGCHLD wake the loop; gives what restores the former handlers."""
+        hears, calls = socket.socketpair()
+        hears.setblocking(False)
+        calls.setblocking(False)
+        self._selector.register(hears, selectors.EVENT_READ, lambda: hears.recv(4096))
+        former_fd = signal.set_wakeup_fd(calls.fileno(), warn_on_full_buffer=False)
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        former = {number: signal.signal(number, lambda number, _: self._signals.append(number)) for number in numbers}
+        former[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+
+        def restore() -> None:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(former_fd)
+            self._selector.close()
+            hears.close()
+            calls.close()
+
+        return restore
+
+    def _obey(self, name: str) -> None:
+        if self._stopping_since is None:
+            running = sum(len(process.board.entries()) for process in self._processes.values())
+            self._journal.emit(ShutdownBegan(reason=name, running=running, grace=self._settings.grace))
+            self._stop(name)
+        elif self._hurried_at is None:
+            self._hurry(f"second {name}")
+
+    def _stop(self, reason: str) -> None:
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
+        self._restarts.clear()
+        for process in self._processes.values():
+            process.link.say("stop", reason)
+
+    def _hurry(self, reason: str) -> None:
+        self._hurried_at = time.monotonic()
+        running = sum(len(process.board.entries()) for process in self._processes.values())
+        self._journal.emit(ShutdownHurried(reason=reason, running=running))
+        for process in self._processes.values():
+            process.link.say("hurry", reason)
+
+    def _enforce_shutdown(self) -> None:
+        now = time.monotonic()
+        limit = self._settings.max_seconds
+        if limit is not None and self._stopping_since is None and now - self._began >= limit:
+            self._stop("max_seconds")
+        if self._stopping_since is None:
+            return
+        if self._hurried_at is None:
+            if now - self._stopping_since >= self._settings.grace:
+                self._hurry("the grace is over")
+        elif now - self._hurried_at >= AFTER_HURRY:
+            for process in self._processes.values():
+                process.killed_for = process.killed_for or "its worker was shut down while it ran"
+                process.popen.kill()
+
+    def _end_everything(self) -> None:
+        for process in self._processes.values():
+            process.popen.kill()
+            process.popen.wait()
+        if self._keeper is not None:
+            self._keeper.stop()
+
+
+def _how(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

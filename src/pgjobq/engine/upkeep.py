@@ -1,0 +1,229 @@
+"""Chores that any worker may do at any time: promote what is due, rescue what is dead, forget what is old, vacuum.
+
+No leader: each chore takes a transaction-level lock by itself, and two at once would do no harm.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from pgjobq.engine.wire import OUTAGES, open_sync, take_notifications
+from pgjobq.events import ChoreFailed, HistoryPruned, JobsReturned, VacuumRefused, WorkerRescued
+from pgjobq.logs import Journal
+from pgjobq.outcome import describe
+from pgjobq.settings import WorkerSettings
+from pgjobq.statements import statement_text
+
+__all__ = ["Burial", "Upkeep"]
+
+PROMOTED_AT_ONCE = 1_000
+DELETED_AT_ONCE = 1_000
+RETAIN_EVERY = 60.0
+VACUUM_EVERY = 1.0
+LANES_EVERY = 5.0
+DAY = 86_400.0
+
+
+class Burial:
+    """A worker known to be dead: its id, why, and which jobs it had started (None: unknown, so all)."""
+
+    def __init__(self, worker: UUID, reason: str, started: Sequence[int] | None) -> None:
+        self.worker, self.reason, self.started = worker, reason, started
+
+
+class Upkeep:
+    """Does the chores in a thread of its own, sleeping exactly to the next due time.
+
+    Args:
+        contact_since: since when (time.monotonic()) our own contact with the database has been unbroken, or None.
+        busy: how many jobs were started so far, to vacuum only when something happened.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        schema: str,
+        settings: WorkerSettings,
+        *,
+        session: bool,
+        journal: Journal,
+        contact_since: Callable[[], float | None],
+    ) -> None:
+        self._dsn, self._schema, self._settings, self._session = dsn, schema, settings, session
+        self._journal = journal
+        self._contact_since = contact_since
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._may_vacuum: bool | None = None
+        self._due: dict[str, float] = {}
+        self._burials: list[Burial] = []
+        self._stopped = False
+        self._calls, self._hears = socket.socketpair()
+        self._hears.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="pgjobq-upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def bury(self, burial: Burial) -> None:
+        """Take back what a worker held that is known to be dead; as soon as the database can be reached."""
+        self._burials.append(burial)
+        self._call()
+
+    def stop(self) -> None:
+        """End, with the last burials done if the database can be reached."""
+        self._stopped = True
+        self._call()
+        self._thread.join(timeout=10)
+
+    def _call(self) -> None:
+        try:
+            self._calls.send(b"!")
+        except OSError:
+            pass  # the thread has ended
+
+    # ---------------------------------------------------------------------------------------- the loop
+
+    def _run(self) -> None:
+        while not self._stopped:
+            try:
+                self._wait(self._round())
+            except OUTAGES:
+                self._hang_up()  # the heart says that the database is away
+                self._pause(1.0)
+            except psycopg.Error as error:
+                told = describe(error)
+                self._journal.emit(ChoreFailed(chore="upkeep", error=told.kind, error_message=told.message))
+                self._hang_up()
+                self._pause(self._settings.poll_interval)
+        try:
+            self._bury()
+        except (*OUTAGES, psycopg.Error):
+            pass  # their leases run out by themselves
+        self._hang_up()
+        self._calls.close()
+        self._hears.close()
+
+    def _round(self) -> float:
+        """Do what is to be done now; returns the seconds until the next look."""
+        self._bury()
+        self._rescue()
+        if self._turn("retain", RETAIN_EVERY):
+            self._retain()
+        if self._turn("lanes", LANES_EVERY):
+            self._say("find_lanes")
+            self._say("tidy_lanes")
+        if self._turn("vacuum", VACUUM_EVERY):
+            self._vacuum()
+        while self._say("promote", PROMOTED_AT_ONCE)[0][0] == PROMOTED_AT_ONCE:
+            pass
+        longest = min(self._settings.poll_interval, 1.0)
+        due = self._say("next_due", longest)[0][0]
+        self._journal.tick()
+        return longest if due is None else max(0.0, min(due, longest))
+
+    def _turn(self, chore: str, every: float) -> bool:
+        """Whether it is time for this chore (again)."""
+        now = time.monotonic()
+        if now < self._due.get(chore, 0.0):
+            return False
+        self._due[chore] = now + every
+        return True
+
+    def _wait(self, seconds: float) -> None:
+        """Until the time is over, somebody schedules an earlier job, or an order comes."""
+        connection = self._connected()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._hears, selectors.EVENT_READ)
+            selector.register(connection.fileno(), selectors.EVENT_READ)
+            for key, _ in selector.select(seconds):
+                if key.fileobj is self._hears:
+                    self._hears.recv(1024)
+                else:
+                    take_notifications(connection.pgconn)
+
+    def _pause(self, seconds: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._hears, selectors.EVENT_READ)
+            if selector.select(seconds):
+                self._hears.recv(1024)
+
+    # ---------------------------------------------------------------------------------------- the chores
+
+    def _bury(self) -> None:
+        while self._burials:
+            burial = self._burials[0]
+            self._tell_rescued(self._say("rescue", [burial.worker], burial.reason, burial.started, 0.0), silent=0.0)
+            self._burials.pop(0)
+
+    def _rescue(self) -> None:
+        """Only after one lease of unbroken contact: after an outage every heartbeat looks old and proves nothing."""
+        since = self._contact_since()
+        if since is None or time.monotonic() - since < self._settings.lease:
+            return
+        if self._turn("rescue", min(1.0, self._settings.lease / 3)):
+            rows = self._say("rescue", None, "its worker stopped renewing the lease", None, 0.0)
+            self._tell_rescued(rows, silent=self._settings.lease)
+
+    def _tell_rescued(self, rows: list[tuple[Any, ...]], silent: float) -> None:
+        by_worker: dict[str, list[tuple[Any, ...]]] = {}
+        for row in rows:
+            by_worker.setdefault(row[1], []).append(row)
+        for worker, jobs in by_worker.items():
+            failed = sum(1 for row in jobs if row[5])
+            unstarted = sum(1 for row in jobs if row[6])
+            if unstarted:
+                self._journal.emit(JobsReturned(jobs=unstarted))
+            if len(jobs) > unstarted:
+                rescued = len(jobs) - unstarted - failed
+                self._journal.emit(WorkerRescued(worker=worker, silent=silent, jobs=rescued, failed=failed))
+
+    def _retain(self) -> None:
+        keep = [None if days is None else days * DAY for days in (self._settings.keep_succeeded, self._settings.keep_failed)]
+        if keep == [None, None]:
+            return
+        started, deleted = time.monotonic(), 0
+        while not self._stopped:
+            count = self._say("retain", DELETED_AT_ONCE, *keep)[0][0]
+            deleted += count
+            if count < DELETED_AT_ONCE:
+                break
+            if self._say("promote", PROMOTED_AT_ONCE)[0][0]:
+                continue
+        if deleted:
+            self._journal.emit(HistoryPruned(jobs=deleted, seconds=time.monotonic() - started))
+
+    def _vacuum(self) -> None:
+        if self._may_vacuum is None:
+            self._may_vacuum = bool(self._say("may_vacuum")[0][0])
+            if not self._may_vacuum:
+                reason = "the worker's role does not own the tables; let it be a member of their owner"
+                self._journal.emit(VacuumRefused(table=f"{self._schema}.ready", reason=reason))
+        if self._may_vacuum and self._say("churned")[0][0]:
+            self._connected().execute(statement_text("vacuum", self._schema), prepare=False)
+
+    # ---------------------------------------------------------------------------------------- the connection
+
+    def _say(self, name: str, *params: object) -> list[tuple[Any, ...]]:
+        cursor = self._connected().execute(statement_text(name, self._schema), params)
+        return cursor.fetchall() if cursor.description else []
+
+    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
+        if self._connection is None:
+            self._connection = open_sync(self._dsn, "upkeep", session=self._session)
+            if self._session:
+                self._connection.execute(f'LISTEN "{self._schema}:due"')
+        return self._connection
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

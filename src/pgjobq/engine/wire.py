@@ -1,0 +1,139 @@
+"""The worker's own connections: their settings, their bounded waits, their notifications."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import tuple_row
+
+__all__ = ["OUTAGES", "Wire", "open_sync", "take_notifications", "worker_conninfo"]
+
+OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError)
+"""What a connection raises when the trouble is not ours: come back later. Read-only and full servers are among them."""
+
+# A statement prepared while its table was empty keeps a sequential scan for ever, and autoanalyze of a near-empty table
+# flips plans later: hence generic plans and no sequential scans. The rest undoes what a role or database may impose.
+_SETTINGS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "jit": "off",
+    "default_transaction_isolation": "read\\ committed",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+# Packets that are dropped while a query is in flight hang default libpq for minutes; keepalives alone do not end that.
+_BOUNDS = {
+    "connect_timeout": "5",
+    "tcp_user_timeout": "5000",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+}
+
+
+def worker_conninfo(dsn: str, part: str, *, session: bool = True) -> str:
+    """`dsn` with the settings of a worker's connection; what the user wrote there wins.
+
+    `part` shows in pg_stat_activity. Without `session` no settings are sent: a pooler in transaction mode refuses them
+    (there they belong on the role: docs/operations.md).
+    """
+    given = conninfo_to_dict(dsn)
+    wanted: dict[str, Any] = {"application_name": f"pgjobq {part} {os.getpid()}", **_BOUNDS}
+    if session:
+        options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+        wanted["options"] = f"{options} {given.get('options') or ''}".strip()
+        given.pop("options", None)
+    return make_conninfo("", **{**wanted, **{key: value for key, value in given.items() if value is not None}})
+
+
+def open_sync(dsn: str, part: str, *, session: bool = True) -> psycopg.Connection[tuple[Any, ...]]:
+    """A connection for the keeper's threads."""
+    return psycopg.connect(
+        worker_conninfo(dsn, part, session=session),
+        autocommit=True,
+        row_factory=tuple_row,
+        cursor_factory=psycopg.RawCursor,
+        prepare_threshold=1 if session else None,
+    )
+
+
+def take_notifications(pgconn: psycopg.pq.abc.PGconn) -> list[str]:
+    """What has arrived, as payloads. Raises OperationalError when the server is gone."""
+    pgconn.consume_input()
+    taken = []
+    while (notify := pgconn.notifies()) is not None:
+        taken.append(notify.extra.decode("utf-8", "replace"))
+    return taken
+
+
+class Wire:
+    """The pump's connection: pipelined, prepared, listening, and never waited for without end."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[tuple[Any, ...]], *, session: bool) -> None:
+        self.connection = connection
+        self.session = session
+        self._loop = asyncio.get_running_loop()
+
+    @classmethod
+    async def open(cls, dsn: str, *, session: bool) -> Wire:
+        """Connect; raises one of OUTAGES. Without `session` nothing is relied on that a pooler may take away."""
+        connection: psycopg.AsyncConnection[tuple[Any, ...]] = await psycopg.AsyncConnection.connect(
+            worker_conninfo(dsn, "worker", session=session),
+            autocommit=True,
+            row_factory=tuple_row,
+            cursor_factory=psycopg.AsyncRawCursor,
+            prepare_threshold=0 if session else None,
+        )
+        return cls(connection, session=session)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the server is known to be gone."""
+        return self.connection.closed or self.connection.pgconn.status != psycopg.pq.ConnStatus.OK
+
+    async def listen(self, channel: str, on_notify: Callable[[str], None]) -> None:
+        """Hear notifications during statements; `watch` hears them in between."""
+        await self.connection.execute(f'LISTEN "{channel}"')
+        self.connection.add_notify_handler(lambda notify: on_notify(notify.payload))
+
+    def watch(self, on_notify: Callable[[str], None], on_loss: Callable[[], None]) -> None:
+        """Hear notifications, and a server that goes away, while nothing is being executed; until `unwatch`."""
+
+        def readable() -> None:
+            try:
+                for payload in take_notifications(self.connection.pgconn):
+                    on_notify(payload)
+            except psycopg.Error:
+                self.unwatch()
+                on_loss()
+
+        self._loop.add_reader(self.connection.fileno(), readable)
+
+    def unwatch(self) -> None:
+        """Stop hearing, so that statements may use the connection again."""
+        if not self.connection.closed:
+            self._loop.remove_reader(self.connection.fileno())
+
+    def sever(self) -> None:
+        """End every wait on this connection now. Cancelling would first ask the server, which may be what hangs."""
+        if self.connection.closed:
+            return
+        with socket.socket(fileno=os.dup(self.connection.fileno())) as twin:
+            try:
+                twin.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # already down, which is what we want
+
+    async def close(self) -> None:
+        """Close without asking the server."""
+        if not self.connection.closed:
+            self.unwatch()
+            self.sever()
+        await self.connection.close()

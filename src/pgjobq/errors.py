@@ -1,0 +1,146 @@
+"""Every error pgjobq raises, as one tree; each sentence says what was wrong, with which value, and what to do.
+
+    PgjobqError
+    ├── ConfigError               a setting, flag or environment variable cannot be used
+    │   ├── MissingDsn            no database named anywhere
+    │   └── AppNotFound           `module:queue` does not lead to a Queue
+    ├── SchemaError               the database's tables do not fit this version
+    │   ├── SchemaMissing         never migrated
+    │   └── SchemaOutdated        migrated by an older (or newer) pgjobq
+    ├── TaskError                 a task is declared in a way that cannot work
+    │   ├── DuplicateTask         two functions under one name
+    │   └── UnsupportedAnnotation an argument's type cannot travel as JSON
+    ├── EnqueueError              this job cannot be enqueued as asked; nothing was written
+    │   ├── UnknownTask           no task of that name is registered
+    │   ├── UnknownArgument       the task has no such argument
+    │   ├── MissingArgument       an argument without default was left out
+    │   ├── WrongArgumentType     a value does not fit its annotation
+    │   ├── NotSerializable       a value cannot travel as JSON
+    │   ├── NulCharacter          a text contains U+0000, which PostgreSQL cannot store
+    │   ├── PayloadTooLarge       the arguments exceed the size limit
+    │   ├── NaiveDatetime         a datetime without a time zone
+    │   ├── InvalidOption         delay, run_at, priority, ref, tags, queue, … out of range
+    │   └── UnsupportedConnection `conn=` is none of the kinds that are taken
+    ├── LeaseLost                 this attempt no longer holds its job: nothing it reports counts
+    └── NotInJob                  current_job() outside a running handler
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AppNotFound",
+    "ConfigError",
+    "DuplicateTask",
+    "EnqueueError",
+    "InvalidOption",
+    "LeaseLost",
+    "MissingArgument",
+    "MissingDsn",
+    "NaiveDatetime",
+    "NotInJob",
+    "NotSerializable",
+    "NulCharacter",
+    "PayloadTooLarge",
+    "PgjobqError",
+    "SchemaError",
+    "SchemaMissing",
+    "SchemaOutdated",
+    "TaskError",
+    "UnknownArgument",
+    "UnknownTask",
+    "UnsupportedAnnotation",
+    "UnsupportedConnection",
+    "WrongArgumentType",
+]
+
+
+class PgjobqError(Exception):
+    """Base of every error of this library."""
+
+
+class ConfigError(PgjobqError):
+    """A setting, flag or environment variable cannot be used."""
+
+
+class MissingDsn(ConfigError):
+    """No database is named by argument, `PGJOBQ_DSN`, `DATABASE_URL` or `PG*`."""
+
+
+class AppNotFound(ConfigError):
+    """`module:queue` does not lead to a Queue."""
+
+
+class SchemaError(PgjobqError):
+    """The database's tables do not fit this version of pgjobq."""
+
+
+class SchemaMissing(SchemaError):
+    """The schema is not there; `pgjobq migrate` creates it."""
+
+
+class SchemaOutdated(SchemaError):
+    """The schema was migrated by another version of pgjobq."""
+
+
+class TaskError(PgjobqError):
+    """A task is declared in a way that cannot work."""
+
+
+class DuplicateTask(TaskError):
+    """Two functions are registered under one task name."""
+
+
+class UnsupportedAnnotation(TaskError):
+    """An argument's annotation names a type that cannot travel as JSON."""
+
+
+class EnqueueError(PgjobqError):
+    """This job cannot be enqueued as asked; nothing was written."""
+
+
+class UnknownTask(EnqueueError):
+    """No task of that name is registered."""
+
+
+class UnknownArgument(EnqueueError):
+    """The task has no such argument."""
+
+
+class MissingArgument(EnqueueError):
+    """An argument without a default was left out."""
+
+
+class WrongArgumentType(EnqueueError):
+    """A value does not fit the annotation of its argument."""
+
+
+class NotSerializable(EnqueueError):
+    """A value cannot travel as JSON."""
+
+
+class NulCharacter(EnqueueError):
+    """A text contains U+0000, which PostgreSQL cannot store."""
+
+
+class PayloadTooLarge(EnqueueError):
+    """The encoded arguments exceed the size limit."""
+
+
+class NaiveDatetime(EnqueueError):
+    """A datetime without a time zone: which instant is meant is anybody's guess."""
+
+
+class InvalidOption(EnqueueError):
+    """An option such as delay, run_at, priority, ref, tags or queue is out of its range."""
+
+
+class UnsupportedConnection(EnqueueError):
+    """`conn=` is none of the kinds that are taken."""
+
+
+class LeaseLost(PgjobqError):
+    """This attempt no longer holds its job: nothing it reports counts any more."""
+
+
+class NotInJob(PgjobqError):
+    """`current_job()` was called outside a running handler."""

@@ -1,0 +1,320 @@
+"""What happens in a worker, as values: whoever wants to log, count or test it reads these.
+
+Times are durations in seconds; `worker` is a worker's uuid as text; `ref` is the business thing a job belongs
+to. How an event reads as a line or as JSON is decided in one place, `pgjobq.logs`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = [
+    "ChoreFailed",
+    "ConnectionBack",
+    "ConnectionLost",
+    "DrainEnded",
+    "Event",
+    "HistoryPruned",
+    "JobDiscarded",
+    "JobEvent",
+    "JobFailed",
+    "JobParked",
+    "JobRetried",
+    "JobSnoozed",
+    "JobStarted",
+    "JobSucceeded",
+    "JobsReturned",
+    "LeaseLost",
+    "MoreSucceeded",
+    "Polling",
+    "ProcessDied",
+    "ProcessStarted",
+    "SchemaNewer",
+    "ShutdownBegan",
+    "ShutdownHurried",
+    "VacuumRefused",
+    "WorkerCrashed",
+    "WorkerRescued",
+    "WorkerStarted",
+    "WorkerStopped",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events."""
+
+    @classmethod
+    def name(cls) -> str:
+        """The event's name in JSON logs: `job_succeeded` for JobSucceeded."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+
+# --- the worker's life -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStarted(Event):
+    """A worker is ready to take jobs; what the start-up banner tells. `queues` empty: all of them.
+
+    `database` names host and database without password; `mode` is `listening` or `polling`.
+    """
+
+    worker: str
+    pid: int
+    version: str
+    app: str
+    queues: tuple[str, ...]
+    tasks: tuple[str, ...]
+    concurrency: int
+    processes: int
+    database: str
+    server_version: str
+    schema: str
+    lease: float
+    heartbeat: float
+    poll_interval: float
+    grace: float
+    mode: str = "listening"
+    drain: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStopped(Event):
+    """A worker has ended cleanly. `returned`: jobs given back unstarted."""
+
+    worker: str
+    seconds: float
+    succeeded: int
+    retried: int
+    failed: int
+    returned: int
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerCrashed(Event):
+    """A worker ends because of an error of its own."""
+
+    error: str
+    error_message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStarted(Event):
+    """The supervisor has started a worker process; `number` counts from 1."""
+
+    number: int
+    pid: int
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessDied(Event):
+    """A worker process is gone that should not be; `jobs` are the ones it was running.
+
+    Either `signal` (`SIGKILL`) or `exit_code` says how.
+    """
+
+    number: int
+    pid: int
+    exit_code: int | None = None
+    signal: str | None = None
+    jobs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutdownBegan(Event):
+    """No more jobs are taken; `running` ones may finish within `grace` seconds. `reason`: `SIGTERM`, …"""
+
+    reason: str
+    running: int
+    grace: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutdownHurried(Event):
+    """The running jobs are cancelled now: second signal, or the grace is over."""
+
+    reason: str
+    running: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainEnded(Event):
+    """`--drain` is over. `reason`: why it ended (`nothing left`, `max_jobs`, `max_seconds`)."""
+
+    reason: str
+    seconds: float
+    succeeded: int
+    retried: int
+    failed: int
+
+
+# --- jobs ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEvent(Event):
+    """Base of what happens to one attempt of one job."""
+
+    job: int
+    task: str
+    queue: str
+    attempt: int
+    max_attempts: int
+    ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStarted(JobEvent):
+    """An attempt begins; `waited`: since the job became due."""
+
+    waited: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSucceeded(JobEvent):
+    """An attempt succeeded and that is committed."""
+
+    ran: float
+    waited: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRetried(JobEvent):
+    """An attempt failed; the job runs again after `delay`."""
+
+    ran: float
+    delay: float
+    error: str
+    error_message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFailed(JobEvent):
+    """An attempt failed and the job is given up: a dead letter."""
+
+    ran: float
+    error: str
+    error_message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSnoozed(JobEvent):
+    """The handler asked to run again after `delay`; no attempt of the budget is spent."""
+
+    ran: float
+    delay: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDiscarded(JobEvent):
+    """The handler ended the job as cancelled."""
+
+    ran: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobParked(JobEvent):
+    """This worker cannot run the job (its task is unknown here); it waits for one that can."""
+
+    waits_for: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseLost(JobEvent):
+    """The attempt no longer held its job: what it reported (`outcome`) was thrown away."""
+
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoreSucceeded(Event):
+    """Jobs that succeeded without a line of their own, because there were too many of them."""
+
+    jobs: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsReturned(Event):
+    """Jobs claimed but not begun went back to their queue."""
+
+    jobs: int
+
+
+# --- the database, and upkeep ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLost(Event):
+    """A connection broke; `purpose` is what it was for (`claims`, `listener`, `heartbeat`)."""
+
+    purpose: str
+    error: str
+    error_message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionBack(Event):
+    """The connection is there again after `seconds`."""
+
+    purpose: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polling(Event):
+    """There are no notifications, so that jobs are looked for every `poll_interval`; `reason` says why."""
+
+    reason: str
+    poll_interval: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRescued(Event):
+    """A dead worker's jobs were taken back: `jobs` run again, `failed` had no attempt left."""
+
+    worker: str
+    silent: float
+    jobs: int
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryPruned(Event):
+    """Retention deleted old jobs."""
+
+    jobs: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VacuumRefused(Event):
+    """Upkeep may not vacuum a churning table: claims will slow down under load."""
+
+    table: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoreFailed(Event):
+    """A chore of upkeep failed; it is tried again."""
+
+    chore: str
+    error: str
+    error_message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaNewer(Event):
+    """The schema was migrated by a newer pgjobq than this one: fine during a deployment, not for long."""
+
+    current: int
+    wanted: int

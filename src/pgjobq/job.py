@@ -1,0 +1,112 @@
+"""What a queue tells about its jobs: plain values, read from the database, that hold no connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["AttemptError", "EnqueuedJob", "Job", "JobState"]
+
+
+class JobState(StrEnum):
+    """Where a job stands; each state is a table of its own in the database."""
+
+    SCHEDULED = "scheduled"
+    """Waits for a time: a delay, or the next try after a failed attempt."""
+    BLOCKED = "blocked"
+    """Waits for something other than time; `Job.reason` says for what."""
+    READY = "ready"
+    """May be started by any worker, at once."""
+    RUNNING = "running"
+    """A worker holds its lease."""
+    SUCCEEDED = "succeeded"
+    """Final: the handler returned."""
+    FAILED = "failed"
+    """Final: given up, after the last attempt or by a rule. `queue.retry(id)` starts it anew."""
+    CANCELLED = "cancelled"
+    """Final: cancelled while it waited, or discarded by its own handler."""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens to such a job by itself."""
+        return self in _FINAL
+
+
+_FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueuedJob:
+    """The receipt of an enqueue. The job is real once the transaction it was enqueued in commits."""
+
+    id: int
+    task: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Job:
+    """One job as it stood when it was read. All times carry a time zone.
+
+    `args` are the stored arguments as plain JSON values (a datetime is still its text); the handler alone
+    gets them typed. `attempt` is the number of the latest start, 0 before the first; with Snoozes among them
+    it may exceed `max_attempts`, because a Snooze spends nothing of that budget.
+    """
+
+    id: int
+    task: str
+    queue: str
+    state: JobState
+    args: dict[str, Any]
+    ref: str | None
+    tags: tuple[str, ...]
+    headers: dict[str, str]
+    priority: int
+    attempt: int
+    max_attempts: int
+    created_at: datetime
+    run_at: datetime | None
+    """When it is next due, or None when it waits for no time."""
+    started_at: datetime | None
+    finished_at: datetime | None
+    worker: str | None
+    reason: str | None
+    """The latest error's text, or why the job is blocked or cancelled; None when there is nothing to say."""
+    result: Any
+    """What the handler returned, as plain JSON values; None until it succeeded."""
+
+    def __repr__(self) -> str:
+        """One line: what a person needs to recognise the job, never its arguments (they may be private)."""
+        parts = [f"#{self.id}", self.task, str(self.state), f"attempt {self.attempt}/{self.max_attempts}"]
+        if self.queue != "default":
+            parts.append(f"queue={self.queue}")
+        if self.ref is not None:
+            parts.append(f"ref={_brief(self.ref)}")
+        if self.run_at is not None and not self.state.final:
+            parts.append(f"due={self.run_at.isoformat(timespec='seconds')}")
+        if self.reason:
+            parts.append(f"reason={_brief(self.reason)}")
+        return f"<Job {' '.join(parts)}>"
+
+
+def _brief(text: str, limit: int = 60) -> str:
+    """The text's first line, quoted and cut, so that a repr stays one line."""
+    line = text.strip().partition("\n")[0]
+    return repr(line if len(line) <= limit else line[: limit - 1] + "…")
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptError:
+    """One failed attempt of a job."""
+
+    job: int
+    attempt: int
+    started_at: datetime
+    failed_at: datetime
+    worker: str | None
+    kind: str
+    """The exception's class, with its module unless it is a built-in one."""
+    message: str
+    traceback: str

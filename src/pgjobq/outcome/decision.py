@@ -1,0 +1,195 @@
+"""What becomes of a job after an attempt: one pure decision over values, and the values it may decide on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+import msgspec
+
+from pgjobq.codec.natives import lower
+from pgjobq.durations import to_seconds
+from pgjobq.errors import TaskError
+from pgjobq.outcome.failure import Failure, describe, storable
+from pgjobq.retry import Retry
+
+__all__ = [
+    "Discard",
+    "Discarded",
+    "Failed",
+    "Outcome",
+    "Parked",
+    "Retried",
+    "Returned",
+    "Snooze",
+    "Snoozed",
+    "Succeeded",
+    "decide",
+    "result_text",
+]
+
+LONGEST_REASON = 10_000
+"""Characters of a Discard's reason that are kept."""
+
+LARGEST_RESULT = 1_048_576
+"""Bytes of a handler's result that are kept; a result is a note, not a place to store documents in."""
+
+
+class Snooze(Exception):
+    """Raised by a handler: run this job again later, and spend no attempt of its budget.
+
+    Args:
+        seconds: how long to wait, as seconds or as a timedelta; 0 to 100 years.
+
+    Raises:
+        TaskError: the time is negative, not finite, over 100 years, or not a time at all.
+    """
+
+    def __init__(self, seconds: float | timedelta) -> None:
+        given = to_seconds(seconds)
+        if given is None:
+            raise TaskError(f"Snooze({seconds!r}): wants seconds or a timedelta, from 0 to 100 years.")
+        super().__init__(seconds)
+        self.seconds = given
+
+    def __str__(self) -> str:
+        return f"again in {self.seconds:g} s"
+
+
+class Discard(Exception):
+    """Raised by a handler: this job is pointless by now; end it as cancelled, without another try.
+
+    Args:
+        reason: why, for the people who look at the job later; up to 10,000 characters are kept.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The handler returned; `result` is its value as JSON text, None when it returned None."""
+
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """The attempt failed; the next one is due in `delay` seconds."""
+
+    delay: float
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed and was the last one."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """The handler ended the job as pointless: it counts as cancelled."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snoozed:
+    """The handler asked to be run again in `delay` seconds; the attempt is spared."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The job was claimed but never started, and goes back as if it had not been claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """This worker has no such task; the job waits, and `waits_for` says for what."""
+
+    waits_for: str
+
+
+Outcome: TypeAlias = Succeeded | Retried | Failed | Discarded | Snoozed | Returned | Parked
+
+
+def decide(
+    error: BaseException | None,
+    *,
+    attempt: int,
+    spared: int,
+    max_attempts: int,
+    retry: Retry,
+    random: Callable[[], float],
+    result: Any = None,
+    task_timeout: float | None = None,
+) -> Outcome:
+    """What becomes of a job whose handler ended like this.
+
+    Args:
+        error: what the handler raised, whatever its class; None when it returned.
+        attempt: the number of this attempt, from 1.
+        spared: how many earlier attempts were spared (Snoozes); `attempt - spared` is what was spent.
+        max_attempts: the job's own limit, as stored with it; a rule's Retry may lower it.
+        retry: the task's Retry.
+        random: gives a number in [0, 1), such as `random.random`.
+        result: what the handler returned.
+        task_timeout: the time-out in seconds, given only when the engine ended this attempt because of it:
+            then the failure is a TimeoutError, whichever exception the handler left with.
+
+    Returns:
+        Succeeded, Retried, Failed, Discarded or Snoozed.
+    """
+    match error:
+        case None:
+            return Succeeded(result_text(result))
+        case Snooze():
+            return Snoozed(error.seconds)
+        case Discard():
+            return Discarded(storable(error.reason, LONGEST_REASON))
+    if task_timeout is not None:
+        error = _timed_out(error, task_timeout)
+    failure = describe(error)
+    rule = retry.rule_for(error)
+    spent = attempt - spared
+    if rule is False or spent >= max_attempts:
+        return Failed(failure)
+    if isinstance(rule, Retry):
+        if spent >= rule.max_attempts and rule is not retry:
+            return Failed(failure)
+        return Retried(rule.delay(spent, random), failure)
+    return Retried(to_seconds(rule) or 0.0, failure)
+
+
+def result_text(value: Any) -> str | None:
+    """A handler's result as JSON text; never raises, because the work it stands for has been done.
+
+    What cannot be stored is replaced by an object that says so: `{"unstored": why, "repr": the value, cut}`.
+    """
+    if value is None:
+        return None
+    try:
+        data = msgspec.json.encode(value, enc_hook=lower)
+        if len(data) <= LARGEST_RESULT and b"\\u0000" not in data:
+            return data.decode()
+        why = f"larger than {LARGEST_RESULT} bytes" if len(data) > LARGEST_RESULT else "contains U+0000"
+    except BaseException as error:
+        why = describe(error).message
+    return msgspec.json.encode({"unstored": storable(why, 500), "repr": storable(value, 500)}).decode()
+
+
+def _timed_out(error: BaseException, seconds: float) -> TimeoutError:
+    """The handler's way out (usually a cancellation) as the time-out it was; the way out stays the cause."""
+    span = f"{seconds:g}" if math.isfinite(seconds) else str(seconds)
+    timeout = TimeoutError(f"the attempt ran longer than its time-out of {span} s")
+    timeout.__cause__ = error
+    return timeout

@@ -1,0 +1,324 @@
+"""The queue: thin doors to what SQL does. Every operation is `x()`, and awaited `ax()`; none is written twice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
+
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from pgjobq import migrate, run
+from pgjobq.errors import ConfigError, EnqueueError, InvalidOption
+from pgjobq.job import AttemptError, EnqueuedJob, Job, JobState
+from pgjobq.retry import Retry
+from pgjobq.run.pools import Pools
+from pgjobq.settings import check_schema_name
+from pgjobq.statements import Statement
+from pgjobq.statements import jobs as statements
+from pgjobq.task import Call, Registry, Task, UsingOptions
+from pgjobq.wording import quote
+
+__all__ = ["Queue"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+CHUNK_JOBS = 1_000
+"""Jobs that enqueue_many sends in one statement: more gain nothing, and a generator of a million stays a generator."""
+CHUNK_CHARACTERS = 4_000_000
+"""… or this much text, whichever comes first."""
+MOST_LISTED = 10_000
+
+
+class TaskOptions(TypedDict, total=False):
+    """What `@queue.task(…)` takes; see Queue.task."""
+
+    name: str | None
+    queue: str
+    priority: int
+    retry: Retry | None
+    timeout: float | None
+    tags: Iterable[str]
+
+
+class Queue:
+    """A job queue in one PostgreSQL schema, and the tasks that are enqueued through it.
+
+    Args:
+        dsn: a PostgreSQL connection string; None: `PGJOBQ_DSN`, `DATABASE_URL` or libpq's `PG*`, looked up at first
+            use, so that importing the module needs no database.
+        pool, apool: your own psycopg_pool pools for the calls without `conn=` (sync and async); never closed here.
+        schema: the schema that `pgjobq migrate --schema` made; several queues may share a database.
+        max_payload_bytes: limit of one job's encoded arguments, 1 byte and up.
+
+    Raises:
+        ConfigError: the schema's name or the limit cannot be used.
+    """
+
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        pool: ConnectionPool[Any] | None = None,
+        apool: AsyncConnectionPool[Any] | None = None,
+        schema: str = "pgjobq",
+        max_payload_bytes: int = 1_048_576,
+    ) -> None:
+        if type(max_payload_bytes) is not int or max_payload_bytes < 1:
+            raise ConfigError(f"max_payload_bytes={max_payload_bytes!r}: wants a number of bytes, such as 1_048_576")
+        self.schema = check_schema_name(schema)
+        self.max_payload_bytes = max_payload_bytes
+        self.registry = Registry()
+        self.pools = Pools(dsn, pool, apool)
+
+    def __repr__(self) -> str:
+        return f"<Queue schema={self.schema!r} tasks={len(self.registry)}>"
+
+    # ------------------------------------------------------------------------------------------ tasks
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    @overload
+    def task(self, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+    def task(  # type: ignore[misc]  # mypy: no overload with a positional-only None
+        self, function: Callable[P, R] | None = None, /, **options: Unpack[TaskOptions]
+    ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+        """Register a function as a task; it stays callable as the plain function.
+
+        Args:
+            name: under which its jobs are stored; None: the function's name.
+            queue: the queue its jobs go to, unless `using(queue=…)` says otherwise.
+            priority: -9 (first) to 9 (last).
+            retry: when a failed attempt is tried again; None: `Retry()`, 20 attempts.
+            timeout: seconds one attempt may take; None: any time.
+            tags: texts every job of the task carries.
+
+        Raises:
+            TaskError: the function cannot be a task; DuplicateTask: the name is taken.
+        """
+        if function is not None:
+            return self._register(function, options)
+        return lambda function: self._register(function, options)
+
+    def _register(self, function: Callable[P, R], options: TaskOptions) -> Task[P, R]:
+        task = Task(function, self, **options)
+        self.registry.add(task)
+        return task
+
+    # ------------------------------------------------------------------------------------------ enqueue
+
+    def enqueue_call(self, call: Call) -> EnqueuedJob:
+        """Write the job of a call (`task.call(…)`): what `task.enqueue(…)` does."""
+        job = self._run(statements.enqueue(self.schema, call), call.options.conn)
+        return EnqueuedJob(job, call.task.name, call.queue)
+
+    async def aenqueue_call(self, call: Call) -> EnqueuedJob:
+        """The async twin of `enqueue_call`."""
+        job = await self._arun(statements.enqueue(self.schema, call), call.options.conn)
+        return EnqueuedJob(job, call.task.name, call.queue)
+
+    def enqueue(
+        self, task: str, arguments: Mapping[str, Any] | None = None, **options: Unpack[UsingOptions]
+    ) -> EnqueuedJob:
+        """Enqueue by the task's name; `options` are those of `using`.
+
+        Raises UnknownTask when no task of that name is registered here.
+        """
+        return self.enqueue_call(self._named(task, arguments, options))
+
+    async def aenqueue(
+        self, task: str, arguments: Mapping[str, Any] | None = None, **options: Unpack[UsingOptions]
+    ) -> EnqueuedJob:
+        """The async twin of `enqueue`."""
+        return await self.aenqueue_call(self._named(task, arguments, options))
+
+    def _named(self, task: str, arguments: Mapping[str, Any] | None, options: UsingOptions) -> Call:
+        return self.registry.get(task).using(**options).call(**(arguments or {}))
+
+    def enqueue_many(self, calls: Iterable[Call], *, conn: object = None) -> list[int]:
+        """Enqueue many calls (`task.call(…)`, also of different tasks), all or none; returns their ids in order.
+
+        Takes any iterable and streams it: a generator of a million calls needs the memory of a thousand. Without
+        `conn` they share a transaction of their own; with it they join the caller's. On autocommit connections each
+        thousand commits by itself.
+
+        Raises EnqueueError (the subclass says why) when an element cannot be enqueued.
+        """
+        ids: list[int] = []
+        if conn is not None:
+            for statement in self._chunks(calls):
+                chunk = run.execute(conn, statement)
+                ids += chunk
+            return ids
+        with self.pools.transaction() as own:
+            for statement in self._chunks(calls):
+                chunk = run.execute(own, statement)
+                ids += chunk
+        return ids
+
+    async def aenqueue_many(self, calls: Iterable[Call] | AsyncIterable[Call], *, conn: object = None) -> list[int]:
+        """The async twin of `enqueue_many`; takes async iterables, too."""
+        ids: list[int] = []
+        if isinstance(calls, AsyncIterable):
+            calls = [call async for call in calls]
+        if conn is not None:
+            for statement in self._chunks(calls):
+                chunk = await run.aexecute(conn, statement)
+                ids += chunk
+            return ids
+        async with self.pools.atransaction() as own:
+            for statement in self._chunks(calls):
+                chunk = await run.aexecute(own, statement)
+                ids += chunk
+        return ids
+
+    def _chunks(self, calls: Iterable[Call]) -> Iterator[Statement[list[int]]]:
+        chunk: list[Call] = []
+        size = 0
+        for position, call in enumerate(calls):
+            chunk.append(_checked(call, position))
+            size += len(call.args_text)
+            if len(chunk) >= CHUNK_JOBS or size >= CHUNK_CHARACTERS:
+                yield statements.enqueue_many(self.schema, chunk)
+                chunk, size = [], 0
+        if chunk:
+            yield statements.enqueue_many(self.schema, chunk)
+
+    # ------------------------------------------------------------------------------------------ look
+
+    def get(self, job: int, *, conn: object = None) -> Job | None:
+        """The job of this id, or None."""
+        return self._run(statements.get(self.schema, job), conn)
+
+    async def aget(self, job: int, *, conn: object = None) -> Job | None:
+        """The async twin of `get`."""
+        return await self._arun(statements.get(self.schema, job), conn)
+
+    def jobs(
+        self,
+        *,
+        ref: str | None = None,
+        state: JobState | str | None = None,
+        queue: str | None = None,
+        task: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+        conn: object = None,
+    ) -> list[Job]:
+        """Jobs that pass every filter given, newest first; `before` an id continues the list. `limit`: 1..10,000."""
+        return self._run(self._listing(ref, state, queue, task, before, limit), conn)
+
+    async def ajobs(
+        self,
+        *,
+        ref: str | None = None,
+        state: JobState | str | None = None,
+        queue: str | None = None,
+        task: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+        conn: object = None,
+    ) -> list[Job]:
+        """The async twin of `jobs`."""
+        return await self._arun(self._listing(ref, state, queue, task, before, limit), conn)
+
+    def _listing(
+        self,
+        ref: str | None,
+        state: JobState | str | None,
+        queue: str | None,
+        task: str | None,
+        before: int | None,
+        limit: int,
+    ) -> Statement[list[Job]]:
+        return statements.jobs(
+            self.schema, ref=ref, state=_state(state), queue=queue, task=task, before=before, limit=_limit(limit)
+        )
+
+    def errors(self, job: int, *, conn: object = None) -> list[AttemptError]:
+        """The failed attempts of a job, first one first."""
+        return self._run(statements.errors(self.schema, job), conn)
+
+    async def aerrors(self, job: int, *, conn: object = None) -> list[AttemptError]:
+        """The async twin of `errors`."""
+        return await self._arun(statements.errors(self.schema, job), conn)
+
+    def misplaced(self, *, conn: object = None) -> list[tuple[int, str]]:
+        """The jobs that do not stand in exactly one place, and where they stand: empty unless something is broken."""
+        return self._run(statements.misplaced(self.schema), conn)
+
+    async def amisplaced(self, *, conn: object = None) -> list[tuple[int, str]]:
+        """The async twin of `misplaced`."""
+        return await self._arun(statements.misplaced(self.schema), conn)
+
+    # ------------------------------------------------------------------------------------------ change
+
+    def retry(self, job: int, *, conn: object = None) -> bool:
+        """Run a failed or cancelled job again, with a fresh budget of attempts.
+
+        False when it is neither (any more): of two presses of one button the second changes nothing.
+        """
+        return self._run(statements.retry(self.schema, job), conn)
+
+    async def aretry(self, job: int, *, conn: object = None) -> bool:
+        """The async twin of `retry`."""
+        return await self._arun(statements.retry(self.schema, job), conn)
+
+    def cancel(self, job: int, *, conn: object = None) -> bool:
+        """Cancel a job that waits (scheduled, blocked or ready). False when it runs, has ended or does not exist."""
+        return self._run(statements.cancel(self.schema, job), conn)
+
+    async def acancel(self, job: int, *, conn: object = None) -> bool:
+        """The async twin of `cancel`."""
+        return await self._arun(statements.cancel(self.schema, job), conn)
+
+    def migrate(self) -> list[int]:
+        """Create or update the schema; returns the versions that were applied. Safe to call at every start."""
+        with self.pools.connection() as conn:
+            return migrate.install(conn, self.schema)
+
+    def close(self) -> None:
+        """Close the connections this queue opened for sync calls."""
+        self.pools.close()
+
+    async def aclose(self) -> None:
+        """Close all connections this queue opened."""
+        await self.pools.aclose()
+
+    # ------------------------------------------------------------------------------------------ who executes
+
+    def _run(self, statement: Statement[T], conn: object) -> T:
+        return self.pools.execute(statement) if conn is None else run.execute(conn, statement)
+
+    async def _arun(self, statement: Statement[T], conn: object) -> T:
+        return await self.pools.aexecute(statement) if conn is None else await run.aexecute(conn, statement)
+
+
+def _checked(call: object, position: int) -> Call:
+    if not isinstance(call, Call):
+        raise EnqueueError(
+            f"enqueue_many: element {position} is {quote(call)}, not a call of a task; write send.call(order_id=7)"
+        )
+    if call.options.conn is not None:
+        raise InvalidOption(
+            f"enqueue_many: element {position} carries a conn= of its own; give the connection to enqueue_many(conn=…)"
+        )
+    return call
+
+
+def _state(state: JobState | str | None) -> JobState | None:
+    if state is None:
+        return None
+    try:
+        return JobState(state)
+    except ValueError:
+        raise InvalidOption(f"state={quote(state)}: wants one of {', '.join(JobState)}") from None
+
+
+def _limit(limit: int) -> int:
+    if type(limit) is not int or not 1 <= limit <= MOST_LISTED:
+        raise InvalidOption(f"limit={limit!r}: wants a whole number from 1 to {MOST_LISTED:,}")
+    return limit

@@ -1,0 +1,187 @@
+"""The kinds of value a setting may have, and durations as people write them."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["DAY", "Choice", "Duration", "Kind", "Names", "Switch", "Whole", "parse_duration", "show_duration"]
+
+SECOND = 1.0
+DAY = 86_400.0
+_UNITS = {"ms": 0.001, "s": SECOND, "m": 60.0, "h": 3600.0, "d": DAY}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|d)?\s*", re.ASCII | re.IGNORECASE)
+_FOREVER = ("forever", "for ever", "never")
+_YES = ("1", "true", "yes", "on")
+_NO = ("0", "false", "no", "off")
+
+
+def parse_duration(text: str, *, unit: float = SECOND) -> float:
+    """Read `30`, `30s`, `250ms`, `5m`, `1h` or `7d` as seconds; a bare number counts in `unit` seconds.
+
+    Raises ValueError when it is none of these.
+    """
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError("is not a duration such as 30s, 5m, 1h or 7d")
+    number, suffix = found.groups()
+    return float(number) * (_UNITS[suffix.lower()] if suffix else unit)
+
+
+def show_duration(seconds: float) -> str:
+    """Write seconds the way parse_duration reads them, in the largest unit that needs no fraction."""
+    for name in ("d", "h", "m", "s"):
+        if seconds >= _UNITS[name] and (seconds / _UNITS[name]).is_integer():
+            return f"{int(seconds / _UNITS[name])}{name}"
+    return f"{round(seconds * 1000)}ms" if 0 < seconds < 1 else f"{seconds:g}s"
+
+
+class Kind(Protocol):
+    """What a setting's value may be; `parse` and `check` raise ValueError with what is wrong with it."""
+
+    def parse(self, text: str) -> object: ...
+
+    def check(self, value: object) -> None: ...
+
+    def show(self, value: object) -> str: ...
+
+    @property
+    def range(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number within low..high; None (no limit) too when `optional`."""
+
+    low: int
+    high: int
+    optional: bool = False
+
+    def parse(self, text: str) -> int:
+        digits = text.strip().replace("_", "")
+        if not re.fullmatch(r"[+-]?[0-9]{1,30}", digits):
+            raise ValueError("is not a whole number")
+        return int(digits)
+
+    def check(self, value: object) -> None:
+        if value is None and self.optional:
+            return
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError("is not a whole number")
+        if not self.low <= value <= self.high:
+            raise ValueError("is out of range")
+
+    def show(self, value: object) -> str:
+        return "no limit" if value is None else str(value)
+
+    @property
+    def range(self) -> str:
+        return f"a whole number from {self.low} to {self.high}"
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A duration within low..high, both in `unit`; a bare number is in that unit too.
+
+    None is taken when `optional` (no limit) or `forever` (written `forever`).
+    """
+
+    low: float
+    high: float
+    unit: float = SECOND
+    optional: bool = False
+    forever: bool = False
+
+    def parse(self, text: str) -> float | None:
+        if self.forever and text.strip().lower() in _FOREVER:
+            return None
+        return parse_duration(text, unit=self.unit) / self.unit
+
+    def check(self, value: object) -> None:
+        if value is None and (self.optional or self.forever):
+            return
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise ValueError("is not a duration")
+        if not self.low <= value <= self.high:
+            raise ValueError("is out of range")
+
+    def show(self, value: object) -> str:
+        if not isinstance(value, int | float):
+            return "for ever" if self.forever else "no limit"
+        return show_duration(value * self.unit)
+
+    @property
+    def range(self) -> str:
+        low, high = show_duration(self.low * self.unit), show_duration(self.high * self.unit)
+        return f"a duration from {low} to {high}" + (", or forever" if self.forever else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """On or off."""
+
+    def parse(self, text: str) -> bool:
+        word = text.strip().lower()
+        if word not in _YES + _NO:
+            raise ValueError("is neither yes nor no")
+        return word in _YES
+
+    def check(self, value: object) -> None:
+        if not isinstance(value, bool):
+            raise ValueError("is neither True nor False")
+
+    def show(self, value: object) -> str:
+        return "on" if value else "off"
+
+    @property
+    def range(self) -> str:
+        return "true or false (1/0, yes/no, on/off)"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def parse(self, text: str) -> str:
+        return text.strip().lower()
+
+    def check(self, value: object) -> None:
+        if value not in self.words:
+            raise ValueError("is not known")
+
+    def show(self, value: object) -> str:
+        return str(value)
+
+    @property
+    def range(self) -> str:
+        return ", ".join(self.words[:-1]) + f" or {self.words[-1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Queue names separated by commas; none at all means every queue."""
+
+    longest: int = 255
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+
+    def check(self, value: object) -> None:
+        if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):
+            raise ValueError("is not a tuple of names")
+        for name in value:
+            if not name:
+                raise ValueError("has an empty name in it")
+            if len(name) > self.longest or "\0" in name:
+                raise ValueError("has a name in it that no queue can have")
+
+    def show(self, value: object) -> str:
+        return ",".join(value) if isinstance(value, tuple) and value else "all"
+
+    @property
+    def range(self) -> str:
+        return f"queue names separated by commas, each of 1 to {self.longest} characters"

@@ -1,0 +1,143 @@
+-- What a worker says on its hot path. Everything here is one round trip inside the pipeline of engine/exchange.py.
+
+-- name: claim
+-- Move up to $4 ready jobs of the given lanes (best first, each from its cursor's `above`) to running, leased to
+-- worker $5. One row at least, even when nothing was there: the snapshot's xmin and xmax and the seconds this took, for
+-- the claim cursor.
+-- The lane rows are locked with SKIP LOCKED and deleted by ctid: two workers never wait for each other.
+-- A worker that was declared dead has no row in `worker` any more and gets nothing.
+WITH taken AS (
+    DELETE FROM pgjobq.ready WHERE ctid = ANY (ARRAY(
+        SELECT r.ctid
+        FROM unnest($1::text[], $2::smallint[], $3::bigint[]) AS lane(queue, priority, above)
+        CROSS JOIN LATERAL (
+            SELECT ctid FROM pgjobq.ready r
+            WHERE r.queue = lane.queue AND r.priority = lane.priority AND r.seq > lane.above
+            ORDER BY r.seq LIMIT $4::int FOR UPDATE SKIP LOCKED) r
+        LIMIT CASE WHEN EXISTS (SELECT FROM pgjobq.worker w WHERE w.id = $5::uuid) THEN $4::int ELSE 0 END))
+    RETURNING seq, job, queue, priority, attempt, spared
+), leased AS (
+    INSERT INTO pgjobq.running (job, started_at, worker, attempt, spared)
+    SELECT job, pgjobq.clock(), $5::uuid, attempt + 1, spared FROM taken
+)
+SELECT pg_snapshot_xmin(now.snapshot)::text::bigint, pg_snapshot_xmax(now.snapshot)::text::bigint,
+       extract(epoch FROM clock_timestamp() - statement_timestamp())::float8,
+       t.seq, j.id, t.queue, t.priority, (t.attempt + 1)::smallint, t.spared, j.max_attempts, j.task, j.args::text,
+       j.ref, j.tags, j.headers::text, extract(epoch FROM j.created_at)::float8
+FROM (SELECT pg_current_snapshot() AS snapshot) now
+LEFT JOIN (taken t JOIN pgjobq.job j ON j.id = t.job) ON true
+ORDER BY t.priority, t.seq
+
+-- name: adopt
+-- The same for jobs that waited in `blocked` for a worker that knows their task ($1: the tasks this worker knows; $2:
+-- its queues, NULL for all): taken straight to running, so that a worker without the task cannot take them again first.
+WITH taken AS (
+    DELETE FROM pgjobq.blocked WHERE ctid = ANY (ARRAY(
+        SELECT b.ctid FROM pgjobq.blocked b
+        WHERE b.waits_for = ANY (SELECT 'task:' || t FROM unnest($1::text[]) t)
+          AND ($2::text[] IS NULL OR b.queue = ANY ($2::text[]))
+        ORDER BY b.priority, b.job LIMIT $3::int FOR UPDATE SKIP LOCKED))
+    RETURNING job, queue, priority, attempt, spared
+), leased AS (
+    INSERT INTO pgjobq.running (job, started_at, worker, attempt, spared)
+    SELECT job, pgjobq.clock(), $4::uuid, attempt + 1, spared FROM taken
+)
+SELECT 0::bigint, 0::bigint, 0::float8, 0::bigint, j.id, t.queue, t.priority, (t.attempt + 1)::smallint, t.spared, j.max_attempts,
+       j.task, j.args::text, j.ref, j.tags, j.headers::text, extract(epoch FROM j.created_at)::float8
+FROM taken t JOIN pgjobq.job j ON j.id = t.job
+ORDER BY t.priority, j.id
+
+-- name: complete
+-- Settle successes of worker $3: $1 jobs, $2 their attempts. Returns the jobs that were still held: an owner that lost
+-- its lease finds none of its own and changes nothing (the fence).
+WITH held AS (
+    DELETE FROM pgjobq.running r
+    USING unnest($1::bigint[], $2::smallint[]) AS x(job, attempt)
+    WHERE r.job = x.job AND r.attempt = x.attempt AND r.worker = $3::uuid
+    RETURNING r.job, r.started_at, r.attempt
+)
+INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome)
+SELECT job, started_at, pgjobq.clock(), $3::uuid, attempt, 's' FROM held
+RETURNING job
+
+-- name: settle
+-- Settle every other outcome of worker $2; $1 is an array of objects:
+--   job, attempt           with the worker: the fence
+--   fate                   's' succeeded, 'f' failed, 'c' cancelled, 'again' (ready or, with delay, scheduled), 'blocked'
+--   delay                  seconds until it is due again
+--   back                   attempts to take back (1: it was never started), spare: attempts not to count
+--   waits_for, reason, result, kind, message, traceback
+-- Returns (job, true) for what is settled now, (job, false) for what is still held but locked: its handler's own
+-- transaction is completing it and has not ended. Neither: this worker lost the lease, or that transaction committed.
+WITH asked AS (
+    SELECT * FROM jsonb_to_recordset($1::text::jsonb) AS x(
+        job bigint, attempt smallint, fate text, delay float8, back smallint, spare smallint,
+        waits_for text, reason text, result jsonb, kind text, message text, traceback text)
+), held AS (
+    DELETE FROM pgjobq.running r USING asked x
+    WHERE r.ctid = ANY (ARRAY(
+            SELECT r.ctid FROM asked x
+            JOIN pgjobq.running r ON r.job = x.job AND r.attempt = x.attempt AND r.worker = $2::uuid
+            ORDER BY r.job FOR UPDATE OF r SKIP LOCKED))
+      AND r.job = x.job
+    RETURNING r.job, r.started_at, r.worker, r.attempt, (r.attempt - coalesce(x.back, 0))::smallint AS made,
+              (r.spared + coalesce(x.spare, 0))::smallint AS spared, x.fate, x.waits_for, x.reason, x.result,
+              x.kind, x.message, x.traceback,
+              CASE WHEN x.delay > 0 THEN pgjobq.clock() + make_interval(secs => x.delay) END AS due
+), placed AS MATERIALIZED (
+    SELECT h.job, h.made, h.spared, h.due, h.fate, h.waits_for, j.queue, j.priority
+    FROM held h JOIN pgjobq.job j ON j.id = h.job WHERE h.fate IN ('again', 'blocked')
+), errors AS (
+    INSERT INTO pgjobq.attempt_error (job, started_at, failed_at, worker, attempt, kind, message, traceback)
+    SELECT job, started_at, pgjobq.clock(), worker, attempt, kind, message, coalesce(traceback, '') FROM held WHERE kind IS NOT NULL
+), ends AS (
+    INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome, reason, result)
+    SELECT job, started_at, pgjobq.clock(), worker, attempt, fate::"char", reason, result
+    FROM held WHERE fate IN ('s', 'f', 'c')
+), later AS (
+    INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue)
+    SELECT job, due, priority, made, spared, queue FROM placed WHERE fate = 'again' AND due IS NOT NULL
+), soon AS (
+    INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+    SELECT nextval('pgjobq.job_id_seq'), job, priority, made, spared, queue
+    FROM placed WHERE fate = 'again' AND due IS NULL
+), parked AS (
+    INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+    SELECT job, pgjobq.clock(), priority, made, spared, queue, waits_for FROM placed WHERE fate = 'blocked'
+), woken AS MATERIALIZED (
+    SELECT count(pgjobq.wake_at(due)) FROM (SELECT min(due) AS due FROM placed) p WHERE due IS NOT NULL
+    UNION ALL
+    SELECT count(pgjobq.wake(queue)) FROM (SELECT DISTINCT queue FROM placed WHERE fate = 'again' AND due IS NULL) q
+)
+SELECT h.job, true FROM held h WHERE (SELECT count(*) FROM woken) IS NOT NULL
+UNION ALL
+SELECT r.job, false FROM asked x
+JOIN pgjobq.running r ON r.job = x.job AND r.attempt = x.attempt AND r.worker = $2::uuid
+WHERE NOT EXISTS (SELECT FROM held h WHERE h.job = r.job)
+
+-- name: lanes
+-- Where a claim has to look, best first ($1: queues, NULL for all).
+SELECT DISTINCT queue, priority FROM pgjobq.lane
+WHERE $1::text[] IS NULL OR queue = ANY ($1::text[])
+ORDER BY priority, queue
+
+-- name: doze
+-- Say that somebody may be asleep for the next $1 milliseconds. Not transactional, hence seen at once by everybody.
+SELECT setval('pgjobq.idle_until', (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1::bigint)
+FROM pgjobq.idle_until
+WHERE last_value < (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1::bigint / 2
+
+-- name: stray
+-- Give back what worker $1 holds without knowing it (a claim whose answer never arrived): everything but the jobs in $2.
+WITH held AS (
+    DELETE FROM pgjobq.running r WHERE r.worker = $1::uuid AND NOT (r.job = ANY ($2::bigint[]))
+    RETURNING r.job, (r.attempt - 1)::smallint AS made, r.spared
+)
+INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+SELECT nextval('pgjobq.job_id_seq'), h.job, j.priority, h.made, h.spared, j.queue
+FROM held h JOIN pgjobq.job j ON j.id = h.job
+RETURNING job
+
+-- name: commit_lazily
+-- A claim alone may be lost in a crash: the fence makes sure that it then never happened.
+SELECT set_config('synchronous_commit', 'off', true)

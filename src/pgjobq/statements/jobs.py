@@ -1,0 +1,184 @@
+"""What an application and its operators say to the queue, as Statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from pgjobq.job import AttemptError, Job, JobState
+from pgjobq.statements.statement import Rows, Statement
+from pgjobq.statements.text import statement_text
+from pgjobq.task import Call
+
+__all__ = ["cancel", "complete_within", "enqueue", "enqueue_many", "errors", "get", "jobs", "misplaced", "retry"]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def enqueue(schema: str, call: Call) -> Statement[int]:
+    """Enqueue one call; gives the job's id."""
+    options = call.options
+    params = (
+        call.task.name,
+        call.args_text,
+        call.queue,
+        str(call.priority),
+        options.run_at.isoformat() if options.run_at else None,
+        None if options.delay is None else repr(float(options.delay)),
+        options.ref,
+        _text_array(call.tags) if call.tags else None,
+        str(call.max_attempts),
+        _encode(options.headers).decode() if options.headers else None,
+    )
+    return Statement("enqueue", statement_text("enqueue", schema), params, _id)
+
+
+def enqueue_many(schema: str, calls: Iterable[Call]) -> Statement[list[int]]:
+    """Enqueue calls in one statement; gives the ids in the same order."""
+    text = "[" + ",".join(map(_entry, calls)) + "]"
+    return Statement("enqueue_many", statement_text("enqueue_many", schema), (text,), _ids)
+
+
+def get(schema: str, job: int) -> Statement[Job | None]:
+    """The job of this id, or None."""
+    return Statement("get", statement_text("get", schema), (str(job),), _job_or_none)
+
+
+def jobs(
+    schema: str,
+    *,
+    ref: str | None,
+    state: JobState | None,
+    queue: str | None,
+    task: str | None,
+    before: int | None,
+    limit: int,
+) -> Statement[list[Job]]:
+    """Jobs that pass every filter given, newest first."""
+    params = (ref, state and state.value, queue, task, None if before is None else str(before), str(limit))
+    return Statement("list", statement_text("list", schema), params, _jobs)
+
+
+def errors(schema: str, job: int) -> Statement[list[AttemptError]]:
+    """The failed attempts of a job, first one first."""
+    return Statement("errors", statement_text("errors", schema), (str(job),), _errors)
+
+
+def retry(schema: str, job: int) -> Statement[bool]:
+    """Run a failed or cancelled job again; False when it is neither."""
+    return Statement("retry", statement_text("retry", schema), (str(job),), _flag)
+
+
+def cancel(schema: str, job: int) -> Statement[bool]:
+    """Cancel a job that waits; False when it does not wait."""
+    return Statement("cancel", statement_text("cancel", schema), (str(job),), _flag)
+
+
+def complete_within(schema: str, job: int, attempt: int, worker: str, result: str | None) -> Statement[bool]:
+    """Complete an attempt inside the caller's transaction; False when it no longer holds the job."""
+    params = (str(job), str(attempt), worker, result)
+    return Statement("complete_within", statement_text("complete_within", schema), params, _flag)
+
+
+def misplaced(schema: str) -> Statement[list[tuple[int, str]]]:
+    """The jobs that break the conservation law, and where they stand."""
+    return Statement("misplaced", statement_text("misplaced", schema), (), _places)
+
+
+# ------------------------------------------------------------------------------------------------ parameters
+
+
+def _entry(call: Call) -> str:
+    """One object of enqueue_many's array; what equals the SQL function's own default is left out."""
+    options, queue, tags = call.options, call.queue, call.tags
+    entry: dict[str, Any] = {"task": call.task.name, "args": msgspec.Raw(call.args_text.encode())}
+    if queue != "default":
+        entry["queue"] = queue
+    if call.priority:
+        entry["priority"] = call.priority
+    if options.run_at is not None:
+        entry["run_at"] = options.run_at.isoformat()
+    if options.delay is not None:
+        entry["delay"] = f"{options.delay!r} seconds"
+    if options.ref is not None:
+        entry["ref"] = options.ref
+    if tags:
+        entry["tags"] = tags
+    if call.max_attempts != 20:
+        entry["max_attempts"] = call.max_attempts
+    if options.headers:
+        entry["headers"] = options.headers
+    return _encode(entry).decode()
+
+
+def _text_array(values: Iterable[str]) -> str:
+    """PostgreSQL's own text form of an array, so that no driver has to adapt a list."""
+    escaped = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return "{" + ",".join(f'"{value}"' for value in escaped) + "}"
+
+
+# ------------------------------------------------------------------------------------------------ rows
+
+
+class _JobRow(msgspec.Struct):
+    """A row of the view `jobs` as to_jsonb() writes it."""
+
+    id: int
+    task: str
+    queue: str
+    priority: int
+    ref: str | None
+    tags: tuple[str, ...] | None
+    args: dict[str, Any]
+    headers: dict[str, Any] | None
+    created_at: datetime
+    max_attempts: int
+    state: JobState
+    attempt: int
+    run_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    worker: str | None
+    result: Any
+    reason: str | None
+
+
+_decode_job = msgspec.json.Decoder(_JobRow).decode
+_decode_error = msgspec.json.Decoder(AttemptError).decode
+
+
+def _job(text: str) -> Job:
+    row = _decode_job(text)
+    values = {field: getattr(row, field) for field in row.__struct_fields__}
+    return Job(**{**values, "tags": row.tags or (), "headers": row.headers or {}})
+
+
+def _jobs(rows: Rows) -> list[Job]:
+    return [_job(text) for (text,) in rows]
+
+
+def _job_or_none(rows: Rows) -> Job | None:
+    return _job(rows[0][0]) if rows else None
+
+
+def _errors(rows: Rows) -> list[AttemptError]:
+    return [_decode_error(text) for (text,) in rows]
+
+
+def _id(rows: Rows) -> int:
+    return int(rows[0][0])
+
+
+def _ids(rows: Rows) -> list[int]:
+    return [int(text) for (text,) in rows]
+
+
+def _flag(rows: Rows) -> bool:
+    return bool(rows[0][0] == "true")
+
+
+def _places(rows: Rows) -> list[tuple[int, str]]:
+    return [(int(job), places) for job, places in rows]

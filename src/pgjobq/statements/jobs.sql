@@ -1,0 +1,38 @@
+-- What an application and its operators say. Every parameter travels as text and every column comes back as text, so
+-- that no driver's adapters, loaders or codecs matter.
+
+-- name: enqueue
+SELECT pgjobq.enqueue(
+    $1::text, $2::text::jsonb, $3::text, $4::text::int, $5::text::timestamptz, make_interval(secs => $6::text::float8),
+    $7::text, $8::text::text[], $9::text::int, $10::text::jsonb)::text
+
+-- name: enqueue_many
+SELECT id::text FROM pgjobq.enqueue_many($1::text::jsonb) AS id
+
+-- name: get
+SELECT to_jsonb(j)::text FROM pgjobq.jobs j WHERE j.id = $1::text::bigint
+
+-- name: list
+-- Newest first; every filter may be NULL; $5: only jobs older than this id; $6: how many.
+SELECT to_jsonb(j)::text FROM pgjobq.jobs j
+WHERE ($1::text IS NULL OR j.ref = $1::text)
+  AND ($2::text IS NULL OR j.state = $2::text)
+  AND ($3::text IS NULL OR j.queue = $3::text)
+  AND ($4::text IS NULL OR j.task = $4::text)
+  AND ($5::text IS NULL OR j.id < $5::text::bigint)
+ORDER BY j.id DESC LIMIT $6::text::int
+
+-- name: errors
+SELECT to_jsonb(e)::text FROM pgjobq.attempt_error e WHERE e.job = $1::text::bigint ORDER BY e.attempt, e.failed_at
+
+-- name: retry
+SELECT pgjobq.retry($1::text::bigint)::text
+
+-- name: cancel
+SELECT pgjobq.cancel($1::text::bigint)::text
+
+-- name: complete_within
+SELECT pgjobq.complete($1::text::bigint, $2::text::int, $3::text::uuid, $4::text::jsonb)::text
+
+-- name: misplaced
+SELECT job::text, places FROM pgjobq.misplaced ORDER BY job

@@ -1,0 +1,126 @@
+-- Chores any worker may do at any time: each takes a transaction-level lock so that one does it, and is harmless if
+-- two did. No leader.
+
+-- name: promote
+-- Move up to $1 due jobs to ready. Returns how many.
+WITH mine AS MATERIALIZED (
+    SELECT pg_current_xact_id() WHERE pg_try_advisory_xact_lock(hashtextextended('pgjobq:promote', 0))
+), due AS (
+    DELETE FROM pgjobq.scheduled WHERE ctid = ANY (ARRAY(
+        SELECT s.ctid FROM pgjobq.scheduled s
+        WHERE s.run_at <= pgjobq.clock() AND EXISTS (SELECT FROM mine)
+        ORDER BY s.run_at LIMIT $1::int FOR UPDATE SKIP LOCKED))
+    RETURNING job, priority, attempt, spared, queue, run_at
+), moved AS (
+    INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+    SELECT nextval('pgjobq.job_id_seq'), job, priority, attempt, spared, queue
+    FROM (SELECT * FROM due ORDER BY priority, run_at) d
+), told AS MATERIALIZED (
+    SELECT count(pgjobq.open_lane(queue, priority)) FROM (SELECT DISTINCT queue, priority FROM due) q
+    UNION ALL
+    SELECT count(pgjobq.wake(queue)) FROM (SELECT DISTINCT queue FROM due) q
+)
+SELECT count(*) FROM due WHERE (SELECT count(*) FROM told) IS NOT NULL
+
+-- name: next_due
+-- Seconds until the next job is due (NULL: none), and note when we look again: at that time, after $1 seconds at the most.
+WITH next AS MATERIALIZED (SELECT min(run_at) - pgjobq.clock() AS wait FROM pgjobq.scheduled)
+SELECT extract(epoch FROM next.wait)::float8,
+       setval('pgjobq.next_look', ((extract(epoch FROM pgjobq.clock())
+              + least($1::float8, greatest(coalesce(extract(epoch FROM next.wait), $1::float8), 0))) * 1000)::bigint)
+FROM next
+
+-- name: rescue
+-- Take back what dead workers hold. $1: workers known to be dead, with $2 as the reason; NULL: those whose lease ran
+-- out $4 seconds ago or earlier. A job that is
+-- not in $3 (NULL: unknown, so all count) had not been started and gets its attempt back. Every start spends an attempt, so a job that
+-- kills its workers ends as failed. A row that its owner is settling right now is locked and left alone.
+WITH dead AS MATERIALIZED (
+    SELECT w.id FROM pgjobq.worker w
+    WHERE CASE WHEN $1::uuid[] IS NULL THEN w.expires_at < now() - make_interval(secs => $4::float8) ELSE w.id = ANY ($1::uuid[]) END
+    FOR UPDATE SKIP LOCKED
+), held AS (
+    DELETE FROM pgjobq.running WHERE ctid = ANY (ARRAY(
+        SELECT r.ctid FROM pgjobq.running r
+        WHERE r.worker IN (SELECT id FROM dead) OR NOT EXISTS (SELECT FROM pgjobq.worker w WHERE w.id = r.worker)
+        ORDER BY r.job FOR UPDATE SKIP LOCKED))
+    RETURNING job, started_at, worker, attempt, spared, 
+              ($3::bigint[] IS NOT NULL AND NOT job = ANY ($3::bigint[])) AS unstarted
+), counted AS MATERIALIZED (
+    SELECT h.*, j.queue, j.priority, j.task, j.max_attempts, h.attempt - h.spared AS spent,
+           NOT h.unstarted AND h.attempt - h.spared >= j.max_attempts AS over
+    FROM held h JOIN pgjobq.job j ON j.id = h.job
+), errors AS (
+    INSERT INTO pgjobq.attempt_error (job, started_at, failed_at, worker, attempt, kind, message)
+    SELECT job, started_at, pgjobq.clock(), worker, attempt, 'WorkerDied', $2::text FROM counted WHERE NOT unstarted
+), ends AS (
+    INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome)
+    SELECT job, started_at, pgjobq.clock(), worker, attempt, 'f' FROM counted WHERE over
+), later AS (
+    INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue)
+    SELECT job, pgjobq.clock() + make_interval(secs => least(2 ^ least(spent - 1, 10) - 1, 60)),
+           priority, attempt, spared, queue
+    FROM counted WHERE NOT unstarted AND NOT over AND spent > 1
+), soon AS (
+    INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+    SELECT nextval('pgjobq.job_id_seq'), job, priority, attempt - unstarted::int, spared, queue
+    FROM counted WHERE unstarted OR (NOT over AND spent = 1)
+), gone AS (
+    DELETE FROM pgjobq.worker w USING dead WHERE w.id = dead.id
+), told AS MATERIALIZED (
+    SELECT count(pgjobq.wake(queue)) FROM (SELECT DISTINCT queue FROM counted WHERE NOT over) q
+    UNION ALL
+    SELECT count(pgjobq.wake_at(pgjobq.clock())) FROM (SELECT FROM counted WHERE NOT over LIMIT 1) q
+)
+SELECT job, worker::text, task, attempt, max_attempts, over, unstarted
+FROM counted WHERE (SELECT count(*) FROM told) IS NOT NULL
+
+-- name: retain
+-- Delete up to $1 finished jobs: succeeded and cancelled ones older than $2 seconds, failed ones older than $3 (NULL: kept
+-- for ever). Returns how many.
+WITH mine AS MATERIALIZED (
+    SELECT WHERE pg_try_advisory_xact_lock(hashtextextended('pgjobq:retain', 0))
+), old AS (
+    DELETE FROM pgjobq.finished WHERE ctid = ANY (ARRAY(
+        SELECT f.ctid FROM pgjobq.finished f
+        WHERE EXISTS (SELECT FROM mine)
+          AND f.finished_at < pgjobq.clock() - make_interval(secs => least($2::float8, $3::float8))
+          AND f.finished_at < pgjobq.clock() - make_interval(secs => CASE f.outcome WHEN 'f' THEN $3::float8 ELSE $2::float8 END)
+        LIMIT $1::int FOR UPDATE SKIP LOCKED))
+    RETURNING job
+), errors AS (
+    DELETE FROM pgjobq.attempt_error WHERE job IN (SELECT job FROM old)
+), facts AS (
+    DELETE FROM pgjobq.job WHERE id IN (SELECT job FROM old)
+)
+SELECT count(*) FROM old
+
+-- name: tidy_lanes
+-- Drop doubles among the lanes (two transactions may have opened the same one).
+DELETE FROM pgjobq.lane a USING pgjobq.lane b
+WHERE a.queue = b.queue AND a.priority = b.priority AND a.ctid > b.ctid
+  AND pg_try_advisory_xact_lock(hashtextextended('pgjobq:lanes', 0))
+
+-- name: find_lanes
+-- A lane is only a hint: re-open any that has ready jobs but is not listed, by hopping through the index of `ready`.
+WITH RECURSIVE hop AS (
+    (SELECT queue, priority FROM pgjobq.ready ORDER BY queue, priority LIMIT 1)
+    UNION ALL
+    SELECT next.queue, next.priority FROM hop CROSS JOIN LATERAL (
+        SELECT r.queue, r.priority FROM pgjobq.ready r WHERE (r.queue, r.priority) > (hop.queue, hop.priority)
+        ORDER BY r.queue, r.priority LIMIT 1) next
+)
+SELECT count(pgjobq.open_lane(queue, priority)) FROM hop
+
+-- name: vacuum
+-- Outside a transaction. The launcher of autovacuum looks once a minute; under load these need it every second (8 ms).
+VACUUM (TRUNCATE OFF, INDEX_CLEANUP ON, SKIP_LOCKED) pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked
+
+-- name: may_vacuum
+-- VACUUM as anybody but the owner warns and does nothing.
+SELECT pg_has_role(current_user, c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = 'pgjobq.ready'::regclass
+
+-- name: churned
+-- Whether the churning tables have enough dead rows for a vacuum to pay (statistics arrive about once a second).
+SELECT coalesce(sum(s.n_dead_tup), 0) > 500 FROM pg_stat_all_tables s
+WHERE s.schemaname = 'pgjobq' AND s.relname IN ('ready', 'running', 'scheduled', 'blocked')

@@ -1,0 +1,15 @@
+"""Tasks: functions that can be enqueued.
+
+task         Task, what `using(...)` makes of it (Bound), and a call as a value (Call)
+declaration  what may become a task
+options      how a job is enqueued, checked
+registry     tasks by name
+"""
+
+from __future__ import annotations
+
+from pgjobq.task.options import Options, UsingOptions
+from pgjobq.task.registry import Registry
+from pgjobq.task.task import Bound, Call, Door, Task
+
+__all__ = ["Bound", "Call", "Door", "Options", "Registry", "Task", "UsingOptions"]

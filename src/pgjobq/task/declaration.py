@@ -1,0 +1,78 @@
+"""What may become a task: the refusals at its declaration, each with the way out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from pgjobq.durations import to_seconds
+from pgjobq.errors import TaskError
+from pgjobq.retry import Retry
+from pgjobq.task.options import label_fault, priority_fault, tags_fault
+from pgjobq.wording import quote
+
+__all__ = ["check_function", "check_settings", "checked_tags", "checked_timeout", "place"]
+
+
+def place(function: Callable[..., Any]) -> str:
+    """Where a function was written, as `module:qualname, line N`."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    line = f", line {code.co_firstlineno}" if code is not None else ""
+    return f"{function.__module__}:{function.__qualname__}{line}"
+
+
+def check_function(function: Any) -> None:
+    if isinstance(function, staticmethod | classmethod) or inspect.ismethod(function):
+        raise TaskError(f"{quote(function)} is a method: {_METHODS}")
+    if not isinstance(function, FunctionType):
+        raise TaskError(
+            f"{quote(function)} is not a function written with def or async def; "
+            f"a worker must be able to call it by itself. Wrap it in one."
+        )
+    owner = function.__qualname__.rpartition(".")[0]
+    if owner and not owner.endswith("<locals>"):
+        raise TaskError(f"{function.__qualname__} stands in a class: {_METHODS}")
+    inner = inspect.unwrap(function)
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise TaskError(
+            f"{function.__qualname__} is a generator (it has a yield): calling it would run nothing. "
+            f"Move the yield into a function that the task calls."
+        )
+
+
+_METHODS = (
+    "the worker has no object to call it on. Write a function at module level that takes what identifies the "
+    "object (its key), loads it and calls the method."
+)
+
+
+def check_settings(name: object, queue: object, priority: object, retry: object) -> None:
+    """The settings of a declaration; TaskError, because no enqueue is to blame."""
+    if name == "<lambda>":
+        raise TaskError("a lambda has no name to store its jobs under; write a def, or give name=….")
+    fault = label_fault("name", name) or label_fault("queue", queue) or priority_fault(priority)
+    if fault is not None:
+        raise TaskError(f"task {quote(name)}: {fault}")
+    if not isinstance(retry, Retry):
+        raise TaskError(
+            f"task {quote(name)}: retry={quote(retry)} wants a Retry(…), as in Retry(max_attempts=8)."
+        )
+
+
+def checked_timeout(task: str, timeout: object) -> float | None:
+    seconds = to_seconds(timeout)
+    if timeout is not None and not seconds:
+        raise TaskError(
+            f"task {quote(task)}: timeout={quote(timeout)} wants seconds (or a timedelta) above 0, up to 100 "
+            f"years, or None for any time."
+        )
+    return seconds
+
+
+def checked_tags(task: str, tags: Any) -> tuple[str, ...]:
+    fault = tags_fault(tags)
+    if fault is not None:
+        raise TaskError(f"task {quote(task)}: {fault}")
+    return tuple(dict.fromkeys(tags))

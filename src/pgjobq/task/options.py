@@ -1,0 +1,180 @@
+"""How a job is enqueued: the options of `using(...)`, checked once, as one value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, TypedDict
+
+from pgjobq.durations import to_seconds
+from pgjobq.errors import InvalidOption, NaiveDatetime
+from pgjobq.wording import did_you_mean, quote
+
+__all__ = ["Options", "UsingOptions", "label_fault", "priority_fault", "tags_fault"]
+
+LONGEST_LABEL: Final = 255
+"""Characters of a queue's, task's, ref's or tag's name."""
+MOST_TAGS: Final = 50
+LOWEST_PRIORITY, HIGHEST_PRIORITY = -9, 9
+
+
+class UsingOptions(TypedDict, total=False):
+    """What `task.using(...)` takes; see Options."""
+
+    conn: Any
+    queue: str | None
+    priority: int | None
+    delay: float | timedelta | None
+    run_at: datetime | None
+    ref: str | None
+    tags: list[str] | tuple[str, ...]
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one enqueue; None means: as the task says, or none.
+
+    Args:
+        queue: the queue's name, 1 to 255 characters; None: the task's own.
+        priority: -9..9, lower runs first; None: the task's own.
+        delay: seconds (or a timedelta) to wait, counted by the database's clock; 0 to 100 years.
+        run_at: the instant to wait for, with a time zone; not together with delay. One in the past is due.
+        ref: the business thing the job belongs to, such as "order:42"; 1 to 255 characters.
+        tags: up to 50 labels of 1 to 255 characters, beside the task's own.
+        headers: texts that travel with the job, such as a trace id.
+        conn: the connection, cursor or session whose transaction the job joins; None: one of our own.
+
+    Raises:
+        InvalidOption: a value is out of its range; the sentence says which and what fits.
+        NaiveDatetime: `run_at` has no time zone.
+    """
+
+    queue: str | None = None
+    priority: int | None = None
+    delay: float | None = None
+    run_at: datetime | None = None
+    ref: str | None = None
+    tags: tuple[str, ...] = ()
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    conn: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ("queue", "ref"):
+            value = getattr(self, name)
+            if value is not None:
+                _refuse(label_fault(name, value))
+        if self.priority is not None:
+            _refuse(priority_fault(self.priority))
+        if self.delay is not None:
+            object.__setattr__(self, "delay", _seconds(self.delay))
+        if self.run_at is not None:
+            _check_run_at(self.run_at)
+            if self.delay is not None:
+                raise InvalidOption(
+                    f"delay={self.delay!r} and run_at={self.run_at.isoformat()!r} are two answers to one "
+                    f"question; give one of them."
+                )
+        _refuse(tags_fault(self.tags))
+        object.__setattr__(self, "tags", tuple(dict.fromkeys(self.tags)))
+        _check_headers(self.headers)
+        object.__setattr__(self, "headers", dict(self.headers))
+
+    def merged(self, **changes: Any) -> Options:
+        """These options with some replaced.
+
+        Raises:
+            InvalidOption: there is no such option, or its value is out of range.
+            NaiveDatetime: `run_at` has no time zone.
+        """
+        for name in changes:
+            if name not in _NAMES:
+                raise InvalidOption(
+                    f"there is no option {name!r}; using() takes {', '.join(_NAMES)}."
+                    f"{did_you_mean(name, _NAMES)} The task's own arguments go to enqueue()."
+                )
+        return dataclasses.replace(self, **changes)
+
+
+_NAMES = tuple(field.name for field in dataclasses.fields(Options))
+
+
+def label_fault(name: str, value: object) -> str | None:
+    """What is wrong with a queue's, task's, ref's or tag's text; None when nothing is."""
+    if not isinstance(value, str):
+        return f"{name}={quote(value)} is no text; wants a str of 1 to {LONGEST_LABEL} characters."
+    if not value:
+        return f"{name}='' is empty; wants 1 to {LONGEST_LABEL} characters."
+    if len(value) > LONGEST_LABEL:
+        return f"{name}={quote(value)} has {len(value)} characters; {LONGEST_LABEL} is the most."
+    return _text_fault(f"{name}={quote(value)}", value)
+
+
+def priority_fault(value: object) -> str | None:
+    """What is wrong with a priority; None when nothing is."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int)
+        or not LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY
+    ):
+        span = f"{LOWEST_PRIORITY} (runs first) to {HIGHEST_PRIORITY}"
+        return f"priority={quote(value)}: wants a whole number from {span}."
+    return None
+
+
+def tags_fault(tags: object) -> str | None:
+    """What is wrong with a collection of tags; None when nothing is."""
+    if isinstance(tags, str) or not isinstance(tags, list | tuple | set | frozenset):
+        return f"tags={quote(tags)}: wants a list of texts, such as ['nightly']."
+    if len(tags) > MOST_TAGS:
+        return f"tags has {len(tags)} entries; {MOST_TAGS} is the most."
+    return next((fault for tag in tags if (fault := label_fault("tag", tag))), None)
+
+
+def _text_fault(what: str, value: str) -> str | None:
+    if "\0" in value:
+        return f"{what} contains the character U+0000, which PostgreSQL cannot store."
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return f"{what} contains a lone surrogate, which is no character and cannot be stored."
+    return None
+
+
+def _refuse(fault: str | None) -> None:
+    if fault is not None:
+        raise InvalidOption(fault)
+
+
+def _seconds(delay: object) -> float:
+    seconds = to_seconds(delay)
+    if seconds is None:
+        raise InvalidOption(
+            f"delay={quote(delay)}: wants seconds or a timedelta up to 100 years; run_at takes an instant."
+        )
+    return seconds
+
+
+def _check_run_at(run_at: object) -> None:
+    if not isinstance(run_at, datetime):
+        raise InvalidOption(
+            f"run_at={quote(run_at)}: wants a datetime with a time zone; for a span of time use delay."
+        )
+    if run_at.utcoffset() is None:
+        raise NaiveDatetime(
+            f"run_at={quote(run_at)} has no time zone; use datetime.now(timezone.utc) + …, or "
+            f".replace(tzinfo=…) with the zone that is meant."
+        )
+
+
+def _check_headers(headers: object) -> None:
+    if not isinstance(headers, Mapping):
+        raise InvalidOption(f"headers={quote(headers)}: wants a dict of text to text.")
+    for key, value in headers.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise InvalidOption(
+                f"headers[{quote(key)}]={quote(value)}: names and values of headers are texts."
+            )
+        _refuse(_text_fault(f"headers[{quote(key)}]", key + value))

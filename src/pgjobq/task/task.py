@@ -1,0 +1,173 @@
+"""Tasks: functions that can be enqueued, the calls made of them, and the registry that knows them by name."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, Unpack
+
+from pgjobq.codec import Codec
+from pgjobq.job import EnqueuedJob
+from pgjobq.retry import Retry
+from pgjobq.task.declaration import check_function, check_settings, checked_tags, checked_timeout, place
+from pgjobq.task.options import Options, UsingOptions
+
+__all__ = ["Bound", "Call", "Door", "Options", "Task"]
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+
+_AS_THE_TASK_SAYS: Final = Options()
+
+
+class Door(Protocol):
+    """Who takes a call to the database: the Queue, of which a task knows no more than this."""
+
+    max_payload_bytes: int
+
+    def enqueue_call(self, call: Call) -> EnqueuedJob:
+        """Write the job of this call, on `call.options.conn` or on a connection of its own."""
+
+    async def aenqueue_call(self, call: Call) -> EnqueuedJob:
+        """The async twin of `enqueue_call`."""
+
+
+class Task(Generic[P, R]):
+    """A function that can be called as ever, and enqueued.
+
+    Attributes:
+        name: under which its jobs are stored; 1 to 255 characters.
+        function: the function itself.
+        codec: its arguments as JSON text and back.
+        queue, priority, tags: where its jobs go unless `using(...)` says otherwise; tags add up.
+        retry: when a failed attempt is tried again.
+        timeout: seconds an attempt may take, above 0; None: any time.
+        is_async: whether calling the function gives a coroutine.
+
+    Raises:
+        TaskError: the function or an option cannot work; the sentence says why and what to do.
+        UnsupportedAnnotation: an argument cannot travel as JSON.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        door: Door,
+        *,
+        name: str | None = None,
+        queue: str = "default",
+        priority: int = 0,
+        retry: Retry | None = None,
+        timeout: float | timedelta | None = None,
+        tags: Iterable[str] = (),
+    ) -> None:
+        check_function(function)
+        self.function: Callable[P, R] = function
+        self.name: str = function.__name__ if name is None else name
+        self.queue = queue
+        self.priority = priority
+        self.retry: Retry = Retry() if retry is None else retry
+        self.timeout: float | None = checked_timeout(self.name, timeout)
+        self.tags: tuple[str, ...] = checked_tags(self.name, tags)
+        self.is_async: bool = inspect.iscoroutinefunction(function)
+        check_settings(self.name, queue, priority, self.retry)
+        self.codec: Codec = Codec.of(function)
+        self._door = door
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now; nothing is enqueued."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} ({place(self.function)})>"
+
+    def using(self, /, **options: Unpack[UsingOptions]) -> Bound[P]:
+        """This task with options for its next enqueue; Options says what each of them takes.
+
+        Raises:
+            InvalidOption, NaiveDatetime: an option is unknown or out of its range.
+        """
+        return Bound(self, _AS_THE_TASK_SAYS.merged(**options))
+
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """A call of this task as a value, for `queue.enqueue_many`; checked now, written later.
+
+        Raises:
+            EnqueueError: the arguments do not fit the task; the subclass says how.
+        """
+        return Bound[P](self, _AS_THE_TASK_SAYS).call(*args, **kwargs)
+
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> EnqueuedJob:
+        """Enqueue a job on a connection of the queue's own; it is committed when this returns.
+
+        Raises:
+            EnqueueError: the arguments do not fit the task, and nothing was written; the subclass says how.
+        """
+        return self._door.enqueue_call(self.call(*args, **kwargs))
+
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> EnqueuedJob:
+        """The async twin of `enqueue`."""
+        return await self._door.aenqueue_call(self.call(*args, **kwargs))
+
+
+class Bound(Generic[P]):
+    """A task and the options its next job is enqueued with; made by `task.using(...)`."""
+
+    __slots__ = ("options", "task")
+
+    def __init__(self, task: Task[P, Any], options: Options) -> None:
+        self.task = task
+        self.options = options
+
+    def __repr__(self) -> str:
+        return f"<{self.task.name}.using({self.options!r})>"
+
+    def using(self, /, **options: Unpack[UsingOptions]) -> Bound[P]:
+        """The same with more options; a later value replaces an earlier one."""
+        return Bound(self.task, self.options.merged(**options))
+
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """A call as a value, with these options."""
+        limit = self.task._door.max_payload_bytes
+        return Call(self.task, self.task.codec.encode(args, kwargs, max_bytes=limit), self.options)
+
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> EnqueuedJob:
+        """Enqueue a job with these options; with `conn=` it is part of that connection's transaction."""
+        return self.task._door.enqueue_call(self.call(*args, **kwargs))
+
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> EnqueuedJob:
+        """The async twin of `enqueue`."""
+        return await self.task._door.aenqueue_call(self.call(*args, **kwargs))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a task, its arguments checked and encoded, ready to be written."""
+
+    task: Task[..., Any]
+    args_text: str = field(repr=False)
+    options: Options = _AS_THE_TASK_SAYS
+
+    @property
+    def queue(self) -> str:
+        """The options' queue, else the task's."""
+        return self.task.queue if self.options.queue is None else self.options.queue
+
+    @property
+    def priority(self) -> int:
+        """The options' priority, else the task's."""
+        return self.task.priority if self.options.priority is None else self.options.priority
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The task's tags and then the options', each once."""
+        return tuple(dict.fromkeys((*self.task.tags, *self.options.tags)))
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts the job is stored with."""
+        return self.task.retry.max_attempts

@@ -1,0 +1,137 @@
+"""One PostgreSQL for the session, one fresh database per test, the conservation law after each.
+
+Which server: see support/servers.py. Fixtures: `pg_server`, `dsn`, `empty_dsn`, `queue`, `bouncer_dsn`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from support.bouncer import INSTALL, find_pgbouncer, run_bouncer
+from support.conservation import check_conservation
+from support.databases import name_of, open_database
+from support.servers import NoServer, Plan, plan_server, run_server
+
+if TYPE_CHECKING:
+    from pgjobq import Queue
+
+NO_DATABASE = 3  # the exit code of a session that has nothing to test on; never 0, never only skips
+
+PLAN = pytest.StashKey[Plan]()  # what the header says
+BECAME = pytest.StashKey[Plan]()  # what it came to: Docker may answer and yet not run the image
+SERVER = pytest.StashKey[str]()
+OPENED = pytest.StashKey[contextlib.ExitStack]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "lawless(reason): leaves the database without the schema, or with jobs misplaced, on purpose",
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    try:
+        return f"pgjobq database: {_plan(config)}"
+    except NoServer as error:
+        return f"pgjobq database: none. {error}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Under pytest-xdist the controller starts one server for all its workers."""
+    node.workerinput["pgjobq_server"] = _server(node.config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if opened := config.stash.get(OPENED, None):
+        opened.close()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    became = config.stash.get(BECAME, None)
+    if became is not None and became != config.stash.get(PLAN, None):
+        terminalreporter.write_line(f"pgjobq database: {became}")
+
+
+def _plan(config: pytest.Config) -> Plan:
+    if PLAN not in config.stash:
+        config.stash[PLAN] = plan_server()
+    return config.stash[PLAN]
+
+
+def _server(config: pytest.Config) -> str:
+    """The session's server, started when it is first asked for; ends the session when there is none."""
+    if handed := getattr(config, "workerinput", {}).get("pgjobq_server"):
+        return str(handed)
+    if SERVER not in config.stash:
+        opened = config.stash[OPENED] = contextlib.ExitStack()
+        try:
+            dsn, became = opened.enter_context(run_server(_plan(config)))
+        except NoServer as error:
+            pytest.exit(f"no database to test on: {error}", returncode=NO_DATABASE)
+        config.stash[SERVER], config.stash[BECAME] = dsn, became
+    return config.stash[SERVER]
+
+
+@pytest.fixture(scope="session")
+def pg_server(request: pytest.FixtureRequest) -> str:
+    """DSN of the server on which the tests may create databases."""
+    return _server(request.config)
+
+
+@pytest.fixture(scope="session")
+def schema_template(pg_server: str) -> Iterator[str]:
+    """Name of a database with the schema installed, from which each test's own is cloned."""
+    from pgjobq.migrate import install
+
+    with open_database(pg_server) as template:
+        with psycopg.connect(template) as conn:
+            install(conn)
+        yield name_of(template)
+
+
+@pytest.fixture
+def dsn(request: pytest.FixtureRequest, pg_server: str, schema_template: str) -> Iterator[str]:
+    """DSN (a URL) of a fresh database with pgjobq's schema; afterwards the conservation law is checked."""
+    with open_database(pg_server, schema_template) as fresh:
+        yield fresh
+        if request.node.get_closest_marker("lawless") is None:
+            check_conservation(fresh)
+
+
+@pytest.fixture
+def empty_dsn(request: pytest.FixtureRequest, pg_server: str) -> Iterator[str]:
+    """DSN (a URL) of a fresh database without the schema; what the test installs must keep the law too."""
+    with open_database(pg_server) as fresh:
+        yield fresh
+        if request.node.get_closest_marker("lawless") is None:
+            check_conservation(fresh, schema_expected=False)
+
+
+@pytest.fixture
+def queue(dsn: str) -> Iterator[Queue]:
+    """A Queue on the test's database, closed at the end."""
+    from pgjobq import Queue
+
+    queue = Queue(dsn)
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def bouncer_dsn(dsn: str) -> Iterator[str]:
+    """DSN of the test's database through a real PgBouncer in transaction mode."""
+    if os.environ.get("PGJOBQ_TEST_NO_PGBOUNCER") == "1":
+        pytest.skip("PGJOBQ_TEST_NO_PGBOUNCER=1")
+    program = find_pgbouncer()
+    if program is None:
+        pytest.fail(INSTALL, pytrace=False)
+    with run_bouncer(program, dsn) as through:
+        yield through

@@ -1,0 +1,100 @@
+"""The pages name only flags, variables and make targets that exist, and leave no worker flag out."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pages
+import pytest
+
+PAGES = pages.all_pages()
+FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+VARIABLE = re.compile(r"\bPGJOBQ_[A-Z_]+\b")
+OURS = ("pgjobq", "python -m pgjobq")
+EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(pages.ROOT)))
+
+
+@functools.cache
+def help_of(*command: str) -> str:
+    shown = subprocess.run(
+        [sys.executable, "-m", "pgjobq", *command, "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert shown.returncode == 0, f"pgjobq {' '.join(command)} --help: {shown.stderr}"
+    return shown.stdout
+
+
+@functools.cache
+def flags_of(*command: str) -> frozenset[str]:
+    return frozenset(FLAG.findall(help_of(*command)))
+
+
+def subcommand(command: str) -> tuple[str, ...]:
+    """`pgjobq worker shop.jobs:queue --drain` -> ("worker",)"""
+    words = command.split()
+    if words[0] == "python":
+        words = ["pgjobq", *words[2].split(".")[1:], *words[3:]]
+    return tuple(words[1:2]) if len(words) > 1 and re.fullmatch("[a-z]+", words[1]) else ()
+
+
+def our_commands(page: Path) -> Iterator[str]:
+    for command in pages.commands(page):
+        for piece in re.split(r"[;&|]+", command.replace("\\\n", " ")):
+            words = [word for word in piece.split() if not re.match(r"\w+=", word)]
+            if " ".join(words).startswith(OURS):
+                yield " ".join(words)
+
+
+@EACH_PAGE
+def test_every_flag_of_our_commands_exists(page: Path) -> None:
+    unknown = [
+        f"{flag} in: {command}"
+        for command in our_commands(page)
+        for flag in FLAG.findall(command)
+        if flag not in flags_of(*subcommand(command))
+    ]
+    assert not unknown
+
+
+@EACH_PAGE
+def test_every_flag_named_in_the_text_exists(page: Path) -> None:
+    known = flags_of() | flags_of("worker") | flags_of("migrate") | flags_of("devdb")
+    known |= {flag.replace("--", "--no-", 1) for flag in known}
+    named = {flag for span in pages.code_spans(page) if span.startswith("--") for flag in FLAG.findall(span)}
+    assert not named - known
+
+
+@EACH_PAGE
+def test_every_variable_is_read_somewhere(page: Path) -> None:
+    named = set(VARIABLE.findall(page.read_text()))
+    assert not named - variables()
+
+
+@functools.cache
+def variables() -> frozenset[str]:
+    found = set(VARIABLE.findall(help_of("worker")))
+    for folder in ("src", "tests/support", "tests/conftest.py", "examples"):
+        path = pages.ROOT / folder
+        for file in [path] if path.is_file() else path.rglob("*.py"):
+            found |= set(VARIABLE.findall(file.read_text()))
+    return frozenset(found)
+
+
+def test_the_worker_page_leaves_no_flag_out() -> None:
+    page = (pages.ROOT / "docs/worker.md").read_text()
+    assert not {flag for flag in flags_of("worker") if f"`{flag}" not in page}
+
+
+@EACH_PAGE
+def test_every_make_target_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (pages.ROOT / "Makefile").read_text(), re.M))
+    named = set()
+    for text in [*pages.commands(page), *pages.code_spans(page)]:
+        if text.startswith("make "):
+            named |= {word for word in shlex.split(text)[1:] if re.fullmatch("[a-z-]+", word)}
+    assert not named - targets
