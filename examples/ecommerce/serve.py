@@ -26,9 +26,7 @@ from .backstage.stand import Ports, Stand, open_stand
 def main(argv: Sequence[str] | None = None) -> int:
     """Start everything, print where it is, and keep it running until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m examples.ecommerce.serve", description=__doc__)
-    parser.add_argument(
-        "--port", type=int, default=8000, help="the shop's port; the next free one if it is taken"
-    )
+    parser.add_argument("--port", type=int, default=8000, help="the shop's port; the next free one if it is taken")
     arguments = parser.parse_args(argv)
     if not 0 <= arguments.port <= 65535:
         parser.error(f"--port {arguments.port}: wants a number from 0 to 65535")
@@ -53,17 +51,11 @@ def run(port: int, console: Console) -> None:
         dsn = stack.enter_context(open_database())
         furnish(dsn)
         ports = Ports(shop=port, merchants=8100, mail=2525)
-        stand = stack.enter_context(
-            open_stand(dsn, folder, ports=ports, worker_flags=["--lease=10", "--heartbeat=2"])
-        )
+        stand = stack.enter_context(open_stand(dsn, folder, ports=ports, worker_flags=["--lease=10", "--heartbeat=2"]))
         console.print(
-            Panel(
-                addresses(stand), title="The shop is open", width=WIDTH, padding=(1, 2), border_style="green"
-            )
+            Panel(addresses(stand), title="The shop is open", width=WIDTH, padding=(1, 2), border_style="green")
         )
-        console.print(
-            "Make a merchant fail, order something of theirs, watch the order's page. Ctrl-C ends it."
-        )
+        console.print("Make a merchant fail, order something of theirs, watch the order's page. Ctrl-C ends it.")
         while True:
             stand.check()
             time.sleep(0.5)

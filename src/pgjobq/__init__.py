@@ -1,13 +1,13 @@
 """pgjobq: a job queue in PostgreSQL that enqueues in your own transaction.
 
-    from pgjobq import Queue
+from pgjobq import Queue
 
-    queue = Queue()
+queue = Queue()
 
-    @queue.task
-    def send_confirmation(order_id: int) -> None: ...
+@queue.task
+def send_confirmation(order_id: int) -> None: ...
 
-    send_confirmation.using(conn=conn, ref="order:42").enqueue(order_id=42)
+send_confirmation.using(conn=conn, ref="order:42").enqueue(order_id=42)
 """
 
 from __future__ import annotations

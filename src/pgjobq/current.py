@@ -49,7 +49,7 @@ class CurrentJob:
         self._schema = schema
         self._worker = worker
         self.cancelled = False
-        """True once this attempt should end early: time-out, hurried shutdown or lost lease. For plain handlers that loop."""
+        """True once this attempt should end early (time-out, hurried shutdown, lost lease): for handlers that loop."""
         self.completing = False
         """True once the handler has called complete(); whether that counts, its transaction decides."""
 

@@ -1,28 +1,28 @@
 """Every error pgjobq raises, as one tree; each sentence says what was wrong, with which value, and what to do.
 
-    PgjobqError
-    ├── ConfigError               a setting, flag or environment variable cannot be used
-    │   ├── MissingDsn            no database named anywhere
-    │   └── AppNotFound           `module:queue` does not lead to a Queue
-    ├── SchemaError               the database's tables do not fit this version
-    │   ├── SchemaMissing         never migrated
-    │   └── SchemaOutdated        migrated by an older (or newer) pgjobq
-    ├── TaskError                 a task is declared in a way that cannot work
-    │   ├── DuplicateTask         two functions under one name
-    │   └── UnsupportedAnnotation an argument's type cannot travel as JSON
-    ├── EnqueueError              this job cannot be enqueued as asked; nothing was written
-    │   ├── UnknownTask           no task of that name is registered
-    │   ├── UnknownArgument       the task has no such argument
-    │   ├── MissingArgument       an argument without default was left out
-    │   ├── WrongArgumentType     a value does not fit its annotation
-    │   ├── NotSerializable       a value cannot travel as JSON
-    │   ├── NulCharacter          a text contains U+0000, which PostgreSQL cannot store
-    │   ├── PayloadTooLarge       the arguments exceed the size limit
-    │   ├── NaiveDatetime         a datetime without a time zone
-    │   ├── InvalidOption         delay, run_at, priority, ref, tags, queue, … out of range
-    │   └── UnsupportedConnection `conn=` is none of the kinds that are taken
-    ├── LeaseLost                 this attempt no longer holds its job: nothing it reports counts
-    └── NotInJob                  current_job() outside a running handler
+PgjobqError
+├── ConfigError               a setting, flag or environment variable cannot be used
+│   ├── MissingDsn            no database named anywhere
+│   └── AppNotFound           `module:queue` does not lead to a Queue
+├── SchemaError               the database's tables do not fit this version
+│   ├── SchemaMissing         never migrated
+│   └── SchemaOutdated        migrated by an older (or newer) pgjobq
+├── TaskError                 a task is declared in a way that cannot work
+│   ├── DuplicateTask         two functions under one name
+│   └── UnsupportedAnnotation an argument's type cannot travel as JSON
+├── EnqueueError              this job cannot be enqueued as asked; nothing was written
+│   ├── UnknownTask           no task of that name is registered
+│   ├── UnknownArgument       the task has no such argument
+│   ├── MissingArgument       an argument without default was left out
+│   ├── WrongArgumentType     a value does not fit its annotation
+│   ├── NotSerializable       a value cannot travel as JSON
+│   ├── NulCharacter          a text contains U+0000, which PostgreSQL cannot store
+│   ├── PayloadTooLarge       the arguments exceed the size limit
+│   ├── NaiveDatetime         a datetime without a time zone
+│   ├── InvalidOption         delay, run_at, priority, ref, tags, queue, … out of range
+│   └── UnsupportedConnection `conn=` is none of the kinds that are taken
+├── LeaseLost                 this attempt no longer holds its job: nothing it reports counts
+└── NotInJob                  current_job() outside a running handler
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ __all__ = [
     "JobStarted",
     "JobSucceeded",
     "JobsReturned",
+    "JobsTakenBack",
     "LeaseLost",
     "MoreSucceeded",
     "Polling",
@@ -35,7 +36,6 @@ __all__ = [
     "ShutdownHurried",
     "VacuumRefused",
     "WorkerCrashed",
-    "WorkerRescued",
     "WorkerStarted",
     "WorkerStopped",
 ]
@@ -58,10 +58,11 @@ class Event:
 class WorkerStarted(Event):
     """A worker is ready to take jobs; what the start-up banner tells. `queues` empty: all of them.
 
-    `database` names host and database without password; `mode` is `listening` or `polling`.
+    `database` names host and database without password; `mode` is `listening` or `polling`; `worker` is
+    empty for a supervisor, whose processes have an identity each.
     """
 
-    worker: str
+    worker: str = ""
     pid: int
     version: str
     app: str
@@ -278,11 +279,11 @@ class Polling(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerRescued(Event):
-    """A dead worker's jobs were taken back: `jobs` run again, `failed` had no attempt left."""
+class JobsTakenBack(Event):
+    """A dead worker's jobs were taken back: `jobs` run again, `failed` had no attempt left. `reason`: how it died."""
 
     worker: str
-    silent: float
+    reason: str
     jobs: int
     failed: int = 0
 

@@ -127,9 +127,7 @@ def check(conn: psycopg.Connection[Any], schema: str = "pgjobq", *, directory: P
     return found
 
 
-def script(
-    conn: psycopg.Connection[Any] | None, schema: str = "pgjobq", *, directory: Path | None = None
-) -> str:
+def script(conn: psycopg.Connection[Any] | None, schema: str = "pgjobq", *, directory: Path | None = None) -> str:
     """What `install` would run, as a script for psql: for `conn`'s database, or a new one when it is None.
 
     Empty when there is nothing to do.
@@ -191,9 +189,7 @@ def _present(cursor: psycopg.Cursor[TupleRow], schema: str) -> _Present:
             raise SchemaError(_foreign(schema, relations))
         return _Present(has_schema=bool(has_schema))
     cursor.execute(
-        put_schema_name(
-            "SELECT version, library FROM pgjobq.migration ORDER BY version DESC LIMIT 1", schema
-        ).encode()
+        put_schema_name("SELECT version, library FROM pgjobq.migration ORDER BY version DESC LIMIT 1", schema).encode()
     )
     latest = cursor.fetchone()
     if latest is None:
@@ -238,9 +234,7 @@ def _ddl(schema: str, present: _Present, directory: Path) -> str:
 
 
 @contextmanager
-def _transaction(
-    conn: psycopg.Connection[Any], schema: str, lock_seconds: float
-) -> Iterator[psycopg.Cursor[TupleRow]]:
+def _transaction(conn: psycopg.Connection[Any], schema: str, lock_seconds: float) -> Iterator[psycopg.Cursor[TupleRow]]:
     """A transaction that is alone in migrating this schema, with its own time-outs; errors made readable."""
     cursor = psycopg.Cursor(conn, row_factory=tuple_row)
     nested = conn.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
@@ -253,9 +247,7 @@ def _transaction(
             with _local_settings(cursor, TURN_SECONDS):
                 cursor.execute(f"SELECT {_turn(schema)}".encode())
                 waiting_for = "a lock that another transaction holds"
-                cursor.execute(
-                    "SELECT set_config('lock_timeout', %s, true)", [f"{round(lock_seconds * 1000)}ms"]
-                )
+                cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{round(lock_seconds * 1000)}ms"])
                 yield cursor
     except pg.LockNotAvailable as error:
         raise SchemaError(

@@ -110,9 +110,7 @@ def _check_number(name: str, value: object, low: float, high: float, unit: str) 
 
 def _check_give_up(classes: object) -> None:
     if not isinstance(classes, tuple):
-        raise TaskError(
-            f"Retry(give_up_on={classes!r}): wants a tuple of exception classes, such as (ValueError,)."
-        )
+        raise TaskError(f"Retry(give_up_on={classes!r}): wants a tuple of exception classes, such as (ValueError,).")
     for cls in classes:
         _check_class("give_up_on", cls)
 
@@ -130,9 +128,7 @@ def _check_rules(rules: object, give_up_on: tuple[type[BaseException], ...]) -> 
     for cls, rule in rules.items():
         _check_class("rules", cls)
         if cls in give_up_on:
-            raise TaskError(
-                f"Retry: {cls.__name__} stands both in give_up_on and in rules; keep one of them."
-            )
+            raise TaskError(f"Retry: {cls.__name__} stands both in give_up_on and in rules; keep one of them.")
         _check_rule(cls, rule)
 
 
@@ -145,6 +141,4 @@ def _check_rule(cls: type[BaseException], rule: object) -> None:
             raise TaskError(f"{where}: a Retry inside rules cannot have rules or give_up_on of its own.")
         return
     if to_seconds(rule) is None:
-        raise TaskError(
-            f"{where}: wants seconds or a timedelta (0 to 100 years), a Retry, or False to give up."
-        )
+        raise TaskError(f"{where}: wants seconds or a timedelta (0 to 100 years), a Retry, or False to give up.")

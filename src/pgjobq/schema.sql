@@ -37,8 +37,8 @@
 --
 -- TIME is the server's: clock(). The setting `pgjobq.now` replaces it in tests.
 --
--- THIS SCHEMA'S NAME is a parameter: `pgjobq migrate --schema NAME` writes NAME wherever this file says pgjobq.
--- As it stands the file installs the default one: psql -f schema.sql.
+-- THIS SCHEMA'S NAME is a parameter: `pgjobq migrate --schema NAME` writes NAME wherever this file says pgjobq
+-- (`pgjobq migrate --sql | psql` does the same by hand).
 
 CREATE SCHEMA IF NOT EXISTS pgjobq;
 

@@ -11,8 +11,9 @@ from uuid import UUID
 
 from pgjobq import migrate
 from pgjobq.engine.board import Board
+from pgjobq.engine.contact import Identity
 from pgjobq.engine.keeper import Keeper
-from pgjobq.engine.pump import Identity, Pump
+from pgjobq.engine.pump import Pump
 from pgjobq.engine.report import Report
 from pgjobq.engine.supervisor import UNSETTLED, Supervisor
 from pgjobq.errors import PgjobqError
@@ -28,13 +29,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pgjobq.worker
     try:
         arguments = read_worker_arguments(sys.argv[1:] if argv is None else argv, os.environ, prog)
     except PgjobqError as error:
-        print(f"pgjobq: {error}", file=sys.stderr)
+        sys.stderr.write(f"pgjobq: {error}\n")
         return 2
     with Journal(arguments.settings.log_format, arguments.settings.log_level, sys.stderr) as journal:
         supervisor = Supervisor(arguments, journal)
         code = supervisor.run()
     if supervisor.refusal is not None:
-        print(f"pgjobq: {supervisor.refusal}", file=sys.stderr)
+        sys.stderr.write(f"pgjobq: {supervisor.refusal}\n")
     return code
 
 
@@ -53,8 +54,8 @@ class Worker:
     def __init__(self, queue: Queue, settings: WorkerSettings | None = None, journal: Journal | None = None) -> None:
         self.queue = queue
         self.settings = settings or WorkerSettings()
-        self.report = Report(journal or Journal())
         self._journal = journal or Journal()
+        self.report = Report(self._journal)
         self._pump: Pump | None = None
         self._stopped = False
 
@@ -64,7 +65,7 @@ class Worker:
         Raises SchemaMissing or SchemaOutdated at the start; a database that goes away later is waited for.
         """
         dsn = self.queue.pools.dsn()
-        await asyncio.to_thread(self._check, dsn)
+        await asyncio.to_thread(self._check_schema)
         loop = asyncio.get_running_loop()
 
         def lost(worker: UUID) -> None:
@@ -103,7 +104,7 @@ class Worker:
         if self._pump is not None:
             self._pump.hurry()
 
-    def _check(self, dsn: str) -> None:
+    def _check_schema(self) -> None:
         with self.queue.pools.connection() as connection:
             migrate.check(connection, self.queue.schema)
 

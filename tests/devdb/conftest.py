@@ -18,4 +18,9 @@ def kept_root() -> Iterator[Path]:
     root = Path(tempfile.mkdtemp(prefix="pgjobq-kept-", dir="/tmp"))
     root.chmod(0o755)
     yield root
-    eventually(lambda: shutil.rmtree(root, ignore_errors=True) or not root.exists())
+
+    def remove() -> bool:
+        shutil.rmtree(root, ignore_errors=True)
+        return not root.exists()
+
+    eventually(remove)

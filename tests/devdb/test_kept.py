@@ -84,12 +84,27 @@ def test_password_is_kept_for_tcp(kept_root: Path) -> None:
 
 
 def test_half_made_cluster_is_made_again(kept_root: Path) -> None:
-    unfinished = kept_root / "d" / "data.new"
+    unfinished = kept_root / "d" / "unfinished-0123"
     unfinished.mkdir(parents=True)
     (unfinished / "PG_VERSION").write_text("18\n")
     with Postgres(kept_root / "d") as postgres:
         assert count(postgres.dsn()) == 1
     assert not unfinished.exists()
+
+
+def test_owner_that_was_killed_and_stopped_leaves_no_address(kept_root: Path) -> None:
+    for visits in (1, 2):
+        with Postgres(kept_root / "d") as postgres:
+            assert count(postgres.dsn()) == visits
+            postgres.kill()
+        assert not (kept_root / "d" / "address.json").exists()
+
+
+def test_one_object_may_start_again(kept_root: Path) -> None:
+    postgres = Postgres(kept_root / "d")
+    for visits in (1, 2):
+        with postgres:
+            assert count(postgres.dsn()) == visits
 
 
 def test_cluster_of_other_making_is_refused(kept_root: Path) -> None:

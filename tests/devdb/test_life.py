@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgjobq.devdb import Postgres
-from pgjobq.devdb.address import StartFailed
+from pgjobq.devdb import Postgres, StartFailed
 from pgjobq.devdb.processes import is_alive, list_children, wait_gone
 from pgjobq.errors import ConfigError, PgjobqError
+from support.dsn import as_url
 
 
 def write(dsn: str, number: int) -> None:
@@ -121,17 +121,11 @@ def test_fork_does_not_stop_its_parents_server() -> None:
 
 def test_tcp_needs_the_password() -> None:
     with Postgres(tcp=True) as postgres:
-        host, port, password = postgres.dsn(), *psycopg_port(postgres.dsn())
-        assert "127.0.0.1" in host
-        with psycopg.connect(host="127.0.0.1", port=port, user="postgres", password=password) as conn:
+        assert "@127.0.0.1:" in postgres.dsn()
+        with psycopg.connect(postgres.dsn()) as conn:
             assert conn.execute("SHOW listen_addresses").fetchone() == ("127.0.0.1",)
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-            psycopg.connect(host="127.0.0.1", port=port, user="postgres", password="guessed")
-
-
-def psycopg_port(dsn: str) -> tuple[str, str]:
-    parts = psycopg.conninfo.conninfo_to_dict(dsn)
-    return str(parts["port"]), str(parts["password"])
+            psycopg.connect(as_url(postgres.dsn(), password="guessed"))
 
 
 def test_dsn_quotes_the_database() -> None:
@@ -151,9 +145,7 @@ def test_deeds_before_start_say_what_to_do() -> None:
     assert postgres.pid is None
 
 
-def test_environment_of_libpq_does_not_reach_the_server(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_environment_of_libpq_does_not_reach_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PGDATA", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("PGPORT", "1")
     with Postgres() as postgres:

@@ -20,26 +20,28 @@ from support.waiting import eventually
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no watchdog on Windows")
 
 
+def wait_removed(path: Path) -> None:
+    eventually(lambda: not path.exists())
+
+
 def test_killed_owner_leaves_no_server_and_no_directory() -> None:
     with own() as owner:
         backends = list_children(owner.pid)
         assert backends
         owner.process.kill()
         assert wait_gone([owner.pid, *backends], 30) == []
-        eventually(lambda: not owner.home.exists())
+        wait_removed(owner.home)
 
 
 def test_killed_owner_with_a_fork_that_lives_on() -> None:
-    fork = (
-        "child = os.fork()\nif child == 0:\n    sys.stdin.close(); import time; time.sleep(60); os._exit(0)"
-    )
+    fork = "child = os.fork()\nif child == 0:\n    sys.stdin.close(); import time; time.sleep(60); os._exit(0)"
     with own(extra=fork + "\nprint(child, flush=True, file=sys.stderr)", stderr=subprocess.PIPE) as owner:
         assert owner.process.stderr is not None
         child = int(owner.process.stderr.readline())
         try:
             owner.process.kill()
             assert wait_gone([owner.pid], 30) == []
-            eventually(lambda: not owner.home.exists())
+            wait_removed(owner.home)
             assert is_alive(child)
         finally:
             os.kill(child, signal.SIGKILL)
@@ -52,7 +54,7 @@ def test_owner_killed_while_the_cluster_is_made(kept_root: Path) -> None:
         env=environment(TMPDIR=str(kept_root)),
     )
     with process:
-        eventually(lambda: list(kept_root.glob("pgjobq-*/data.new/*")))
+        eventually(lambda: list(kept_root.glob("pgjobq-*/unfinished-*/*")))
         process.kill()
     eventually(lambda: not list(kept_root.iterdir()))
 
@@ -69,7 +71,7 @@ def test_owner_that_forgets_to_stop() -> None:
     )
     pid, home = shown.stdout.split()
     assert wait_gone([int(pid)], 30) == []
-    eventually(lambda: not Path(home).exists())
+    wait_removed(Path(home))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -85,9 +87,7 @@ def test_command_prints_an_export_line_and_runs_until_told(number: signal.Signal
         export, hint = command.stdout.readline(), command.stdout.readline()
         assert export.startswith("export PGJOBQ_DSN=")
         assert hint == "# Ctrl-C stops it\n"
-        told = subprocess.run(
-            ["sh", "-c", f'{export}echo "$PGJOBQ_DSN"'], capture_output=True, text=True, check=True
-        )
+        told = subprocess.run(["sh", "-c", f'{export}echo "$PGJOBQ_DSN"'], capture_output=True, text=True, check=True)
         with psycopg.connect(told.stdout.strip()) as conn:
             assert conn.execute("SELECT 1").fetchone() == (1,)
         command.send_signal(number)
@@ -151,7 +151,7 @@ def test_process_that_ended_is_out_of_the_watchdogs_reach(kept_root: Path) -> No
             if forgotten:
                 watchdog.forget()
             watchdog.abandon()  # what our death would do
-            eventually(lambda path=rubbish: not path.exists())  # the last thing it does
+            wait_removed(rubbish)  # the last thing it does
             assert is_alive(process.pid) == forgotten
         finally:
             process.kill()

@@ -18,9 +18,7 @@ from pgjobq.devdb.binaries import find_bindir
 from pgjobq.errors import ConfigError
 from support.owners import SOURCE, environment, own
 
-root_only = pytest.mark.skipif(
-    os.name == "nt" or os.geteuid() != 0, reason="only root can become somebody else"
-)
+root_only = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can become somebody else")
 
 
 def ask(dsn: str) -> None:
@@ -118,8 +116,8 @@ def ordinary() -> dict[str, Any]:
     """How to start a process as an unprivileged user: with a Python and packages which that user can read."""
     account = choose_account()
     packages = Path(psycopg.__file__).parents[1]
-    env = environment(PYTHONPATH=f"{SOURCE}:{packages}", HOME="/")
-    for directory in [Path(sys.executable).parent, *os.get_exec_path(), "/usr/bin"]:
+    env = environment(PYTHONPATH=f"{SOURCE}{os.pathsep}{packages}", HOME="/")
+    for directory in [str(Path(sys.executable).parent), *os.get_exec_path(), "/usr/bin"]:
         python = Path(directory, "python3")
         if not account.reaches(python):
             continue

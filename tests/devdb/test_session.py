@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from support.dsn import as_url
+from support.owners import environment
 
 TESTS = Path(__file__).parents[1]
 
@@ -43,15 +48,13 @@ def test_breaks_on_purpose(dsn):
 """
 
 
-def run_session(
-    directory: Path, text: str, *arguments: str, **changes: str
-) -> subprocess.CompletedProcess[str]:
+def run_session(directory: Path, text: str, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run pytest on one file of tests under the same conftest."""
     (directory / "conftest.py").write_text((TESTS / "conftest.py").read_text())
     (directory / "test_it.py").write_text(text)
     (directory / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PGJOBQ_", "PYTEST_", "DOCKER_"))}
-    path = f"{TESTS}{os.pathsep}{TESTS.parent / 'src'}"
+    path = f"{TESTS}{os.pathsep}{environment()['PYTHONPATH']}"
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments, "test_it.py"],
         cwd=directory,
@@ -75,9 +78,7 @@ def test_broken_law_fails_the_test(pg_server: str, tmp_path: Path) -> None:
 def test_databases_are_dropped_whatever_happened(pg_server: str, tmp_path: Path) -> None:
     def list_databases() -> set[str]:
         with psycopg.connect(pg_server) as conn:
-            return {
-                name for (name,) in conn.execute("SELECT datname FROM pg_database WHERE datname ~ '^inner_'")
-            }
+            return {name for (name,) in conn.execute("SELECT datname FROM pg_database WHERE datname ~ '^inner_'")}
 
     ran = run_session(tmp_path, BREAKS_THE_LAW, PGJOBQ_TEST_DSN=pg_server, PGJOBQ_TEST_PREFIX="inner_")
     assert ran.returncode == 1, ran.stdout
@@ -101,9 +102,7 @@ def test_no_database_ends_the_session_with_what_to_do(workers: tuple[str, ...], 
 
 
 def test_pure_tests_need_no_database(tmp_path: Path) -> None:
-    ran = run_session(
-        tmp_path, "def test_pure(): pass", PGJOBQ_TEST_DB="embedded", PGJOBQ_PG_BINDIR="/nothing"
-    )
+    ran = run_session(tmp_path, "def test_pure(): pass", PGJOBQ_TEST_DB="embedded", PGJOBQ_PG_BINDIR="/nothing")
     assert (ran.returncode, "1 passed" in ran.stdout) == (0, True), ran.stdout
 
 
@@ -119,12 +118,41 @@ def test_pure_tests_need_no_database(tmp_path: Path) -> None:
         ({"PGJOBQ_TEST_DSN": "host=127.0.0.1 port=1"}, "PGJOBQ_TEST_DSN does not answer"),
     ],
 )
-def test_choice_that_cannot_be_had_is_an_error(
-    changes: dict[str, str], complaint: str, tmp_path: Path
-) -> None:
+def test_choice_that_cannot_be_had_is_an_error(changes: dict[str, str], complaint: str, tmp_path: Path) -> None:
     ran = run_session(tmp_path, USES_DATABASE, **changes)
     assert ran.returncode == 3
     assert complaint in ran.stdout + ran.stderr
+
+
+@contextmanager
+def run_broken_docker() -> Iterator[str]:
+    """A daemon that answers the ping and nothing else; gives its DOCKER_HOST."""
+
+    class Daemon(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/_ping" else 500)
+            self.end_headers()
+
+        do_POST = do_GET
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Daemon) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"tcp://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_docker_that_cannot_run_the_image_gives_way_and_that_is_said(tmp_path: Path) -> None:
+    with run_broken_docker() as host:
+        ran = run_session(tmp_path, USES_DATABASE, DOCKER_HOST=host)
+        assert "pgjobq database: Docker, postgres:18-alpine" in ran.stdout
+        assert "(Docker did not run postgres:18-alpine: " in ran.stdout
+        assert (ran.returncode, "1 passed" in ran.stdout) == (0, True), ran.stdout + ran.stderr
+        forced = run_session(tmp_path, USES_DATABASE, DOCKER_HOST=host, PGJOBQ_TEST_DB="docker")
+        assert forced.returncode == 3
+        assert "PGJOBQ_TEST_DB=docker, but Docker did not run" in forced.stdout + forced.stderr
 
 
 def test_header_names_the_database_without_its_password(pg_server: str, tmp_path: Path) -> None:

@@ -66,9 +66,7 @@ class Player:
     def run_python(self, block: pages.Block) -> None:
         # Empty lines in front make a traceback show the page's own line numbers.
         source = "\n" * (block.line - 1) + block.code
-        code = compile(
-            source, str(block.page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
-        )
+        code = compile(source, str(block.page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         result = eval(code, self.module.__dict__)
         if inspect.iscoroutine(result):
             self.loop.run(result)

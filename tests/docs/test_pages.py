@@ -53,10 +53,7 @@ def test_the_code_of_the_page_runs(page: Path, request: pytest.FixtureRequest, t
 
 def test_few_blocks_are_not_run_and_each_says_why() -> None:
     not_run = [
-        block
-        for page in PAGES
-        for block in pages.blocks(page)
-        if block.language in pages.RUN and not block.runs
+        block for page in PAGES for block in pages.blocks(page) if block.language in pages.RUN and not block.runs
     ]
     assert all(len(block.directives["no-run"]) > 10 for block in not_run)
     assert len(not_run) <= MOST_NOT_RUN, [block.where for block in not_run]
@@ -84,10 +81,6 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
         if page in reached or page.suffix != ".md":
             continue
         reached.add(page)
-        targets = (
-            (page.parent / link.partition("#")[0]).resolve()
-            for link in pages.links(page)
-            if "://" not in link
-        )
+        targets = ((page.parent / link.partition("#")[0]).resolve() for link in pages.links(page) if "://" not in link)
         ahead += [target / "README.md" if target.is_dir() else target for target in targets]
     assert not {str(page.relative_to(pages.ROOT)) for page in set(PAGES) - reached}

@@ -60,9 +60,7 @@ BROKEN = {
 @pytest.mark.parametrize("what", BROKEN)
 def test_broken_page_is_noticed(what: str, dsn: str, tmp_path: Path) -> None:
     text, said = BROKEN[what]
-    page = write_page(
-        tmp_path, f"# A page\n\n```python\nx = 1\n```\n\n{text}\n```python\nprint('went on')\n```\n"
-    )
+    page = write_page(tmp_path, f"# A page\n\n```python\nx = 1\n```\n\n{text}\n```python\nprint('went on')\n```\n")
 
     played = play(page, dsn, tmp_path)
 

@@ -1,4 +1,6 @@
-"""An application with a connection of some kind, doing to it what applications do; and the shop it belongs to."""
+"""An application with a connection of some kind, doing to it what applications do; and the shop it belongs
+to.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,8 @@ class Shop:
 
     def transactions(self) -> int:
         """How many transactions wrote the committed orders and jobs."""
-        query = "SELECT count(DISTINCT x) FROM (SELECT xmin::text x FROM orders UNION ALL SELECT xmin::text FROM pgjobq.job) t"
-        row = self.onlooker.execute(query).fetchone()
+        rows = "SELECT xmin::text AS x FROM orders UNION ALL SELECT xmin::text FROM pgjobq.job"
+        row = self.onlooker.execute(f"SELECT count(DISTINCT x) FROM ({rows}) AS written").fetchone()
         assert row is not None
         return int(row[0])
 
@@ -49,9 +51,11 @@ def _ship(order: int, note: str = "") -> None:
 
 
 class Caller(ABC):
-    """What an application does with its connection, in its library's own way. `conn` is what it gives as `conn=`.
+    """What an application does with its connection, in its library's own way. `conn` is what it gives as
+    `conn=`.
 
-    Everything is a coroutine; those of a sync kind never really wait, so `play` runs them without an event loop.
+    Everything is a coroutine; those of a sync kind never really wait, so `play` runs them without an event
+    loop.
     """
 
     awaited = False
@@ -101,8 +105,9 @@ class Kind:
 
 
 def play(kind: Kind, scenario: Coroutine[Any, Any, T]) -> T:
-    """Run a scenario: on an event loop for awaited kinds, without one for the others (Django refuses to be called
-    where a loop runs)."""
+    """Run a scenario: on an event loop for awaited kinds, without one for the others (Django refuses to be
+    called where a loop runs).
+    """
     if kind.awaited:
         return asyncio.run(scenario)
     try:

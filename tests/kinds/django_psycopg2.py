@@ -1,4 +1,4 @@
-"""`python django_psycopg2.py DSN SCENARIO`: one scenario with Django over psycopg2, in a process of its own."""
+"""`django_psycopg2.py DSN SCENARIO`: one scenario with Django over psycopg2, in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import django.conf  # noqa: E402
 
 django.conf.settings.configure(DATABASES={"default": {}}, USE_TZ=True)
 django.setup()
-import django.db.backends.postgresql.base  # noqa: E402, F401 - it chooses the driver as it is imported
+import django.db.backends.postgresql.base  # noqa: E402 - it chooses the driver as it is imported
 
 del sys.modules["psycopg"]
 

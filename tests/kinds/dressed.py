@@ -25,8 +25,8 @@ __all__ = ["DRESSED"]
 
 # What a role or a connection string may set: none of it changes what a statement of ours means.
 ODD_SETTINGS = (
-    "-c DateStyle=German -c IntervalStyle=sql_standard -c bytea_output=escape -c search_path=pg_temp -c TimeZone=Asia/Tokyo"
-    " -c standard_conforming_strings=on -c extra_float_digits=-15 -c xmlbinary=hex -c quote_all_identifiers=on"
+    "-c DateStyle=German -c IntervalStyle=sql_standard -c TimeZone=Asia/Tokyo -c search_path=pg_temp"
+    " -c bytea_output=escape -c extra_float_digits=-15 -c xmlbinary=hex -c quote_all_identifiers=on"
 )
 
 

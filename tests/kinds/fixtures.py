@@ -1,6 +1,7 @@
-"""The shop as a fixture; a test file imports it by name.
+"""The shop as a fixture: `pytest_plugins = ["kinds.fixtures"]` in a test file.
 
-The database is made once per file and emptied after each test: three hundred tests need not wait for as many databases.
+The database is made once per file and emptied after each test: three hundred tests need not wait for as many
+databases.
 """
 
 from __future__ import annotations

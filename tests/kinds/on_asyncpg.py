@@ -42,9 +42,7 @@ class OnConnection(Caller):
         await savepoint.rollback()
 
 
-def opener(
-    dress: Callable[[Any], Awaitable[None]] | None = None, *, pool: bool = False, **options: Any
-) -> Opener:
+def opener(dress: Callable[[Any], Awaitable[None]] | None = None, *, pool: bool = False, **options: Any) -> Opener:
     @asynccontextmanager
     async def opened(dsn: str, autocommit: bool) -> AsyncIterator[Caller]:
         async with _pooled(dsn, options) if pool else _plain(dsn, options) as conn:

@@ -71,6 +71,10 @@ class Filter(TypedDict, total=False):
     text: str
 
 
+class Rank(enum.Enum):
+    FIRST = 1
+
+
 class Colour(enum.Enum):
     RED = "red"
 
@@ -145,15 +149,14 @@ def test_all_missing_arguments_are_named() -> None:
 def test_a_wrong_type_tells_path_type_and_value() -> None:
     assert refused(send, order_id="seven") == (
         WrongArgumentType,
-        "send: argument order_id wants int, but got 'seven'.",
+        "send: argument order_id wants int, but got 'seven' (str).",
     )
 
 
 def test_a_wrong_type_inside() -> None:
     kind, sentence = refused(annotated(list[Line]), value=[Line("a", 1), Line("b", "two")])  # type: ignore[arg-type]
     assert kind is WrongArgumentType
-    assert "argument value[1].quantity wants int, but got 'two'" in sentence
-    assert "value is declared as list[" in sentence
+    assert "argument value[1].quantity wants int, but got 'two' (str)" in sentence
 
 
 def test_a_long_value_is_cut() -> None:
@@ -167,7 +170,7 @@ def test_a_value_whose_repr_fails_is_no_trouble() -> None:
             raise RuntimeError
 
     kind, sentence = refused(send, order_id=Mute())
-    assert kind is NotSerializable
+    assert kind is WrongArgumentType
     assert "Mute" in sentence
 
 
@@ -187,13 +190,13 @@ def test_a_value_whose_repr_fails_is_no_trouble() -> None:
         (str, Decimal("1.5"), "str"),
         (str, Path("x"), "str"),
         (str | None, b"bytes", "str"),
-        (int | str | None, UUID(int=1), "str"),
+        (int | str | None, UUID(int=1), "int or str or None"),
         (str | None, Colour.RED, "str"),
         (bytes | None, "text", "bytes"),
         (list[str], ["a", b"b"], "value[1]"),
         (dict[str, str], {"a": b"b"}, "value['a']"),
         (bytes, "text", "bytes"),
-        (bytearray, "text", "bytes"),
+        (bytearray, "text", "bytearray"),
         (datetime, "yesterday", "datetime"),
         (datetime, 1_700_000_000, "datetime"),
         (UUID, "not-a-uuid", "UUID"),
@@ -202,12 +205,24 @@ def test_a_value_whose_repr_fails_is_no_trouble() -> None:
         (Path, 7, "Path"),
         (timedelta, "an hour", "timedelta"),
         (tuple[int, int], (1, 2, 3), "length 2"),
-        (list[int], {"a": 1}, "array"),
+        (list[int], {"a": 1}, "list"),
         (Customer, {"nam": "x"}, "name: Field required"),
         (Customer, 7, "Customer"),
         (Line, {"sku": "x"}, "quantity"),
         (Line, GiftLine("a", 1), "GiftLine adds"),
         (Filter, {"text": b"x"}, "value.text"),
+        (list[int], {1, 2}, "list"),
+        (dict[str, Any], Line("a", 1), "dict"),
+        (Order, Line("a", 1), "Order"),
+        (date, AWARE, "date"),
+        (Decimal, b"\xd7m\xf8", "Decimal"),
+        (date, Path("2026-03-01"), "date"),
+        (UUID, Path(str(UUID(int=1))), "UUID"),
+        (Colour, Path("red"), "Colour"),
+        (Path, UUID(int=1), "Path"),
+        (int, Rank.FIRST, "int"),
+        (Customer, Line("a", 1), "Customer"),
+        (list[Line] | None, [Line("a", "x")], "value[0].quantity"),
     ],
 )
 def test_what_does_not_fit_its_annotation(annotation: Any, value: Any, wanted: str) -> None:
@@ -274,9 +289,9 @@ def test_a_generator_cannot_travel() -> None:
 
 
 def test_the_innermost_value_is_blamed() -> None:
-    kind, sentence = refused(annotated(list[Line]), value=[Line("a", 1), Line("b", object())])  # type: ignore[arg-type]
+    kind, sentence = refused(annotated(list[Line]), value=[Line("a", 1), Line("b", 10**5_000)])
     assert kind is NotSerializable
-    assert "argument value[1].quantity is <object object" in sentence
+    assert "argument value[1].quantity is <int whose repr() fails>" in sentence
 
 
 @pytest.mark.parametrize("keys", [{1: "a"}, {(1, 2): "a"}, {None: "a"}, {True: "a"}], ids=repr)
@@ -287,9 +302,7 @@ def test_keys_without_an_annotation_are_text(keys: Any) -> None:
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf], ids=str)
-@pytest.mark.parametrize(
-    "annotation", [Any, float, float | None, list[float], dict[str, float | None], Decimal]
-)
+@pytest.mark.parametrize("annotation", [Any, float, float | None, list[float], dict[str, float | None], Decimal])
 def test_nan_and_infinity(number: float, annotation: Any) -> None:
     value: Any = {
         list[float]: [number],

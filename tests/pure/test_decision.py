@@ -172,9 +172,7 @@ def test_the_decision_is_total_and_keeps_the_budget(
     error: BaseException | None, attempt: int, spared: int, max_attempts: int, luck: float, give_up: bool
 ) -> None:
     retry = Retry(give_up_on=(ValueError,) if give_up else ())
-    outcome = decide(
-        error, attempt=attempt, spared=spared, max_attempts=max_attempts, retry=retry, random=lambda: luck
-    )
+    outcome = decide(error, attempt=attempt, spared=spared, max_attempts=max_attempts, retry=retry, random=lambda: luck)
     match error:
         case None:
             assert outcome == Succeeded(None)
@@ -189,9 +187,7 @@ def test_the_decision_is_total_and_keeps_the_budget(
                 assert 0 <= outcome.delay <= retry.cap
 
 
-@pytest.mark.parametrize(
-    "seconds", [-1, float("nan"), float("inf"), "30", True, None, timedelta(days=-1), 1e11]
-)
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "30", True, None, timedelta(days=-1), 1e11])
 def test_a_snooze_of_no_time_is_refused(seconds: Any) -> None:
     with pytest.raises(TaskError, match=r"wants seconds or a timedelta"):
         Snooze(seconds)

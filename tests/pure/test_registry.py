@@ -124,7 +124,8 @@ def test_a_factory_called_twice_replaces() -> None:
         return send
 
     declare()
-    assert registry.get("send") is declare()
+    second = declare()
+    assert registry.get("send") is second
 
 
 def test_registering_the_very_same_function_again_is_fine() -> None:
@@ -178,7 +179,5 @@ def test_a_reloaded_module_replaces_its_tasks(module: Any) -> None:
 
 def test_a_module_with_the_name_twice_is_refused(module: Any) -> None:
     twice = source(1) + source(2)
-    with pytest.raises(
-        DuplicateTask, match="reloadable_tasks:notify, line 4 and reloadable_tasks:notify, line"
-    ):
+    with pytest.raises(DuplicateTask, match="reloadable_tasks:notify, line 4 and reloadable_tasks:notify, line"):
         module(twice)

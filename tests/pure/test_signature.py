@@ -80,9 +80,7 @@ def refusal(function: Callable[..., Any]) -> str:
         (dict[tuple[int, int], int], ["list of pairs"]),
         (dict[bool, int], ["list of pairs"]),
         (set[list[int]], ["hashable"]),
-        ("int", ["not supported"])
-        if False
-        else (TypedDict("Odd", {"a": Opaque}), ["a Opaque cannot travel"]),
+        ("int", ["not supported"]) if False else (TypedDict("Odd", {"a": Opaque}), ["a Opaque cannot travel"]),
     ],
     ids=str,
 )
@@ -111,9 +109,7 @@ def test_names_that_exist_for_type_checkers_only() -> None:
     def send(value: Missing) -> None: ...
 
     sentence = refusal(send)
-    assert (
-        "send(value: Missing): the annotation cannot be resolved (name 'Missing' is not defined)" in sentence
-    )
+    assert "send(value: Missing): the annotation cannot be resolved (name 'Missing' is not defined)" in sentence
     assert "import it outside `if TYPE_CHECKING:`" in sentence
 
 

@@ -206,7 +206,6 @@ def wrapped_generator(order_id: int) -> Any:
         (wrapped_generator, ["is a generator"]),
         (lambda order_id: None, ["a lambda has no name"]),
     ],
-    ids=lambda value: "" if isinstance(value, list) else str(value)[:30],
 )
 def test_what_cannot_be_a_task(function: Any, words: list[str], book: Book) -> None:
     with pytest.raises(TaskError) as refused:
@@ -246,9 +245,7 @@ def test_a_function_within_a_function_will_do(book: Book) -> None:
         ({"tags": [1]}, ["tag=1"]),
     ],
 )
-def test_a_declaration_out_of_range_is_a_task_error(
-    settings: dict[str, Any], words: list[str], book: Book
-) -> None:
+def test_a_declaration_out_of_range_is_a_task_error(settings: dict[str, Any], words: list[str], book: Book) -> None:
     with pytest.raises(TaskError) as refused:
         Task(send, book, **settings)
     assert "task " in str(refused.value)

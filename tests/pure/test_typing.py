@@ -119,7 +119,5 @@ def test_a_type_checker_tells(told: dict[int, list[str]], number: int, expected:
 
 def test_it_finds_nothing_else(told: dict[int, list[str]]) -> None:
     lines = SNIPPET.splitlines()
-    surprises = [
-        (number, said) for number, said in told.items() if not re.search(r"# [EN]: ", lines[number - 1])
-    ]
+    surprises = [(number, said) for number, said in told.items() if not re.search(r"# [EN]: ", lines[number - 1])]
     assert surprises == []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from kinds import KINDS, Kind, Shop, play
-from kinds.fixtures import shop, shop_dsn  # noqa: F401 - fixtures
 from kinds.scenarios import IN_AUTOCOMMIT, IN_TRANSACTION, Scenario
+
+pytest_plugins = ["kinds.fixtures"]
 
 
 async def _scene(kind: Kind, scenario: Scenario, shop: Shop, autocommit: bool) -> None:

@@ -1,4 +1,4 @@
-"""Row factories, cursor classes, adapters, codecs, statement caches, execution options: none of them matters."""
+"""Row factories, cursor classes, adapters, codecs, caches, execution options: none of them matters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 
 from kinds import Kind, Shop, play
 from kinds.dressed import DRESSED
-from kinds.fixtures import shop, shop_dsn  # noqa: F401 - fixtures
 from kinds.scenarios import (
     IN_TRANSACTION,
     Scenario,
@@ -20,6 +19,8 @@ from kinds.scenarios import (
     every_operation_joins,
     gone_on_rollback,
 )
+
+pytest_plugins = ["kinds.fixtures"]
 
 TESTS = Path(__file__).parents[1]
 SCRIPT = TESTS / "kinds" / "django_psycopg2.py"
@@ -42,9 +43,7 @@ def test_dressed(kind: Kind, scenario: Scenario, shop: Shop) -> None:
 def test_adapter_of_the_whole_process_for_str(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """psycopg2's adapters are global: one for str that shouts must not change what is stored."""
     key = (str, psycopg2.extensions.ISQLQuote)
-    monkeypatch.setitem(
-        psycopg2.extensions.adapters, key, lambda text: psycopg2.extensions.QuotedString(text.upper())
-    )
+    monkeypatch.setitem(psycopg2.extensions.adapters, key, lambda text: psycopg2.extensions.QuotedString(text.upper()))
     own = psycopg2.connect(shop.dsn)
     try:
         shop.ship.using(conn=own).enqueue(order=1, note="quiet")

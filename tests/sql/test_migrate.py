@@ -488,3 +488,16 @@ def test_the_script_does_what_install_does(conn: psycopg.Connection[Any], editio
 def test_the_script_for_a_new_database(conn: psycopg.Connection[Any]) -> None:
     conn.execute(migrate.script(None).encode())
     assert migrate.check(conn).is_current
+
+
+# --- through a pooler ------------------------------------------------------------------------------------
+
+
+def test_through_pgbouncer_in_transaction_mode(bouncer_dsn: str) -> None:
+    with psycopg.connect(bouncer_dsn, autocommit=True, prepare_threshold=None) as conn:
+        assert migrate.check(conn).is_current
+        assert migrate.install(conn, "shop_jobs") == list(range(1, NEWEST + 1))
+        assert migrate.install(conn, "shop_jobs") == []
+        # Nothing was left set for the pooler's next client.
+        assert conn.execute("SHOW lock_timeout").fetchone() == ("0",)
+        assert conn.execute("SHOW search_path").fetchone() == ('"$user", public',)

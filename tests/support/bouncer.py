@@ -43,7 +43,7 @@ pidfile =
 
 
 def find_pgbouncer() -> str | None:
-    """What PGJOBQ_TEST_PGBOUNCER names, else pgbouncer on PATH, else where Debian puts it, off a user's PATH."""
+    """What PGJOBQ_TEST_PGBOUNCER names, else pgbouncer on PATH, else where Debian puts it."""
     if named := os.environ.get("PGJOBQ_TEST_PGBOUNCER"):
         return shutil.which(named)
     return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
@@ -56,9 +56,7 @@ def run_bouncer(program: str, dsn: str) -> Iterator[str]:
     directory = Path(tempfile.mkdtemp(prefix="pgjobq-bouncer-", dir="/tmp"))
     try:
         server = {
-            key: value
-            for key, value in conninfo_to_dict(dsn).items()
-            if key in ("host", "port", "user", "password")
+            key: value for key, value in conninfo_to_dict(dsn).items() if key in ("host", "port", "user", "password")
         }
         quoted = " ".join(f"{key}='" + str(value).replace("'", "''") + "'" for key, value in server.items())
         port = find_free_port()
@@ -76,9 +74,7 @@ def run_bouncer(program: str, dsn: str) -> Iterator[str]:
         )
         through = as_url(dsn, host="127.0.0.1", port=port, password=None)
         try:
-            eventually(
-                lambda: _answers(process, through, directory), 20, ignoring=(psycopg.OperationalError,)
-            )
+            eventually(lambda: _answers(process, through, directory), 20, ignoring=(psycopg.OperationalError,))
             yield through
         finally:
             process.terminate()

@@ -26,9 +26,7 @@ def check_conservation(dsn: str, *, schema_expected: bool = True, patience: floa
     Raises LawBroken when a row comes back and, with schema_expected, when there is no such view: a check that
     found nothing to look at has not passed. A lock that a test left behind is waited for `patience` seconds.
     """
-    with psycopg.connect(
-        dsn, autocommit=True, options=f"-c lock_timeout={patience}s", connect_timeout=20
-    ) as conn:
+    with psycopg.connect(dsn, autocommit=True, options=f"-c lock_timeout={patience}s", connect_timeout=20) as conn:
         schemas = [name for (name,) in conn.execute(VIEWS)]
         if schema_expected and not schemas:
             raise LawBroken(
@@ -40,7 +38,5 @@ def check_conservation(dsn: str, *, schema_expected: bool = True, patience: floa
             if rows := conn.execute(query).fetchall():
                 shown = "\n".join(f"  {row}" for row in rows[:10])
                 more = "\n  …" if len(rows) > 10 else ""
-                raise LawBroken(
-                    f"the conservation law is broken in schema {schema!r}; misplaced:\n{shown}{more}"
-                )
+                raise LawBroken(f"the conservation law is broken in schema {schema!r}; misplaced:\n{shown}{more}")
     return len(schemas)

@@ -49,8 +49,6 @@ def run_postgres() -> Iterator[str]:
     ping(find_daemon())
     from testcontainers.community.postgres import PostgresContainer
 
-    container = PostgresContainer(
-        image(), username="postgres", password="postgres", dbname="postgres", driver=None
-    )
+    container = PostgresContainer(image(), username="postgres", password="postgres", dbname="postgres", driver=None)
     with container.with_command(COMMAND) as running:
         yield running.get_connection_url()

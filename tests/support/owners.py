@@ -45,7 +45,8 @@ class Owner:
 
 def environment(**changes: str) -> dict[str, str]:
     """Ours, with the library's source on the path."""
-    return {**os.environ, "PYTHONPATH": str(SOURCE), **changes}
+    path = os.pathsep.join(filter(None, (str(SOURCE), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, **changes}
 
 
 @contextlib.contextmanager

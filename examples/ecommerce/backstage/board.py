@@ -19,6 +19,7 @@ from .verdicts import Verdict
 
 WIDTH = 80
 PLAIN_EVERY = 2.0
+SHOWN = 5
 
 
 class Board:
@@ -61,8 +62,8 @@ class Board:
         elif time.monotonic() - self._printed >= PLAIN_EVERY:
             self._printed = time.monotonic()
             self.say(
-                f"{visited} of {self._visits} customers served; jobs: {standing.succeeded} done, "
-                f"{standing.running} running, {standing.waiting} waiting, {standing.retrying} to be retried"
+                f"{visited}/{self._visits} customers; jobs: {standing.succeeded} done,"
+                f" {standing.running} running, {standing.waiting} waiting, {standing.retrying} again"
             )
 
     def _draw(self) -> Panel:
@@ -76,9 +77,7 @@ class Board:
             ("jobs done", now.succeeded, max(now.total, 1), "green"),
         ):
             shown = f"{done:,} of {total if now.total or name != 'jobs done' else 0:,}"
-            bars.add_row(
-                name, ProgressBar(total=total, completed=done, width=44, complete_style=style), shown
-            )
+            bars.add_row(name, ProgressBar(total=total, completed=done, width=44, complete_style=style), shown)
         counts = Text.assemble(
             (f"{now.running}", "bold cyan"),
             " running   ",
@@ -101,37 +100,34 @@ class Board:
 
 def show_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
     """The table of what was promised and found, and under it whatever is untrue."""
-    table = Table(box=box.SIMPLE_HEAD, width=WIDTH, pad_edge=False, title="Checked", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, width=WIDTH, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", width=1)
-    table.add_column("promised", width=33)
-    table.add_column("found", width=17, justify="right")
-    table.add_column("", style="dim")
+    table.add_column("promised")
+    table.add_column("found", justify="right", no_wrap=True)
+    table.add_column("", ratio=1)
     for verdict in verdicts:
-        mark = Text("✓", "bold green") if verdict.holds else Text("✗", "bold red")
+        mark, style = ("✓", "bold green") if verdict.holds else ("✗", "bold red")
         remark = verdict.remark if verdict.holds else f"{len(verdict.wrong)} wrong"
-        table.add_row(mark, verdict.claim, verdict.found, Text(remark, "" if verdict.holds else "bold red"))
+        table.add_row(Text(mark, style), verdict.claim, verdict.found, Text(remark, "dim" if verdict.holds else style))
     console.print(table)
     for verdict in verdicts:
-        for sentence in verdict.wrong[:5]:
-            console.print(Text.assemble(("✗ ", "bold red"), f"{verdict.claim}: {sentence}"), width=WIDTH)
-        if len(verdict.wrong) > 5:
-            console.print(f"  … and {len(verdict.wrong) - 5} more of these")
+        for sentence in verdict.wrong[:SHOWN]:
+            console.print(Text.assemble(("✗ ", "bold red"), f"{verdict.claim}: {sentence}"), soft_wrap=False)
+        if len(verdict.wrong) > SHOWN:
+            console.print(f"  … and {len(verdict.wrong) - SHOWN} more of these")
+    if not all(verdict.holds for verdict in verdicts):
+        console.print()
 
 
 def show_figures(console: Console, figures: Figures, *, placed: int, declined: int) -> None:
     """What it took."""
-    table = Table(
-        box=None, width=WIDTH, pad_edge=False, show_header=False, title="What it took", title_justify="left"
-    )
-    table.add_column(width=28, style="dim")
-    table.add_column()
+    table = Table(box=None, width=WIDTH, pad_edge=False, show_header=False)
+    table.add_column(width=26, style="dim")
+    table.add_column(ratio=1)
     table.add_row("orders", f"{placed} placed, {declined} rolled back at the last moment")
-    table.add_row("jobs", f"{figures.jobs} in {figures.seconds:.1f} s, {figures.rate:.0f} a second")
-    table.add_row(
-        "attempts beyond the first",
-        f"{figures.retries}, of which {figures.died_with_worker} because the worker was killed",
-    )
-    table.add_row("from enqueued to started", f"p50 {_time(figures.p50)}, p99 {_time(figures.p99)}")
+    table.add_row("jobs", f"{figures.jobs} in {figures.seconds:.1f} s: {figures.rate:.0f} a second")
+    table.add_row("attempts beyond the first", f"{figures.retries} ({figures.died_with_worker} for the killed worker)")
+    table.add_row("from commit to start", f"p50 {_time(figures.p50)}, p99 {_time(figures.p99)}")
     console.print(table)
 
 

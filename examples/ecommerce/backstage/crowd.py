@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -44,9 +45,7 @@ def plan_visits(orders: int, products: int, seed: int = 7) -> Iterator[Visit]:
     placed = number = 0
     while placed < orders:
         number += 1
-        basket = {
-            product: dice.randint(1, 3) for product in dice.sample(range(1, products + 1), dice.randint(1, 3))
-        }
+        basket = {product: dice.randint(1, 3) for product in dice.sample(range(1, products + 1), dice.randint(1, 3))}
         email = f"customer-{number}@example.com"
         if number % DECLINED_EVERY == 0:
             yield Visit(email, basket, card=BAD_CARD)
@@ -65,11 +64,11 @@ class Crowd:
 
     async def come(self) -> Memory:
         """Let them all come; returns when the last one has left."""
+        # Customers share connections, but not a cookie jar: each one's basket is its own.
+        forgetful = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         limits = httpx.Limits(max_connections=40, max_keepalive_connections=40)
-        async with (
-            httpx.AsyncClient(base_url=self._url, timeout=20, limits=limits) as web,
-            asyncio.TaskGroup() as group,
-        ):
+        web = httpx.AsyncClient(base_url=self._url, timeout=20, limits=limits, cookies=forgetful)
+        async with web, asyncio.TaskGroup() as group:
             for visit in self.visits:
                 await self._doors.acquire()
                 group.create_task(self._serve(web, visit))
@@ -110,15 +109,11 @@ class Crowd:
             return
         number = int(_expect(re.search(r"/orders/(\d+)$", answer.headers.get("location", "")), answer))
         if visit.card == BAD_CARD:
-            self.memory.complaints.append(
-                f"{visit.email}: the card was declined, and yet there is order {number}"
-            )
+            self.memory.complaints.append(f"{visit.email}: the card was declined, and yet there is order {number}")
         self.memory.placed[number] = visit
 
 
 def _expect(found: re.Match[str] | None, answer: httpx.Response) -> str:
     if found is None:
-        raise LookupError(
-            f"{answer.request.url.path} answered {answer.status_code} without what was expected"
-        )
+        raise LookupError(f"{answer.request.url.path} answered {answer.status_code} without what was expected")
     return found[1]

@@ -73,15 +73,11 @@ def gather(conn: Conn, letters: Iterable[EmailMessage], accepted: dict[str, list
         totals={order: total for order, _, total in orders},
         jobs=[
             JobFact(job, task, order_of(ref), state)
-            for job, task, ref, state in conn.execute(
-                "SELECT id, task, ref, state FROM pgjobq.jobs ORDER BY id"
-            )
+            for job, task, ref, state in conn.execute("SELECT id, task, ref, state FROM pgjobq.jobs ORDER BY id")
         ],
         journals=_journals(conn),
         reservations=_reservations(conn),
-        shelves=[
-            Shelf(*row) for row in conn.execute("SELECT id, on_hand, promised FROM shop.product ORDER BY id")
-        ],
+        shelves=[Shelf(*row) for row in conn.execute("SELECT id, on_hand, promised FROM shop.product ORDER BY id")],
         makers=dict(conn.execute("SELECT id, merchant FROM shop.product").fetchall()),
         accepted=accepted,
         letters=[_letter(message) for message in letters],
@@ -110,18 +106,13 @@ def _reservations(conn: Conn) -> dict[int, dict[int, int]]:
 def _letter(message: EmailMessage) -> Letter:
     number = re.fullmatch(r"\d+", str(message["X-Shop-Order"] or ""))
     invoices = sum(part.get_content_type() == "application/pdf" for part in message.iter_attachments())
-    return Letter(
-        int(number[0]) if number else None, str(message["To"]), str(message["Message-ID"]), invoices
-    )
+    return Letter(int(number[0]) if number else None, str(message["To"]), str(message["Message-ID"]), invoices)
 
 
 def ask_merchants(merchants_url: str) -> dict[str, list[int]]:
     """The order numbers each merchant has accepted; a number twice means that it was accepted twice."""
     with httpx.Client(base_url=merchants_url, timeout=10) as web:
         return {
-            slug: [
-                each["order"]["order"]
-                for each in web.get(f"/{slug}/orders").raise_for_status().json()["accepted"]
-            ]
+            slug: [each["order"]["order"] for each in web.get(f"/{slug}/orders").raise_for_status().json()["accepted"]]
             for slug in MERCHANTS
         }

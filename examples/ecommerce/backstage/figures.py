@@ -12,7 +12,7 @@ Conn = psycopg.Connection[TupleRow]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How many jobs stand where, and how often a merchant or a mail server made one wait."""
+    """How many jobs stand where, how many attempts failed, how many jobs a dead worker left behind."""
 
     waiting: int = 0
     running: int = 0
@@ -20,6 +20,7 @@ class Standing:
     succeeded: int = 0
     lost: int = 0
     failed_attempts: int = 0
+    taken_over: int = 0
 
     @property
     def total(self) -> int:
@@ -37,7 +38,8 @@ _LOOK = """
            count(*) FILTER (WHERE state IN ('ready', 'scheduled', 'blocked') AND attempt > 0),
            count(*) FILTER (WHERE state = 'succeeded'),
            count(*) FILTER (WHERE state IN ('failed', 'cancelled')),
-           (SELECT count(*) FROM pgjobq.attempt_error)
+           (SELECT count(*) FROM pgjobq.attempt_error),
+           (SELECT count(*) FROM pgjobq.attempt_error WHERE kind = 'WorkerDied')
     FROM pgjobq.jobs
 """
 

@@ -65,16 +65,12 @@ class Process:
                     return line.removeprefix(ANNOUNCEMENT).strip()
             self.check()
             time.sleep(0.02)
-        raise NotStarted(
-            f"{self.name} did not say within {timeout:g} s where it listens.\n{self.last_words()}"
-        )
+        raise NotStarted(f"{self.name} did not say within {timeout:g} s where it listens.\n{self.last_words()}")
 
     def check(self) -> None:
         """Raises NotStarted when it has ended although nobody told it to."""
         if not self.running and not self.killed:
-            raise NotStarted(
-                f"{self.name} ended with exit status {self._popen.returncode}.\n{self.last_words()}"
-            )
+            raise NotStarted(f"{self.name} ended with exit status {self._popen.returncode}.\n{self.last_words()}")
 
     def last_words(self, lines: int = 15) -> str:
         """The end of what it printed."""

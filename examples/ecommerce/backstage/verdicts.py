@@ -46,32 +46,20 @@ def orders_are_what_customers_remember(memory: Memory, facts: Facts) -> Verdict:
             wrong.append(f"order {order} of {visit.email} is not in the database")
     per_customer = Counter(facts.emails.values())
     wrong += [f"{email} has {count} orders" for email, count in per_customer.items() if count > 1]
-    remembered = {visit.email for visit in memory.placed.values()} | {
-        visit.email for visit in memory.declined
-    }
-    wrong += [
-        f"order {order} belongs to nobody" for order, email in facts.emails.items() if email not in remembered
-    ]
+    remembered = {visit.email for visit in memory.placed.values()} | {visit.email for visit in memory.declined}
+    wrong += [f"order {order} belongs to nobody" for order, email in facts.emails.items() if email not in remembered]
     found = f"{len(facts.emails)} orders"
-    return Verdict(
-        "Each checkout is one order", found, tuple(wrong), f"{memory.doubled} were clicked twice at once"
-    )
+    return Verdict("Each checkout is one order", found, tuple(wrong), f"{memory.doubled} were double-clicked")
 
 
 def jobs_all_succeeded(memory: Memory, facts: Facts) -> Verdict:
     """Each order has each task's job once, and it succeeded."""
     wrong = [
-        f"job {job.id} ({job.task}, order {job.order}) is {job.state}"
-        for job in facts.jobs
-        if job.state != "succeeded"
+        f"job {job.id} ({job.task}, order {job.order}) is {job.state}" for job in facts.jobs if job.state != "succeeded"
     ]
     had = Counter((job.order, job.task) for job in facts.jobs)
     for order in memory.placed:
-        wrong += [
-            f"order {order} has {had[order, task]} {task} jobs"
-            for task in facts.tasks
-            if had[order, task] != 1
-        ]
+        wrong += [f"order {order} has {had[order, task]} {task} jobs" for task in facts.tasks if had[order, task] != 1]
     return Verdict("Each order's jobs are all done", f"{len(facts.jobs)} jobs", tuple(wrong))
 
 
@@ -141,13 +129,9 @@ def emails_arrived(memory: Memory, facts: Facts) -> Verdict:
             if letter.invoices != 1:
                 wrong.append(f"the letter for order {letter.order} carries {letter.invoices} invoices")
     wrong += [f"order {order} got no letter" for order in memory.placed if order not in ids]
-    wrong += [
-        f"order {order} got letters with different Message-IDs"
-        for order, known in ids.items()
-        if len(known) > 1
-    ]
+    wrong += [f"order {order} got letters with different Message-IDs" for order, known in ids.items() if len(known) > 1]
     copies = len(facts.letters) - len({letter.message_id for letter in facts.letters})
-    remark = f"{copies} came twice, with the same Message-ID" if copies else "none came twice"
+    remark = f"{copies} again (same Message-ID)" if copies else "none sent twice"
     return Verdict("Each email arrived", f"{len(facts.letters)} letters", tuple(wrong), remark)
 
 
@@ -160,19 +144,13 @@ def rolled_back_left_nothing(memory: Memory, facts: Facts) -> Verdict:
         if email in declined
     ]
     wrong += [
-        f"{letter.to} got a letter although the order rolled back"
-        for letter in facts.letters
-        if letter.to in declined
+        f"{letter.to} got a letter although the order rolled back" for letter in facts.letters if letter.to in declined
     ]
     for what, orders in _traces(facts):
         wrong += [
-            f"{what} for order {order}, which no customer knows"
-            for order in orders
-            if order not in memory.placed
+            f"{what} for order {order}, which no customer knows" for order in orders if order not in memory.placed
         ]
-    return Verdict(
-        "Rolled-back orders left nothing", f"{len(declined)} declined", tuple(dict.fromkeys(wrong))
-    )
+    return Verdict("Rolled-back orders left nothing", f"{len(declined)} declined", tuple(dict.fromkeys(wrong)))
 
 
 def _traces(facts: Facts) -> Iterator[tuple[str, Iterable[int | None]]]:

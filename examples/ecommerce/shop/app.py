@@ -51,9 +51,7 @@ def create_app(settings: ShopSettings | None = None) -> Starlette:
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve the shop by itself, on `--port` or a free one."""
     parser = argparse.ArgumentParser(prog="python -m examples.ecommerce.shop.app", description=__doc__)
-    parser.add_argument(
-        "--port", type=int, default=8000, help="0: any free one (default: 8000, or the next free one)"
-    )
+    parser.add_argument("--port", type=int, default=8000, help="0: any free one (default: 8000, or the next free one)")
     serve(create_app(), parser.parse_args(argv).port)
 
 

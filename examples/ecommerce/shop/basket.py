@@ -65,9 +65,7 @@ async def add_to_basket(conn: AsyncConn, basket: uuid.UUID, product: int, quanti
 async def change_line(conn: AsyncConn, basket: uuid.UUID, product: int, quantity: int) -> None:
     """Set how many of a product the basket holds; 0 takes it out."""
     if quantity == 0:
-        await conn.execute(
-            "DELETE FROM shop.basket_line WHERE basket = %s AND product = %s", (basket, product)
-        )
+        await conn.execute("DELETE FROM shop.basket_line WHERE basket = %s AND product = %s", (basket, product))
     else:
         await conn.execute(
             "UPDATE shop.basket_line SET quantity = %s WHERE basket = %s AND product = %s",

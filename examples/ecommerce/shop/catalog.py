@@ -11,7 +11,7 @@ from .db import AsyncConn, Conn
 MERCHANTS = {"kiln": "Kiln Yard", "loom": "Loom Room", "press": "Paper Press", "wick": "Wick & Wax"}
 
 # slug, name, merchant, cents, stock, blurb
-_GOODS = [
+GOODS = [
     ("teapot", "Stoneware teapot", "kiln", 3900, 40, "Pours without a drip. Holds four cups."),
     ("mug", "Speckled mug", "kiln", 1400, 120, "Thrown by hand, so no two are alike."),
     ("bowl", "Breakfast bowl", "kiln", 1800, 80, "Deep enough for porridge and a good book."),
@@ -52,7 +52,7 @@ def stock_shelves(conn: Conn, *, each: int | None = None) -> None:
     """Fill an empty shop; one that is filled stays as it is. `each` overrides every product's stock."""
     for slug, name in MERCHANTS.items():
         conn.execute("INSERT INTO shop.merchant VALUES (%s, %s) ON CONFLICT DO NOTHING", (slug, name))
-    for number, (slug, name, merchant, cents, stock, blurb) in enumerate(_GOODS, start=1):
+    for number, (slug, name, merchant, cents, stock, blurb) in enumerate(GOODS, start=1):
         conn.execute(
             "INSERT INTO shop.product (id, slug, name, blurb, merchant, price_cents, on_hand)"
             " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",

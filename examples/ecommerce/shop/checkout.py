@@ -87,8 +87,7 @@ async def _promise_stock(conn: AsyncConn, lines: list[BasketLine]) -> None:
     # deadlock.
     for line in lines:
         cursor = await conn.execute(
-            "UPDATE shop.product SET promised = promised + %(n)s"
-            " WHERE id = %(id)s AND on_hand - promised >= %(n)s",
+            "UPDATE shop.product SET promised = promised + %(n)s WHERE id = %(id)s AND on_hand - promised >= %(n)s",
             {"n": line.quantity, "id": line.product},
         )
         if cursor.rowcount == 0:

@@ -32,9 +32,7 @@ class SameOrigin:
                 return
             size = headers.get("content-length", "")
             if not size.isdigit() or int(size) > LARGEST_FORM:
-                page = apologise(
-                    413, f"That form is larger than {LARGEST_FORM // 1024} kB or does not say how large."
-                )
+                page = apologise(413, f"That form is larger than {LARGEST_FORM // 1024} kB or does not say how large.")
                 await page(scope, receive, send)
                 return
         await self.app(scope, receive, send)

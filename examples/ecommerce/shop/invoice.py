@@ -17,9 +17,7 @@ from .orders import Order
 INK, SOFT, ACCENT = colors.HexColor("#2b2520"), colors.HexColor("#7a6f64"), colors.HexColor("#a8472a")
 _BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=10, leading=14, textColor=INK)
 _SOFT = ParagraphStyle("soft", parent=_BODY, textColor=SOFT, fontSize=9)
-_TITLE = ParagraphStyle(
-    "title", parent=_BODY, fontName="Times-Roman", fontSize=26, leading=32, textColor=ACCENT
-)
+_TITLE = ParagraphStyle("title", parent=_BODY, fontName="Times-Roman", fontSize=26, leading=32, textColor=ACCENT)
 
 
 def draw_invoice(order: Order) -> bytes:

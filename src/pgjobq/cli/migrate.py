@@ -52,9 +52,7 @@ def _parser() -> CommandLine:
         metavar="DSN",
         help="postgresql://user@host/name or libpq's key=value [PGJOBQ_DSN, then DATABASE_URL, then PG*]",
     )
-    parser.add_argument(
-        "--schema", metavar="NAME", help="schema of pgjobq's tables (default: pgjobq) [PGJOBQ_SCHEMA]"
-    )
+    parser.add_argument("--schema", metavar="NAME", help="schema of pgjobq's tables (default: pgjobq) [PGJOBQ_SCHEMA]")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
         "--check", action="store_true", help="change nothing, tell by the exit code whether it is current"
@@ -112,9 +110,7 @@ def _print_sql(dsn: str | None, schema: str) -> int:
     try:
         with _connect(dsn) as conn:
             sql = migrations.script(conn, schema)
-            head = f"-- {_where(conn, schema)}: " + (
-                "what migrate would run" if sql else "current, nothing to run"
-            )
+            head = f"-- {_where(conn, schema)}: " + ("what migrate would run" if sql else "current, nothing to run")
     except MissingDsn:
         sql = migrations.script(None, schema)
         head = "-- For a new database: none is named by --dsn, PGJOBQ_DSN, DATABASE_URL or PG*."

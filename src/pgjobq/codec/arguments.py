@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -143,9 +144,7 @@ class Codec:
         named = dict(zip(names, args, strict=False))
         twice = named.keys() & kwargs.keys()
         if twice:
-            raise UnknownArgument(
-                f"{self.signature.task}: argument {min(twice)} is given twice, unnamed and named."
-            )
+            raise UnknownArgument(f"{self.signature.task}: argument {min(twice)} is given twice, unnamed and named.")
         return named | kwargs
 
     def _refuse_unknown(self, given: dict[str, Any]) -> None:
@@ -223,9 +222,7 @@ def _struct(signature: Signature) -> type[msgspec.Struct]:
             else msgspec.field(name=argument.name, default=_UNSET)
         )
         fields.append((f"_{number}", argument.annotation, field))
-    return msgspec.defstruct(
-        "Arguments", fields, kw_only=True, forbid_unknown_fields=signature.extra is None, gc=False
-    )
+    return msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=signature.extra is None, gc=False)
 
 
 def _extra_decoder(signature: Signature) -> msgspec.json.Decoder[Any] | None:
@@ -242,9 +239,13 @@ def _same(back: dict[str, Any], given: dict[str, Any]) -> bool:
         return False
 
 
+_PLACE = re.compile(r" - at (?P<key>`key` in )?`\$(?P<path>.*)`$", re.DOTALL)
+
+
 def _split(error: Exception) -> tuple[str, str]:
-    """msgspec's `message - at `$.path`` as the message and `.path`."""
-    message, _, path = str(error).rpartition(" - at `")
-    if not message:
-        return str(error), ""
-    return message, path.removesuffix("`").removeprefix("$")
+    """msgspec's "message - at `$.path`" as the message and ".path"."""
+    message = str(error)
+    found = _PLACE.search(message)
+    if found is None:
+        return message, ""
+    return message[: found.start()] + (" in a key" if found["key"] else ""), found["path"]

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from pathlib import PurePath
-from typing import Any, TypeAlias, get_origin
+from typing import Any, NoReturn, TypeAlias, get_origin
 from uuid import UUID
 
 import msgspec
@@ -83,56 +82,94 @@ def _compile(node: types.Type, memo: dict[int, Check]) -> Check:
             return plain
         case types.StrType():
             return text
-        case types.BytesType() | types.ByteArrayType():
-            return binary
-        case types.FloatType() | types.DecimalType():
+        case types.FloatType():
             return finite
+        case types.DecimalType():
+            return finite_decimal
         case types.DateTimeType():
             return aware
+        case types.DateType():
+            return calendar_day
         case types.UnionType():
-            return _any_of(node, memo)
+            return _any_of({_name(member): compile_check(member, memo) for member in node.types})
+        case types.SetType() | types.FrozenSetType():
+            return _each(compile_check(node.item_type, memo), (set, frozenset, list, tuple))
         case types.CollectionType():
-            return _each(compile_check(node.item_type, memo))
+            return _each(compile_check(node.item_type, memo), (list, tuple))
         case types.TupleType():
             return _in_turn([compile_check(item, memo) for item in node.item_types])
         case types.DictType():
             return _entries(compile_check(node.key_type, memo), compile_check(node.value_type, memo))
         case types.DataclassType() | types.StructType() | types.TypedDictType() | types.NamedTupleType():
             fields = {f.name: (f.encode_name, compile_check(f.type, memo)) for f in node.fields}
-            return _fields(get_origin(node.cls) or node.cls, fields)
+            return _fields(node, fields)
         case types.CustomType() if is_model(node.cls):
             return _model(node.cls)
-    return nothing
+        case types.CustomType():
+            return one_of(node.cls, str)
+        case types.EnumType():
+            return one_of(node.cls, str, int)
+    return one_of(*_CLASSES[type(node)])
 
 
-def nothing(value: Any, path: str) -> None:
-    """For types whose values come back or are refused by msgspec itself."""
+_CLASSES: dict[type[types.Type], tuple[type, ...]] = {
+    types.NoneType: (type(None),),
+    types.BoolType: (bool,),
+    types.IntType: (int,),
+    types.BytesType: (bytes, bytearray, memoryview),
+    types.ByteArrayType: (bytearray, bytes, memoryview),
+    types.TimeType: (time, str),
+    types.TimeDeltaType: (timedelta, str),
+    types.UUIDType: (UUID, str),
+    types.LiteralType: (str, int, type(None)),
+}
+"""What a type takes: its own class first, then the forms it has in JSON."""
+
+
+def one_of(*classes: type) -> Check:
+    """Nothing but these classes: another one may have the same form in JSON, and would come back changed."""
+
+    def check(value: Any, path: str) -> None:
+        if not isinstance(value, classes):
+            _refuse_class(value, path, type_name(classes[0]))
+
+    return check
+
+
+def _refuse_class(value: Any, path: str, wanted: str) -> NoReturn:
+    raise WrongArgumentType(f"argument {path} wants {wanted}, but got {quote(value)} ({type_name(type(value))}).")
 
 
 def text(value: Any, path: str) -> None:
     """Text is text: bytes, dates and UUIDs also have a text in JSON, and would come back as that."""
-    if not isinstance(value, str) and value is not None:
-        raise WrongArgumentType(
-            f"argument {path} wants str, but got {quote(value)} ({type_name(type(value))})."
-        )
-    if isinstance(value, str):
-        _well_formed(value, path)
-
-
-def binary(value: Any, path: str) -> None:
-    """Bytes are bytes: a text would be read as base64."""
-    if isinstance(value, str):
-        raise WrongArgumentType(
-            f"argument {path} wants bytes, but got the text {quote(value)}; encode it first."
-        )
+    if not isinstance(value, str):
+        _refuse_class(value, path, "str")
+    _well_formed(value, path)
 
 
 def finite(value: Any, path: str) -> None:
     """JSON has no NaN and no infinity: they would come back as null, or not at all."""
-    if isinstance(value, float) and not math.isfinite(value):
+    if not isinstance(value, float | int):
+        _refuse_class(value, path, "float")
+    if not math.isfinite(value):
         raise NotSerializable(f"argument {path} is {value!r}, which JSON does not have.")
-    if isinstance(value, Decimal) and not value.is_finite():
-        raise NotSerializable(f"argument {path} is {value!r}, which JSON does not have.")
+
+
+def finite_decimal(value: Any, path: str) -> None:
+    """A Decimal, or what one may be written as."""
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise NotSerializable(f"argument {path} is {value!r}, which JSON does not have.")
+    elif not isinstance(value, str | int | float):
+        _refuse_class(value, path, "Decimal")
+    elif isinstance(value, float):
+        finite(value, path)
+
+
+def calendar_day(value: Any, path: str) -> None:
+    """A date; a datetime is one for Python, and its time of day would be lost."""
+    if isinstance(value, datetime) or not isinstance(value, date | str):
+        _refuse_class(value, path, "date")
 
 
 def aware(value: Any, path: str) -> None:
@@ -142,9 +179,9 @@ def aware(value: Any, path: str) -> None:
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            return
+            return  # the decoder says it better
     if not isinstance(value, datetime):
-        return
+        _refuse_class(given, path, "datetime")
     offset = value.utcoffset()
     if offset is None:
         raise NaiveDatetime(
@@ -192,54 +229,65 @@ def _well_formed(value: str, path: str) -> None:
         ) from None
 
 
-def _each(check: Check) -> Check:
-    if check is nothing:
-        return nothing
-
+def _each(check: Check, classes: tuple[type[Any], ...]) -> Check:
     def each(value: Any, path: str) -> None:
-        if isinstance(value, list | tuple | set | frozenset):
-            for number, item in enumerate(value):
-                check(item, f"{path}[{number}]")
+        if not isinstance(value, classes):
+            _refuse_class(value, path, type_name(classes[0]))
+        for number, item in enumerate(value):
+            check(item, f"{path}[{number}]")
 
     return each
 
 
 def _in_turn(parts: list[Check]) -> Check:
     def in_turn(value: Any, path: str) -> None:
-        if isinstance(value, list | tuple):
-            for number, (check, item) in enumerate(zip(parts, value, strict=False)):
-                check(item, f"{path}[{number}]")
+        if not isinstance(value, list | tuple):
+            _refuse_class(value, path, "tuple")
+        for number, (check, item) in enumerate(zip(parts, value, strict=False)):
+            check(item, f"{path}[{number}]")
 
     return in_turn
 
 
 def _entries(key_check: Check, value_check: Check) -> Check:
     def entries(value: Any, path: str) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                key_check(key, f"{path}[{quote(key)}]")
-                value_check(item, f"{path}[{quote(key)}]")
+        if not isinstance(value, dict):
+            _refuse_class(value, path, "dict")
+        for key, item in value.items():
+            key_check(key, f"{path}[{quote(key)}]")
+            value_check(item, f"{path}[{quote(key)}]")
 
     return entries
 
 
-def _fields(cls: type, fields: dict[str, tuple[str, Check]]) -> Check:
+def _fields(
+    node: types.DataclassType | types.StructType | types.TypedDictType | types.NamedTupleType,
+    fields: dict[str, tuple[str, Check]],
+) -> Check:
+    """The fields of an object, which may be given as itself, as a dict, or (a tuple's) as a list."""
+    cls = get_origin(node.cls) or node.cls
+    if isinstance(node, types.TypedDictType):
+        cls = dict
+    in_turn = _in_turn([check for _, check in fields.values()])
+
     def check_fields(value: Any, path: str) -> None:
-        if isinstance(value, dict):
+        if type(value) is cls and cls is not dict:
+            for name, (encoded, check) in fields.items():
+                if hasattr(value, name):
+                    check(getattr(value, name), f"{path}.{encoded}")
+        elif isinstance(value, dict):
             for encoded, check in fields.values():
                 if encoded in value:
                     check(value[encoded], f"{path}.{encoded}")
-            return
-        if not isinstance(value, cls):
-            return
-        if type(value) is not cls:
+        elif isinstance(value, cls):
             raise WrongArgumentType(
                 f"argument {path} wants {type_name(cls)}, but got {quote(value)}; what "
                 f"{type_name(type(value))} adds would be lost: annotate it with that class."
             )
-        for name, (encoded, check) in fields.items():
-            if hasattr(value, name):
-                check(getattr(value, name), f"{path}.{encoded}")
+        elif isinstance(value, list | tuple):  # a NamedTuple, or an array_like Struct; the decoder knows
+            in_turn(value, path)
+        else:
+            _refuse_class(value, path, type_name(cls))
 
     return check_fields
 
@@ -252,7 +300,7 @@ def _model(cls: type) -> Check:
             except (TypeError, ValueError):
                 return
         if not is_model(type(value)):
-            return
+            _refuse_class(value, path, type_name(cls))
         anything(value, path)
         try:
             same = bool(revive(cls, _through_json(value)) == value)
@@ -277,56 +325,35 @@ def anything(value: Any, path: str) -> None:
     if isinstance(value, datetime):
         aware(value, path)
     elif isinstance(value, float | Decimal):
-        finite(value, path)
+        finite_decimal(value, path)
     else:
         for step, child in children(value):
             anything(child, path + step)
 
 
-def _any_of(node: types.UnionType, memo: dict[int, Check]) -> Check:
-    """A union: the member that the value belongs to; msgspec allows one of a kind, so there is no doubt."""
-    members = [(_classes(member), compile_check(member, memo)) for member in node.types]
-    texts = [check for _, check in members if check in (text, binary)]
+def _any_of(members: dict[str, Check]) -> Check:
+    """A union: one member must take the value; if none does, the refusal that says most is raised."""
 
     def any_of(value: Any, path: str) -> None:
-        for classes, check in members:
-            if isinstance(value, classes):
+        faults: list[EnqueueError] = []
+        for check in members.values():
+            try:
                 check(value, path)
                 return
-        if _goes_as_text(value):
-            for check in texts:
-                check(value, path)
+            except EnqueueError as error:
+                faults.append(error)
+        # A member that took the value itself, and refused something about it or in it, knows more.
+        telling = [fault for fault in faults if not str(fault).startswith(f"argument {path} wants ")]
+        if telling:
+            raise telling[0]
+        _refuse_class(value, path, " or ".join(members))
 
     return any_of
 
 
-def _goes_as_text(value: Any) -> bool:
-    """Whether the value is written as a text in JSON, and so could be taken for one."""
-    return isinstance(value, _WRITTEN_AS_TEXT) or (isinstance(value, Enum) and isinstance(value.value, str))
-
-
-_WRITTEN_AS_TEXT = (str, bytes, bytearray, memoryview, date, time, timedelta, UUID, Decimal, PurePath)
-
-
-def _classes(node: types.Type) -> tuple[type, ...]:
-    """The Python classes whose values a type takes as they are."""
-    match node:
-        case types.StrType():
-            return (str,)
-        case types.FloatType():
-            return (float,)
-        case types.DecimalType():
-            return (Decimal,)
-        case types.DateTimeType():
-            return (datetime, str)
-        case types.NoneType():
-            return (type(None),)
-        case types.BytesType() | types.ByteArrayType():
-            return (bytes, bytearray)
-        case types.DictType() | types.TypedDictType():
-            return (dict,)
-        case types.CollectionType() | types.TupleType():
-            return (list, tuple, set, frozenset)
-        case types.CustomType() | types.DataclassType() | types.StructType() | types.NamedTupleType():
-            return (get_origin(node.cls) or node.cls,)
-    return ()
+def _name(node: types.Type) -> str:
+    """A member of a union, as one would write it."""
+    if isinstance(node, types.NoneType):
+        return "None"
+    cls = getattr(node, "cls", None)
+    return type_name(cls) if cls is not None else type(node).__name__.removesuffix("Type").lower()

@@ -47,9 +47,7 @@ def _validate(cls: Any, text: bytes) -> Any:
         errors = getattr(error, "errors", None)
         if errors is None:
             raise
-        faults = [
-            f"{'.'.join(map(str, fault['loc'])) or cls.__name__}: {fault['msg']}" for fault in errors()[:5]
-        ]
+        faults = [f"{'.'.join(map(str, fault['loc'])) or cls.__name__}: {fault['msg']}" for fault in errors()[:5]]
         raise ValueError("; ".join(faults)) from error
 
 

@@ -67,8 +67,7 @@ def not_encodable(task: str, given: dict[str, Any], error: Exception) -> NotSeri
             path, value = _innermost(item, name)
             break
     return NotSerializable(
-        f"{task}: argument {path} is {quote(value)} ({type_name(type(value))}), which cannot travel as JSON: "
-        f"{error}."
+        f"{task}: argument {path} is {quote(value)} ({type_name(type(value))}), which cannot travel as JSON: {error}."
     )
 
 

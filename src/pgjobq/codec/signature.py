@@ -86,9 +86,7 @@ class Signature:
         for name, parameter in parameters.items():
             _refuse_kind(task, parameter)
             annotation = hints.get(name, Any)
-            argument = Argument(
-                name, annotation, _tree(task, name, annotation), parameter.default is parameter.empty
-            )
+            argument = Argument(name, annotation, _tree(task, name, annotation), parameter.default is parameter.empty)
             if parameter.kind is parameter.VAR_KEYWORD:
                 extra = argument
                 continue

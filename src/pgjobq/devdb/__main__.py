@@ -33,13 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "datadir", nargs="?", metavar="DATADIR", help="keep the data here; else it is thrown away"
-    )
+    parser.add_argument("datadir", nargs="?", metavar="DATADIR", help="keep the data here; else it is thrown away")
     parser.add_argument("--tcp", action="store_true", help="listen on 127.0.0.1 instead of a unix socket")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a server setting; repeatable"
-    )
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a server setting; repeatable")
     return parser
 
 

@@ -37,9 +37,7 @@ class Account:
         modes, groups and access lists of every parent have a say."""
         if self.uid is None:
             return os.access(path, os.X_OK)
-        asked = subprocess.run(
-            ["/bin/sh", "-c", 'test -x "$1"', "sh", path], cwd="/", check=False, **self.popen
-        )
+        asked = subprocess.run(["/bin/sh", "-c", 'test -x "$1"', "sh", path], cwd="/", check=False, **self.popen)
         return asked.returncode == 0
 
 
@@ -64,7 +62,5 @@ def choose_account(data: Path | None = None) -> Account:
             "set PGJOBQ_PG_USER to an unprivileged user of this machine"
         ) from None
     if found.pw_uid == 0:
-        raise ConfigError(
-            f"PGJOBQ_PG_USER={name!r} is root, as which PostgreSQL refuses to run: name another user"
-        )
+        raise ConfigError(f"PGJOBQ_PG_USER={name!r} is root, as which PostgreSQL refuses to run: name another user")
     return Account(name, found.pw_uid, found.pw_gid)

@@ -64,9 +64,7 @@ def holds_server(directory: Path) -> bool:
 def read_version(bindir: Path) -> str:
     """The version as `postgres --version` prints it, such as "18.6"; "" when it cannot be run."""
     try:
-        shown = subprocess.run(
-            [bindir / f"postgres{EXE}", "--version"], capture_output=True, text=True, cwd="/"
-        )
+        shown = subprocess.run([bindir / f"postgres{EXE}", "--version"], capture_output=True, text=True, cwd="/")
     except OSError:
         return ""
     found = re.search(r"\d+(\.\d+)*", shown.stdout)
@@ -104,9 +102,7 @@ def _list_installed() -> list[Path]:
     """Installed servers, the newest first, those on PATH last; too old ones are left out."""
     root = Path(Path.cwd().anchor or "/")
     found = [path for pattern in INSTALLED for path in root.glob(pattern.lstrip("/"))]
-    newest_first = sorted(
-        (path for path in found if _major_of(path) >= OLDEST_MAJOR), key=_major_of, reverse=True
-    )
+    newest_first = sorted((path for path in found if _major_of(path) >= OLDEST_MAJOR), key=_major_of, reverse=True)
     if on_path := shutil.which("initdb"):
         directory = Path(on_path).resolve().parent
         if int(read_version(directory).partition(".")[0] or 0) >= OLDEST_MAJOR:

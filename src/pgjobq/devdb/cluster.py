@@ -12,7 +12,7 @@ from pgjobq.devdb.binaries import EXE
 # For data that is thrown away: only a crash of the whole machine could lose it. A crash of the server alone
 # loses nothing that was committed (synchronous_commit stays on for that reason), so fault tests hold on it
 # too.
-THROW_AWAY: dict[str, object] = {"fsync": "off", "full_page_writes": "off", "autovacuum_naptime": "10s"}
+THROW_AWAY: dict[str, object] = {"fsync": "off", "full_page_writes": "off"}
 
 
 def plan_initdb(bindir: Path, data: Path, password_file: Path, *, throw_away: bool) -> list[str | Path]:

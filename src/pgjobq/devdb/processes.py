@@ -65,8 +65,6 @@ def _read_proc() -> dict[int, tuple[int, str]]:
 
 
 def _read_ps() -> dict[int, tuple[int, str]]:
-    shown = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,state="], capture_output=True, text=True, check=True
-    )
+    shown = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,state="], capture_output=True, text=True, check=True)
     rows = (line.split() for line in shown.stdout.splitlines())
     return {int(pid): (int(parent), state[:1]) for pid, parent, state in rows}

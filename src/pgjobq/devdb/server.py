@@ -15,7 +15,7 @@ from types import TracebackType
 
 from pgjobq.devdb.account import Account, choose_account
 from pgjobq.devdb.address import Address, StartFailed, find_free_port
-from pgjobq.devdb.binaries import copy_programs, find_bindir
+from pgjobq.devdb.binaries import EXE, copy_programs, find_bindir
 from pgjobq.devdb.cluster import THROW_AWAY, clean_environment, is_ready, plan_initdb, plan_postgres
 from pgjobq.devdb.home import make_home
 from pgjobq.devdb.kept import KeptDirectory
@@ -58,7 +58,7 @@ class Postgres:
     ) -> None:
         self._kept = KeptDirectory(Path(datadir).absolute()) if datadir is not None else None
         self._settings = {**({} if self._kept else THROW_AWAY), **(settings or {})}
-        self._bindir = Path(bindir).absolute() if bindir else find_bindir()
+        self._bindir = self._programs = Path(bindir).absolute() if bindir else find_bindir()
         self._tcp = tcp or WINDOWS
         self._timeout = timeout
         self._account = Account()
@@ -69,6 +69,7 @@ class Postgres:
         self._attached = False
         self._was_killed = False
         self._started_by = 0
+        self._secret: str | None = None
 
     def __enter__(self) -> Postgres:
         return self.start()
@@ -83,9 +84,7 @@ class Postgres:
     def dsn(self, dbname: str = "postgres") -> str:
         """A URL for this database, with the password when there is one. Stays the same over restart()."""
         if self._address is None:
-            raise ConfigError(
-                "this server is not running: call start() first, or use it in a `with` statement"
-            )
+            raise ConfigError("this server is not running: call start() first, or use it in a `with` statement")
         return self._address.dsn(dbname)
 
     @property
@@ -137,9 +136,9 @@ class Postgres:
         if self._attached or self._started_by != os.getpid():
             self._address, self._attached = None, False
             return
+        self._clear_after_kill()
         if self._kept is not None:
             self._kept.withdraw()
-        self._clear_after_kill()
         self._end(signal.SIGINT if self._kept is not None else signal.SIGQUIT)
         if self._watchdog is not None:
             self._watchdog.release()
@@ -183,8 +182,9 @@ class Postgres:
         self._account = choose_account(self._kept.data if self._kept else None)
         self._home = make_home(self._account)
         self._watchdog = Watchdog("INT" if self._kept else "QUIT", self._home)
-        if not self._account.reaches(self._bindir / "postgres"):
-            self._bindir = copy_programs(self._bindir, self._home / "programs")
+        self._programs = self._bindir
+        if not self._account.reaches(self._bindir / f"postgres{EXE}"):
+            self._programs = copy_programs(self._bindir, self._home / "programs")
         if self._kept is not None:
             self.log.write_bytes(b"")
             if not self._account.reaches(self._kept.root):
@@ -202,19 +202,24 @@ class Postgres:
         return self._kept.data if self._kept else self._home / "data"
 
     def _make_cluster(self) -> None:
-        """initdb aside and renamed, so that being killed half-way leaves no half-made cluster behind."""
+        """initdb aside and renamed, so that a run killed half-way is never taken for a cluster."""
         assert self._home is not None
-        unfinished = self._data.with_name("data.new")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for abandoned in self._data.parent.glob("unfinished-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        unfinished = self._data.with_name(f"unfinished-{secrets.token_hex(4)}")
         unfinished.mkdir(mode=0o700)
         password_file = self._home / "initdb-password"
         password_file.touch(0o600)
         password_file.write_text(self._password())
         self._account.own(unfinished)
         self._account.own(password_file)
-        command = plan_initdb(self._bindir, unfinished, password_file, throw_away=self._kept is None)
-        if self._spawn(command).wait() != 0:
-            raise StartFailed(f"initdb failed; it wrote:\n{self._read_log_end()}")
+        command = plan_initdb(self._programs, unfinished, password_file, throw_away=self._kept is None)
+        try:
+            ended = self._spawn(command).wait(self._timeout)
+        except subprocess.TimeoutExpired:
+            raise StartFailed(f"initdb took over {self._timeout:g} s: give it a longer timeout") from None
+        if ended != 0:
+            raise StartFailed(f"initdb failed; it wrote:\n{self.log.read_text(errors='replace')[-2000:]}")
         self._forget_process()
         password_file.unlink()
         unfinished.rename(self._data)
@@ -227,9 +232,7 @@ class Postgres:
             port = self._address.port if self._address else find_free_port() if self._tcp else 5432
             written = self.log.stat().st_size if self.log.exists() else 0
             process = self._spawn(
-                plan_postgres(
-                    self._bindir, self._data, self._home, port, tcp=self._tcp, settings=self._settings
-                )
+                plan_postgres(self._programs, self._data, self._home, port, tcp=self._tcp, settings=self._settings)
             )
             while time.monotonic() < end and process.poll() is None:
                 if is_ready(self._data, process.pid):
@@ -238,9 +241,7 @@ class Postgres:
             said = self.log.read_bytes()[written:].decode(errors="replace")
             self._end(signal.SIGQUIT)
             if time.monotonic() > end or not any(reason in said for reason in WORTH_ANOTHER_TRY):
-                raise StartFailed(
-                    f"postgres did not start within {self._timeout:g} s; it wrote:\n{said[-2000:]}"
-                )
+                raise StartFailed(f"postgres did not start within {self._timeout:g} s; it wrote:\n{said[-2000:]}")
             time.sleep(0.1)
 
     def _arrive(self, port: int, pid: int) -> None:
@@ -257,15 +258,11 @@ class Postgres:
             self._secret = secrets.token_urlsafe(24)
         return self._secret
 
-    _secret: str | None = None
-
     def _spawn(self, command: list[str | Path]) -> subprocess.Popen[bytes]:
         assert self._home is not None
         assert self._watchdog is not None
         with self.log.open("ab") as output:
-            self._process = self._watchdog.spawn(
-                command, self._account, self._home, clean_environment(), output
-            )
+            self._process = self._watchdog.spawn(command, self._account, self._home, clean_environment(), output)
         return self._process
 
     def _end(self, how: signal.Signals) -> None:
@@ -295,12 +292,5 @@ class Postgres:
         if self._attached or self._home is None:
             raise ConfigError(
                 f"cannot {deed}() a server that "
-                + (
-                    "another process owns: do it there"
-                    if self._attached
-                    else "was not started: call start() first"
-                )
+                + ("another process owns: do it there" if self._attached else "was not started: call start() first")
             )
-
-    def _read_log_end(self) -> str:
-        return self.log.read_text(errors="replace")[-2000:]

@@ -82,9 +82,7 @@ class Watchdog:
     ) -> subprocess.Popen[bytes]:
         """Start a program that ends when we do; Ctrl-C at our terminal does not reach it."""
         if self._shell is None:
-            return subprocess.Popen(
-                command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
+            return subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         child = subprocess.Popen(
             ["/bin/sh", "-c", GATE, "sh", *command],
             cwd=cwd,

@@ -1,15 +1,25 @@
 """What runs jobs. Each file is one chore; `pump` is where they meet.
 
-    lease      one claimed job, as the worker holds it
-    cursor     where a claim starts looking (pure)
-    wire       the worker's own connections: settings, bounded waits, notifications
-    exchange   one round trip: settle what ended, claim what comes next
-    pump       the loop: when to exchange, how much to claim, when to sleep
-    slots      runs coroutine handlers on the event loop
-    threads    runs plain handlers in threads
-    attempt    one attempt from arguments to outcome
-    board      shared memory that tells the supervisor what runs, without a message per job
-    heart      renews the leases, away from user code
-    upkeep     promote, rescue, retain, vacuum
-    keeper     heart and upkeep together, in threads of their own
+lease      one claimed job, as the worker holds it
+cursor     where a claim starts looking (pure)
+wire       the worker's own connections: settings, bounded waits, notifications
+contact    connect, register, come back after an outage
+exchange   one round trip: settle what ended, claim what comes next
+pump       the loop: when to exchange, how much to claim, when to sleep
+intake     when to claim, how much, and where to look
+outbox     outcomes on their way to the database
+settling   one at a time, when a batch of outcomes cannot be written
+slots      runs coroutine handlers on the event loop
+threads    runs plain handlers in threads
+attempt    one attempt from arguments to outcome
+board      shared memory that tells the supervisor what runs, without a message per job
+heart      renews the leases, away from user code
+upkeep     promote, rescue, retain, vacuum
+keeper     heart and upkeep together, in threads of their own
+app        from `module:queue` to the Queue
+process    one worker process, as its supervisor starts it
+link       what a supervisor and its processes say to each other
+supervisor starts, watches, ends and replaces worker processes
+report     outcomes as events, and their sums
+loops      which event loop
 """

@@ -44,5 +44,7 @@ def _queue_in(module: ModuleType, attribute: str, app: str) -> Queue:
             raise AppNotFound(f"app {app!r}: {module.__name__} has no {part!r}.{hint}")
         found = getattr(found, part)
     if not isinstance(found, Queue):
-        raise AppNotFound(f"app {app!r} is a {type(found).__name__}, not a Queue; name the Queue(…) of your application")
+        raise AppNotFound(
+            f"app {app!r} is a {type(found).__name__}, not a Queue; name the Queue(…) of your application"
+        )
     return found

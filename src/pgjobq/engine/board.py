@@ -1,7 +1,7 @@
 """What a worker process is running, in memory it shares with its supervisor.
 
-A message per job would cost more than many jobs do. Here a start is one write of 24 bytes, and the supervisor reads them
-when it has to: to enforce a hard time-out, and to know after a death which jobs had been started.
+A message per job would cost more than many jobs do. Here a start is one write of 24 bytes, and the supervisor reads
+them when it has to: to enforce a hard time-out, and to know after a death which jobs had been started.
 """
 
 from __future__ import annotations

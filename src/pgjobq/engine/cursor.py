@@ -6,10 +6,10 @@ transaction that has an xid. So once K has been seen, every smaller seq belongs 
 xmax of the next snapshot (K's stamp); and when a later snapshot's xmin has reached that stamp, all of them have ended:
 a look from `safe` under that snapshot has met whatever they committed. Then K itself is safe.
 
-Looks start at `fast` (the highest seq seen). A look from `safe` is made each time while it is cheap, else for a twentieth
-of the time; a look from zero on every connection, about twice a minute, and often while idle: it heals what the rule does not cover
-(another worker's claim that held a row locked and then rolled back; a restored backup whose numbers start anew).
-Measured: naive missed 247 of 7,211 jobs, this rule none.
+Looks start at `fast` (the highest seq seen). A look from `safe` is made each time while it is cheap, else for a
+twentieth of the time; a look from zero on every connection, about twice a minute, and often while idle: it heals what
+the rule does not cover (another worker's claim that held a row locked and then rolled back; a restored backup whose
+numbers start anew). Measured: naive missed 247 of 7,211 jobs, this rule none.
 """
 
 from __future__ import annotations
@@ -76,7 +76,15 @@ class ClaimCursor:
         return Look(start, self.lanes, tuple(known.get(lane, 0) for lane in self.lanes))
 
     def learn(
-        self, look: Look, taken: Sequence[tuple[Lane, int]], *, limit: int, xmin: int, xmax: int, seconds: float, now: float
+        self,
+        look: Look,
+        taken: Sequence[tuple[Lane, int]],
+        *,
+        limit: int,
+        xmin: int,
+        xmax: int,
+        seconds: float,
+        now: float,
     ) -> None:
         """What a claim returned: the (lane, seq) pairs it took, its limit and its snapshot; `seconds` it took."""
         if self._fresh is not None:

@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 
 from pgjobq.engine.cursor import Look
-from pgjobq.engine.lease import Lease, settlement
+from pgjobq.engine.lease import SILENT, Lease, settlement
 from pgjobq.engine.wire import Wire
 from pgjobq.statements import statement_text
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pgjobq.engine.outbox import Batch
 
 __all__ = ["Claimed", "Exchange"]
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
@@ -84,9 +85,9 @@ class Exchange:
         """Make this worker known, for `lease` seconds."""
         await self._run("register", self.worker, lease, *facts)
 
-    async def leave(self) -> None:
-        """Take this worker off the list, unless it still holds something."""
-        await self._run("leave", self.worker)
+    async def leave(self) -> bool:
+        """Take this worker off the list; False when it still holds something."""
+        return bool(await self._run("leave", self.worker))
 
     async def lanes(self, queues: Sequence[str] | None) -> list[tuple[str, int]]:
         """The lanes of these queues (None: all), best first."""
@@ -107,7 +108,7 @@ class Exchange:
 
     async def rescue(self, margin: float) -> int:
         """Take back what workers hold whose lease ran out `margin` seconds ago; how many jobs."""
-        return len(await self._run("rescue", None, "its worker stopped renewing the lease", [], margin))
+        return len(await self._run("rescue", None, SILENT, None, margin))
 
     async def insist_on_primary(self) -> None:
         """Raise OperationalError on a server that cannot be written to: look for another one, or wait for it."""

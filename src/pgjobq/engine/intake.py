@@ -28,9 +28,10 @@ class Intake:
         concurrency: places for running jobs, 1 and up.
         poll_interval: the longest nap, seconds.
         most: jobs to claim in all; None: no limit.
+        announces: whether others are told that we may be asleep (else we poll anyway).
     """
 
-    def __init__(self, concurrency: int, poll_interval: float, most: int | None) -> None:
+    def __init__(self, concurrency: int, poll_interval: float, most: int | None, *, announces: bool) -> None:
         self._concurrency = concurrency
         self._poll_interval = poll_interval
         self._most = most
@@ -40,6 +41,10 @@ class Intake:
         self._pace_at = time.monotonic()
         self._lanes_at = float("-inf")
         self._nap = FIRST_NAP
+        self._called = False
+        self._ran_dry = False
+        self.announces = announces
+        self._announced_at = float("-inf")
         self.claimed = 0
         self.dry = False
         """The last look found nothing, and nobody has called since."""
@@ -49,12 +54,14 @@ class Intake:
         """The limit of jobs is reached."""
         return self._most is not None and self.claimed >= self._most
 
+    def left(self, most: int) -> int:
+        """`most`, or what the limit of jobs leaves of it."""
+        return most if self._most is None else max(0, min(most, self._most - self.claimed))
+
     def demand(self, running: int, buffered: int) -> int:
         """How many jobs to claim now."""
         ahead = int(self._measured_pace() * AHEAD)
-        want = min(self._concurrency - running + ahead - buffered, LARGEST_CLAIM)
-        if self._most is not None:
-            want = min(want, self._most - self.claimed)
+        want = self.left(min(self._concurrency - running + ahead - buffered, LARGEST_CLAIM))
         # A handful of places is not worth a round trip of its own while there is still work at hand.
         return 0 if want <= 0 or (buffered and want < ahead // 2) else want
 
@@ -73,10 +80,14 @@ class Intake:
 
     # ---------------------------------------------------------------------------------------- where to look
 
-    @property
-    def lanes_are_stale(self) -> bool:
-        """Whether the list of lanes should be read (again) before the next look."""
-        return time.monotonic() >= self._lanes_at + LANES_EVERY
+    def lanes_are_stale(self, *, idle: bool) -> bool:
+        """Whether to read the list of lanes (again) before the next look.
+
+        An idle worker reads it after a look that found nothing, so that a job in a known lane starts a round trip
+        earlier.
+        """
+        since = time.monotonic() - self._lanes_at
+        return since >= (float("inf") if idle else LANES_EVERY)
 
     def see_lanes(self, lanes: Sequence[Lane]) -> bool:
         """The list of lanes as it is now; True if there is a new one."""
@@ -85,6 +96,7 @@ class Intake:
 
     def look(self, *, idle: bool) -> Look:
         """Where the next claim starts."""
+        self._called = False
         return self._cursor.plan(time.monotonic(), idle=idle)
 
     def learn(self, look: Look, limit: int, claimed: Claimed) -> None:
@@ -99,7 +111,10 @@ class Intake:
             now=time.monotonic(),
         )
         self.claimed += len(claimed.leases)
-        self.dry = not claimed.leases
+        self._ran_dry = not claimed.leases
+        # Who called while the claim was under way may mean a job that its snapshot did not see yet. And nobody sleeps
+        # before having said so and looked once more.
+        self.dry = self._ran_dry and not self._called and not self.must_announce
         if claimed.leases:
             self._nap = FIRST_NAP
 
@@ -111,8 +126,24 @@ class Intake:
 
     # ---------------------------------------------------------------------------------------- sleep
 
+    @property
+    def must_announce(self) -> bool:
+        """Whether others are to be told that we are about to sleep: we ran dry, and the last announcement is old."""
+        old = time.monotonic() - self._announced_at > self.announcement / 4
+        return self.announces and self._ran_dry and old
+
+    @property
+    def announcement(self) -> float:
+        """Seconds for which we say that somebody may be asleep: until well after our next look."""
+        return 2 * self._poll_interval + 1
+
+    def announced(self) -> None:
+        """Others have been told."""
+        self._announced_at = time.monotonic()
+
     def wake(self) -> None:
         """Somebody called: look at once."""
+        self._called = True
         self.dry = False
         self._nap = FIRST_NAP
 

@@ -9,7 +9,10 @@ import msgspec
 
 from pgjobq.outcome import Discarded, Failed, Failure, Outcome, Parked, Retried, Returned, Snoozed, Succeeded
 
-__all__ = ["Lease", "settlement"]
+__all__ = ["SILENT", "Lease", "settlement"]
+
+SILENT = "its worker stopped renewing the lease"
+"""Why a job was taken back from a worker of which no more is known."""
 
 
 @dataclass(slots=True, eq=False)

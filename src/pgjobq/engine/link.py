@@ -26,10 +26,15 @@ class Link:
         except OSError:
             pass
 
-    def hear(self) -> list[tuple[str, Any]] | None:
-        """Wait for something to arrive and give the complete messages in it; None: the other side is gone."""
+    def hear(self, *, wait: bool = True) -> list[tuple[str, Any]] | None:
+        """The complete messages in what has arrived (`wait`: as soon as something has); None: the other side is gone.
+
+        A process that the other side forked may keep its end open for ever, so do not wait for the end of the dead.
+        """
         try:
-            data = self.end.recv(65536)
+            data = self.end.recv(65536, 0 if wait else socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
         except OSError:
             return None
         if not data:

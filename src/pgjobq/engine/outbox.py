@@ -131,5 +131,3 @@ class Outbox:
         if attempt is not None and attempt.place >= 0:
             self._board.end(attempt.place)
             attempt.place = -1
-
-

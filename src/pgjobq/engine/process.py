@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import importlib
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -23,12 +25,14 @@ import msgspec
 from pgjobq import migrate
 from pgjobq.engine.app import load_app
 from pgjobq.engine.board import Board
+from pgjobq.engine.contact import Identity
 from pgjobq.engine.link import Link
 from pgjobq.engine.loops import new_event_loop
-from pgjobq.engine.pump import Identity, Pump
+from pgjobq.engine.pump import Pump
 from pgjobq.engine.report import Report
 from pgjobq.engine.wire import OUTAGES, open_sync
-from pgjobq.errors import ConfigError, PgjobqError
+from pgjobq.errors import PgjobqError
+from pgjobq.events import SchemaNewer
 from pgjobq.logs import Journal
 from pgjobq.queue import Queue
 from pgjobq.settings import WorkerSettings
@@ -37,6 +41,8 @@ __all__ = ["main"]
 
 OK, CRASHED, MISCONFIGURED = 0, 1, 2
 _PR_SET_PDEATHSIG = 1
+_HERE = str(Path(__file__).parent)
+_IMPORTLIB = str(Path(importlib.__file__).parent)
 
 
 def main(link_fd: int, board_fd: int, board_size: int) -> int:
@@ -59,12 +65,12 @@ def main(link_fd: int, board_fd: int, board_size: int) -> int:
             if order["schema"] is not None:
                 queue.schema = order["schema"]
             dsn = queue.pools.dsn(order["dsn"])
-            facts = _check_database(dsn, queue, settings)
+            facts = _check_database(dsn, queue, settings, journal)
         except (PgjobqError, *OUTAGES) as error:
-            link.say("refused", str(error).strip())
+            link.say("refused", [MISCONFIGURED, str(error).strip()])
             return MISCONFIGURED
-        except Exception:
-            link.say("refused", f"{order['app']} could not be imported:\n{traceback.format_exc()}")
+        except Exception as error:
+            link.say("refused", [CRASHED, f"{order['app']} could not be imported:\n{_where(error)}"])
             return CRASHED
         link.say("hello", facts | {"dsn": dsn, "schema": queue.schema, "tasks": list(queue.registry.names)})
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -114,13 +120,23 @@ async def _work(
     )
 
 
-def _check_database(dsn: str, queue: Queue, settings: WorkerSettings) -> dict[str, Any]:
+def _check_database(dsn: str, queue: Queue, settings: WorkerSettings, journal: Journal) -> dict[str, Any]:
     """What the banner tells; raises SchemaMissing and the like before anything is claimed."""
     with open_sync(dsn, "start", session=not settings.poll_only) as connection:
-        migrate.check(connection, queue.schema)
+        status = migrate.check(connection, queue.schema)
+        if status.current > status.wanted:
+            journal.emit(SchemaNewer(current=status.current, wanted=status.wanted))
         info = connection.info
         host = info.host or "local"
         return {"database": f"{host}/{info.dbname}", "server_version": info.parameter_status("server_version")}
+
+
+def _where(error: Exception) -> str:
+    """The traceback from the user's first frame on, without the import machinery above it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((_HERE, "<frozen importlib", _IMPORTLIB)):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(error.with_traceback(trace))).rstrip()
 
 
 def _die_with_parent() -> None:

@@ -7,51 +7,41 @@ themselves, and an idle worker settles at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 
 from pgjobq.engine.attempt import HARD_MARGIN, Attempt, prepare
 from pgjobq.engine.board import Board
+from pgjobq.engine.contact import Contact, Identity
 from pgjobq.engine.exchange import Exchange
 from pgjobq.engine.intake import Intake
 from pgjobq.engine.lease import Lease
 from pgjobq.engine.outbox import Batch, Entry, Outbox
 from pgjobq.engine.report import Report
+from pgjobq.engine.settling import settle_singly
 from pgjobq.engine.slots import Slots
 from pgjobq.engine.threads import Threads
-from pgjobq.engine.wire import OUTAGES, Wire
-from pgjobq.events import ConnectionBack, ConnectionLost, Polling
-from pgjobq.outcome import Failed, Failure, Outcome, Returned, describe
+from pgjobq.engine.wire import OUTAGES
+from pgjobq.outcome import Outcome, Returned
 
 if TYPE_CHECKING:
     from pgjobq.queue import Queue
     from pgjobq.settings import WorkerSettings
 
-__all__ = ["Identity", "Pump"]
+__all__ = ["Pump"]
 
 HURRY = 5.0
 """Seconds that interrupted handlers have to come to an end before they are left behind."""
-LONGEST_PAUSE = 2.0
-"""Seconds between attempts to reach a database that is away, at the most."""
 CHORES_EVERY = 1.0
+PROMOTED_AT_ONCE = 1_000
 LOCKED_PAUSE = 0.2
 """Seconds before asking again about a job that its handler's own, unfinished transaction is completing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who this worker is, for the table `worker`."""
-
-    app: str
-    host: str
-    pid: int
-    version: str
 
 
 class Pump:
@@ -75,19 +65,20 @@ class Pump:
         watch: Callable[[UUID], None],
         forget: Callable[[UUID], None],
     ) -> None:
-        self._dsn, self._queue, self._settings, self._identity = dsn, queue, settings, identity
+        self._queue, self._settings = queue, settings
         self.report = report
         self._board = board
-        self._watch, self._forget = watch, forget
         self._names = list(settings.queues) or None
-        self._bound = max(1.0, settings.lease / 3)
-        self._listens = not settings.poll_only
-        self._intake = Intake(settings.concurrency, settings.poll_interval, settings.max_jobs)
+        names = queue.registry
+        self._contact = Contact(
+            dsn, queue.schema, settings, identity, lambda: names.names, report, self._notified, watch, forget
+        )
+        self._intake = Intake(
+            settings.concurrency, settings.poll_interval, settings.max_jobs, announces=not settings.poll_only
+        )
         self._outbox = Outbox(board, report)
         self._slots = Slots(self._ended, self._next_for_slot)
         self._threads = Threads(settings.concurrency, self._ended)
-        self._exchange: Exchange | None = None
-        self._worker: UUID | None = None
         self._lost: set[UUID] = set()
         self._buffer: deque[Lease] = deque()
         self._running: set[Attempt] = set()
@@ -97,8 +88,6 @@ class Pump:
         self._gives_up_at: float | None = None
         self._chores_at = 0.0
         self._strays_at = 0.0
-        self._away_since: float | None = None
-        self._pause = 0.1
 
     # ---------------------------------------------------------------------------------------- orders
 
@@ -145,9 +134,9 @@ class Pump:
             await self._leave()
 
     async def _turn(self) -> None:
-        exchange = self._exchange or await self._connect()
+        exchange = self._contact.exchange or await self._reach()
         if exchange.worker in self._lost:
-            await self._renew_identity(exchange)
+            await self._start_anew(exchange)
         if self._stopping:
             self._give_back()
         if self._outbox or (self._demand() and not self._intake.dry):
@@ -198,18 +187,20 @@ class Pump:
         batch = self._outbox.take()
         try:
             want = self._demand()
-            if want and self._intake.lanes_are_stale and not batch:
-                self._intake.see_lanes(await exchange.lanes(self._names))
             idle = not batch and not self._running and not self._buffer
+            if want and self._intake.lanes_are_stale(idle=idle):
+                self._intake.see_lanes(await exchange.lanes(self._names))
             look = self._intake.look(idle=idle) if want else None
-            doze = self._doze_ms() if idle and self._listens else 0
+            doze = int(self._intake.announcement * 1000) if want and self._intake.must_announce else 0
             settled, locked, claimed = await exchange.turn(batch, look, want, doze_ms=doze)
+            if doze:
+                self._intake.announced()
         except psycopg.Error as error:
             self._outbox.keep(batch)
             if isinstance(error, OUTAGES):
                 self._outbox.uncertain = self._outbox.uncertain or bool(batch)
                 raise
-            await self._settle_singly(exchange, error)
+            self._hold_locked(await settle_singly(exchange, self._outbox))
             return
         self._hold_locked(self._outbox.account(batch, settled, locked))
         if claimed is not None and look is not None:
@@ -223,33 +214,6 @@ class Pump:
         """Nothing there: perhaps a lane was opened that we do not know."""
         if self._intake.see_lanes(await exchange.lanes(self._names)):
             self._intake.wake()
-
-    def _doze_ms(self) -> int:
-        """How long others should think that somebody may be asleep: until well after our next look."""
-        return int((2 * self._settings.poll_interval + 1) * 1000)
-
-    async def _settle_singly(self, exchange: Exchange, error: psycopg.Error) -> None:
-        """One outcome that cannot be written must not take its neighbours with it."""
-        batch = self._outbox.take()
-        for attempt in batch.done:
-            await self._settle_one(exchange, Batch([attempt], []))
-        for entry in batch.others:
-            try:
-                await self._settle_one(exchange, Batch([], [entry]))
-            except OUTAGES:
-                raise
-            except psycopg.Error as refusal:
-                told = describe(refusal)
-                failure = Failure("OutcomeRefused", f"the outcome could not be stored: {told.message}", told.traceback)
-                await self._settle_one(exchange, Batch([], [Entry(entry.lease, Failed(failure), entry.attempt)]))
-
-    async def _settle_one(self, exchange: Exchange, batch: Batch) -> None:
-        try:
-            settled, locked, _ = await exchange.turn(batch, None, 0)
-        except OUTAGES:
-            self._outbox.keep(batch)
-            raise
-        self._hold_locked(self._outbox.account(batch, settled, locked))
 
     def _hold_locked(self, entries: list[Entry]) -> None:
         """These wait until their handler's own transaction has ended; then the database can say how."""
@@ -285,8 +249,8 @@ class Pump:
 
     def _next(self) -> Attempt | None:
         """The next attempt to start, noted on the board; None when there is no place or no job."""
-        worker = self._worker
-        assert worker is not None
+        worker = self._contact.worker
+        assert worker is not None, "nothing is claimed before the worker is registered"
         while self._buffer and len(self._running) < self._settings.concurrency and not self._board.full:
             lease = self._buffer.popleft()
             attempt = prepare(lease, self._queue.registry, self._queue.schema, worker)
@@ -307,7 +271,7 @@ class Pump:
         """A handler has ended, whatever it did."""
         attempt.ran = attempt.seconds
         self._running.discard(attempt)
-        if attempt.worker != self._worker:
+        if attempt.worker != self._contact.worker:
             self._outbox.drop_one(attempt, outcome)
         else:
             self._outbox.put(attempt, outcome)
@@ -320,95 +284,40 @@ class Pump:
         while self._buffer:
             self._outbox.put_unstarted(self._buffer.popleft(), Returned())
 
-    # ---------------------------------------------------------------------------------------- connection and identity
+    # ---------------------------------------------------------------------------------------- contact
 
-    async def _connect(self) -> Exchange:
-        wire = await self._open()
-        worker = self._worker or uuid4()
-        exchange = Exchange(wire, self._queue.schema, worker, self._bound)
-        try:
-            await exchange.insist_on_primary()
-            if self._listens:
-                await wire.listen(self._queue.schema, self._notified)
-            if self._worker is None:
-                await self._register(exchange)
-        except BaseException:
-            await wire.close()
-            raise
-        self._exchange = exchange
+    async def _reach(self) -> Exchange:
+        exchange = await self._contact.reach()
+        self._intake.announces = self._contact.listens
         self._intake.forget()
         self._strays_at = 0.0
-        if self._away_since is not None:
-            self.report.say(ConnectionBack(purpose="claims", seconds=time.monotonic() - self._away_since))
-            self._away_since = None
-        self._pause = 0.1
         return exchange
 
-    async def _open(self) -> Wire:
-        """A connection with our settings; without them when a pooler in between refuses to pass them on."""
-        try:
-            return await Wire.open(self._dsn, session=self._listens)
-        except psycopg.OperationalError as error:
-            if not self._listens or "unsupported startup parameter" not in str(error):
-                raise
-        self._listens = False
-        reason = "a connection pooler refuses session settings; docs/operations.md says what to set on the role"
-        self.report.say(Polling(reason=reason, poll_interval=self._settings.poll_interval))
-        return await Wire.open(self._dsn, session=False)
-
-    async def _register(self, exchange: Exchange) -> None:
-        who = self._identity
-        facts = (who.pid, self._settings.concurrency, who.host, who.app, who.version)
-        await exchange.register(self._settings.lease, [*facts, self._names or [], list(self._queue.registry.names)])
-        self._worker = exchange.worker
-        self._watch(exchange.worker)
-
-    async def _renew_identity(self, exchange: Exchange) -> None:
+    async def _start_anew(self, exchange: Exchange) -> None:
         """We were declared dead, so others may run our jobs: end ours, and go on as somebody new."""
         lost = exchange.worker
-        self._forget(lost)
+        await self._contact.become_somebody_new(exchange)
         self._outbox.drop(lost)
         self._buffer.clear()
         self._locked.clear()
         self._slots.interrupt(lambda attempt: attempt.worker == lost)
         self._threads.interrupt(lambda attempt: attempt.worker == lost)
-        exchange.worker = uuid4()
-        await self._register(exchange)
         self._intake.forget()
 
     async def _outage(self, error: BaseException) -> None:
-        """The database is away, read-only or full: drop the connection and come back, for as long as it takes."""
-        if self._away_since is None:
-            self._away_since = time.monotonic()
-            told = describe(error)
-            self.report.say(ConnectionLost(purpose="claims", error=told.kind, error_message=told.message))
-        await self._hang_up()
-        if self._stopping and not self._running and time.monotonic() - self._away_since > self._settings.lease:
+        """Come back to a database that is away, for as long as it takes."""
+        pause = await self._contact.lose(error)
+        if self._stopping and not self._running and self._contact.away_for > self._settings.lease:
             self._gives_up_at = time.monotonic()  # the leases have run out: whatever we could write would be refused
-        try:
-            async with asyncio.timeout(self._pause):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
                 await self._bell.wait()
-        except TimeoutError:
-            pass
         self._bell.clear()
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
-
-    async def _hang_up(self) -> None:
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            await exchange.wire.close()
 
     async def _leave(self) -> None:
         self._threads.close()
         await self._slots.close()
-        try:
-            if self._exchange is not None:
-                await self._exchange.leave()
-        except OUTAGES:
-            pass  # the lease will run out by itself
-        await self._hang_up()
-        if self._worker is not None:
-            self._forget(self._worker)
+        await self._contact.leave()
 
     # ---------------------------------------------------------------------------------------- now and then
 
@@ -417,22 +326,32 @@ class Pump:
         if self._stopping or now < self._chores_at:
             return
         self._chores_at = now + CHORES_EVERY
-        places = self._settings.concurrency - len(self._running)
-        if places > 0 and self._queue.registry.names:
-            adopted = await exchange.adopt(self._queue.registry.names, self._names, places)
-            self._intake.claimed += len(adopted)
-            self._buffer.extend(adopted)
-            self._feed()
+        self.report.tick()
+        await self._adopt(exchange)
         if now >= self._strays_at:
             known = [attempt.lease.job for attempt in self._running] + [lease.job for lease in self._buffer]
             known += [entry.lease.job for entry in self._locked] + self._outbox.jobs
             await exchange.give_back_strays(known)
             self._strays_at = now + self._settings.lease / 2
 
+    async def _adopt(self, exchange: Exchange) -> int:
+        """Take jobs that were parked because their task was unknown to whoever had them; how many."""
+        places = self._intake.left(self._settings.concurrency - len(self._running) - len(self._buffer))
+        if places <= 0 or not self._queue.registry.names:
+            return 0
+        adopted = await exchange.adopt(self._queue.registry.names, self._names, places)
+        self._intake.claimed += len(adopted)
+        self._buffer.extend(adopted)
+        self._feed()
+        return len(adopted)
+
     async def _drained(self, exchange: Exchange) -> None:
         """Draining, and nothing is ready: nobody else may be alive to promote what is due or to rescue what is dead."""
-        if not self._intake.exhausted:
-            if await exchange.promote(1000) or await exchange.rescue(self._settings.lease):
-                self._intake.forget()
-                return
-        self.stop()
+        if self._intake.exhausted:
+            self.stop()
+        elif await self._adopt(exchange):
+            pass
+        elif await exchange.promote(PROMOTED_AT_ONCE) or await exchange.rescue(self._settings.lease):
+            self._intake.forget()
+        else:
+            self.stop()

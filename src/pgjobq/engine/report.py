@@ -40,6 +40,10 @@ class Report:
         """Tell something that is not about one job."""
         self._journal.emit(event)
 
+    def tick(self) -> None:
+        """About once a second: lines that were folded together are written."""
+        self._journal.tick()
+
     def started(self, attempt: Attempt) -> None:
         """An attempt begins (told at level debug)."""
         if self._tells_starts:

@@ -1,7 +1,7 @@
 """The supervisor: starts the worker processes, keeps their leases, ends what must be ended, restarts what died.
 
-It imports no user code, so nothing that a handler does (hold the GIL, block the loop, crash the interpreter) can keep it
-from renewing leases or from noticing.
+It imports no user code, so nothing that a handler does (hold the GIL, block the loop, crash the interpreter) can keep
+it from renewing leases or from noticing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from pgjobq.settings import WorkerArguments
 
 __all__ = ["Supervisor"]
 
-OK, CRASHED, MISCONFIGURED, FAILED_JOBS = 0, 1, 2, 3
+OK, CRASHED, FAILED_JOBS = 0, 1, 3
 LOOK_EVERY = 0.25
 """Seconds between looks at time-outs and restarts; messages, signals and deaths are noticed at once."""
 AFTER_HURRY = 8.0
@@ -122,7 +122,7 @@ class Supervisor:
         """Start, look after, end. Gives the exit code; `refusal` then says why it is 2."""
         restore = self._catch_signals()
         try:
-            for number in range(1, self._settings.processes + 1):
+            for number in range(1, self._wanted + 1):
                 self._start(number)
             while self._processes or self._restarts:
                 self._look()
@@ -130,6 +130,11 @@ class Supervisor:
         finally:
             self._end_everything()
             restore()
+
+    @property
+    def _wanted(self) -> int:
+        """How many processes to run: no more than there may be jobs."""
+        return min(self._settings.processes, self._settings.max_jobs or self._settings.processes)
 
     @property
     def refusal(self) -> str | None:
@@ -146,7 +151,9 @@ class Supervisor:
             self._journal.emit(DrainEnded(reason=reason, seconds=seconds, **counts))
             return FAILED_JOBS if sums.failed else OK
         worker = self._hello.get("worker", "")
-        self._journal.emit(WorkerStopped(worker=worker, seconds=seconds, returned=sums.returned, exit_code=OK, **counts))
+        self._journal.emit(
+            WorkerStopped(worker=worker, seconds=seconds, returned=sums.returned, exit_code=OK, **counts)
+        )
         return OK
 
     def _look(self) -> None:
@@ -178,18 +185,19 @@ class Supervisor:
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(process))
         settings = msgspec.to_builtins(self._settings)
         if self._settings.max_jobs is not None:
-            share, rest = divmod(self._settings.max_jobs, self._settings.processes)
+            share, rest = divmod(self._settings.max_jobs, self._wanted)
             settings["max_jobs"] = share + (number <= rest)
         order = {"app": self._arguments.app, "dsn": self._arguments.dsn, "schema": self._arguments.schema}
         process.link.say("start", order | {"settings": settings})
         if self._settings.processes > 1 or restart:
             self._journal.emit(ProcessStarted(number=number, pid=popen.pid, restart=restart))
 
-    def _hear(self, process: Process) -> None:
-        said = process.link.hear()
+    def _hear(self, process: Process) -> bool:
+        """Do as the process says; False when there is nothing more to hear."""
+        said = process.link.hear(wait=False)
         if said is None:
             self._selector.unregister(process.link.end)
-            return  # it is ending; poll() will say how
+            return False  # it is ending; poll() will say how
         for kind, value in said:
             match kind:
                 case "hello":
@@ -205,7 +213,8 @@ class Supervisor:
                     process.ended = True
                     self._sums.add(value)
                 case "refused":
-                    self._refuse(process, value)
+                    self._refuse(process, *value)
+        return bool(said)
 
     @property
     def _kept(self) -> Keeper:
@@ -245,10 +254,10 @@ class Supervisor:
             drain=settings.drain,
         )
 
-    def _refuse(self, process: Process, why: str) -> None:
+    def _refuse(self, process: Process, code: int, why: str) -> None:
         """It cannot start. The first time round that is the end; later (a database that is away) it is tried again."""
         if self._keeper is None:
-            self._refusal = self._refusal or (MISCONFIGURED, why)
+            self._refusal = self._refusal or (code, why)
             process.ended = True
 
     def _tell_lost(self, worker: UUID) -> None:
@@ -267,30 +276,28 @@ class Supervisor:
     # ---------------------------------------------------------------------------------------- deaths
 
     def _bury(self, process: Process) -> None:
-        """It is gone: what it had started spends its attempt, what it had only claimed goes back, and it is replaced."""
-        while process.link.end.fileno() >= 0 and self._last_words(process):
-            pass
+        """It is gone: what it had started spends its attempt, what was only claimed goes back; and it is replaced."""
+        while process.link.end in self._selector.get_map() and self._hear(process):
+            pass  # its last words
+        if process.link.end in self._selector.get_map():
+            self._selector.unregister(process.link.end)
         del self._processes[process.number]
         code = process.popen.returncode
         if not process.ended:
             self._report_death(process, code)
             if self._keeper is None:
-                self._refusal = self._refusal or (CRASHED, f"the worker process ended with {_how(code)} before it was ready")
+                self._refusal = self._refusal or (
+                    CRASHED,
+                    f"the worker process ended with {_how(code)} before it was ready",
+                )
             elif self._stopping_since is None:
                 self._restart_later(process)
+        elif process.workers:
+            self._take_back(process, "its worker was shut down while it ran, and its handler did not end when told to")
         if self._refusal is not None:
             self._stop("refused")
         process.link.close()
         process.board.close()
-
-    def _last_words(self, process: Process) -> bool:
-        """Hear what arrived before the end; False when that was all."""
-        try:
-            self._selector.get_key(process.link.end)
-        except KeyError:
-            return False
-        self._hear(process)
-        return True
 
     def _report_death(self, process: Process, code: int) -> None:
         jobs = tuple(entry.job for entry in process.board.entries())
@@ -298,8 +305,12 @@ class Supervisor:
         if self._keeper is not None:
             self._journal.emit(ProcessDied(number=process.number, pid=process.popen.pid, jobs=jobs, **how))
         reason = process.killed_for or f"its worker process (pid {process.popen.pid}) ended with {_how(code)}"
+        self._take_back(process, reason)
+
+    def _take_back(self, process: Process, reason: str) -> None:
+        started = [entry.job for entry in process.board.entries()]
         for worker in process.workers:
-            self._kept.bury(Burial(worker, reason, jobs))
+            self._kept.bury(Burial(worker, reason, started))
 
     def _restart_later(self, process: Process) -> None:
         now = time.monotonic()

@@ -57,7 +57,7 @@ class Threads:
             threading.Thread(target=self._serve, name=f"pgjobq-job-{self._alive}", daemon=True).start()
 
     def interrupt(self, should: Callable[[Attempt], bool]) -> None:
-        """Raise Interruption in the handlers for which `should` says so. One that waits in C code gets it afterwards."""
+        """Raise Interruption in the handlers for which `should` says so; one that waits in C gets it afterwards."""
         with self._lock:
             for attempt, ident in self._running.items():
                 if should(attempt):

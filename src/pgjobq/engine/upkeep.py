@@ -5,6 +5,7 @@ No leader: each chore takes a transaction-level lock by itself, and two at once 
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
 import threading
@@ -15,8 +16,9 @@ from uuid import UUID
 
 import psycopg
 
+from pgjobq.engine.lease import SILENT
 from pgjobq.engine.wire import OUTAGES, open_sync, take_notifications
-from pgjobq.events import ChoreFailed, HistoryPruned, JobsReturned, VacuumRefused, WorkerRescued
+from pgjobq.events import ChoreFailed, HistoryPruned, JobsReturned, JobsTakenBack, VacuumRefused
 from pgjobq.logs import Journal
 from pgjobq.outcome import describe
 from pgjobq.settings import WorkerSettings
@@ -85,10 +87,8 @@ class Upkeep:
         self._thread.join(timeout=10)
 
     def _call(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the thread has ended
             self._calls.send(b"!")
-        except OSError:
-            pass  # the thread has ended
 
     # ---------------------------------------------------------------------------------------- the loop
 
@@ -161,7 +161,8 @@ class Upkeep:
     def _bury(self) -> None:
         while self._burials:
             burial = self._burials[0]
-            self._tell_rescued(self._say("rescue", [burial.worker], burial.reason, burial.started, 0.0), silent=0.0)
+            rows = self._say("rescue", [burial.worker], burial.reason, burial.started, 0.0)
+            self._tell_taken_back(rows, burial.reason)
             self._burials.pop(0)
 
     def _rescue(self) -> None:
@@ -170,10 +171,10 @@ class Upkeep:
         if since is None or time.monotonic() - since < self._settings.lease:
             return
         if self._turn("rescue", min(1.0, self._settings.lease / 3)):
-            rows = self._say("rescue", None, "its worker stopped renewing the lease", None, 0.0)
-            self._tell_rescued(rows, silent=self._settings.lease)
+            rows = self._say("rescue", None, SILENT, None, 0.0)
+            self._tell_taken_back(rows, SILENT)
 
-    def _tell_rescued(self, rows: list[tuple[Any, ...]], silent: float) -> None:
+    def _tell_taken_back(self, rows: list[tuple[Any, ...]], reason: str) -> None:
         by_worker: dict[str, list[tuple[Any, ...]]] = {}
         for row in rows:
             by_worker.setdefault(row[1], []).append(row)
@@ -184,10 +185,12 @@ class Upkeep:
                 self._journal.emit(JobsReturned(jobs=unstarted))
             if len(jobs) > unstarted:
                 rescued = len(jobs) - unstarted - failed
-                self._journal.emit(WorkerRescued(worker=worker, silent=silent, jobs=rescued, failed=failed))
+                self._journal.emit(JobsTakenBack(worker=worker, reason=reason, jobs=rescued, failed=failed))
 
     def _retain(self) -> None:
-        keep = [None if days is None else days * DAY for days in (self._settings.keep_succeeded, self._settings.keep_failed)]
+        keep = [
+            None if days is None else days * DAY for days in (self._settings.keep_succeeded, self._settings.keep_failed)
+        ]
         if keep == [None, None]:
             return
         started, deleted = time.monotonic(), 0

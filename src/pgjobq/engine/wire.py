@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -115,6 +116,7 @@ class Wire:
                 on_loss()
 
         self._loop.add_reader(self.connection.fileno(), readable)
+        readable()  # what arrived behind the last answer has been read already, and makes the socket ready no more
 
     def unwatch(self) -> None:
         """Stop hearing, so that statements may use the connection again."""
@@ -125,11 +127,9 @@ class Wire:
         """End every wait on this connection now. Cancelling would first ask the server, which may be what hangs."""
         if self.connection.closed:
             return
-        with socket.socket(fileno=os.dup(self.connection.fileno())) as twin:
-            try:
-                twin.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # already down, which is what we want
+        twin = socket.socket(fileno=os.dup(self.connection.fileno()))
+        with twin, contextlib.suppress(OSError):  # already down, which is what we want
+            twin.shutdown(socket.SHUT_RDWR)
 
     async def close(self) -> None:
         """Close without asking the server."""

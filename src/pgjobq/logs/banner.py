@@ -29,7 +29,7 @@ def banner(event: WorkerStarted) -> str:
         ("", f"PostgreSQL {event.server_version}, schema {event.schema}"),
         ("lease", f"{span(event.lease)}, renewed every {span(event.heartbeat)}"),
         ("wakes up", wakes),
-        ("worker", f"{event.worker}, pid {event.pid}"),
+        ("process", f"pid {event.pid}" + (f", worker {event.worker}" if event.worker else "")),
     ]
     title = one_line(f"pgjobq {event.version} · {event.app}", WIDTH - 4)
     lines = ["", f"  {title}", "  " + "─" * (WIDTH - 4)]

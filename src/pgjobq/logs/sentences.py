@@ -167,7 +167,7 @@ def _worker_started(event: e.WorkerStarted) -> str:
     queues = ", ".join(event.queues) or "all queues"
     processes = f" × {event.processes} processes" if event.processes > 1 else ""
     return (
-        f"worker {event.worker} of {event.app} started on {event.database}: {one_line(queues)}, "
+        f"worker of {event.app} started (pid {event.pid}) on {event.database}: {one_line(queues)}, "
         f"{event.concurrency} at once{processes}"
     )
 
@@ -234,11 +234,11 @@ def _polling(event: e.Polling) -> str:
     return f"no notifications ({one_line(event.reason)}): looking for jobs every {span(event.poll_interval)}"
 
 
-@_reads(e.WorkerRescued, logging.WARNING, "!")
-def _worker_rescued(event: e.WorkerRescued) -> str:
+@_reads(e.JobsTakenBack, logging.WARNING, "!")
+def _jobs_taken_back(event: e.JobsTakenBack) -> str:
     failed = f"; {_count(event.failed, 'job')} had no attempt left and failed" if event.failed else ""
     return (
-        f"worker {event.worker} was silent for {span(event.silent)} and is taken for dead: "
+        f"took back the jobs of worker {event.worker} ({event.reason}): "
         f"{_count(event.jobs, 'job')} will run again{failed}"
     )
 

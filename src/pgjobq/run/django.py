@@ -19,9 +19,7 @@ def fetch(conn: Any, statement: Statement[Any]) -> Rows:
     """
     vendor = getattr(conn, "vendor", None)
     if vendor != "postgresql":
-        raise unsupported(
-            conn, f"it leads to {vendor or 'no database'}, and pgjobq's tables are in PostgreSQL"
-        )
+        raise unsupported(conn, f"it leads to {vendor or 'no database'}, and pgjobq's tables are in PostgreSQL")
     sql, order = as_format(statement.sql)
     with conn.cursor() as cursor:
         cursor.execute(sql, arranged(statement.params, order))

@@ -83,7 +83,7 @@ def _readable(dsn: str, source: str) -> str:
     except ProgrammingError as error:
         raise ConfigError(
             f"{source} cannot be read as a connection string ({_without_quotes(error)}): write "
-            "postgresql://user:password@host:5432/database, with %40 for @, %2F for /, %3F for ?, %23 for # "
+            "postgresql://user:password@host:5432/database, with %40 for @, %2F for /, %23 for # "
             "and %25 for % in the password and only libpq's names after a ? (sslmode=…, not ssl=…), or "
             "host=… port=… dbname=… user=… password='…'"
         ) from None  # libpq's text, which the cause would show, quotes pieces of the string

@@ -45,9 +45,7 @@ TAKEN = {
     "sqlalchemy.scoped_session": Kind("SQLAlchemy scoped_session", False, "sqlalchemy", "fetch_by_session"),
     "sqlalchemy.AsyncConnection": Kind("SQLAlchemy AsyncConnection", True, "sqlalchemy", "afetch"),
     "sqlalchemy.AsyncSession": Kind("SQLAlchemy AsyncSession", True, "sqlalchemy", "afetch_by_session"),
-    "sqlalchemy.async_scoped_session": Kind(
-        "SQLAlchemy async_scoped_session", True, "sqlalchemy", "afetch_by_session"
-    ),
+    "sqlalchemy.async_scoped_session": Kind("SQLAlchemy async_scoped_session", True, "sqlalchemy", "afetch_by_session"),
     "django.BaseDatabaseWrapper": Kind("django.db.connection", False, "django", "fetch"),
     "django.ConnectionProxy": Kind("django.db.connections[alias]", False, "django", "fetch"),
     "django.CursorWrapper": Kind("Django cursor", False, "django", "fetch_by_cursor"),

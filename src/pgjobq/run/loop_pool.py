@@ -1,10 +1,15 @@
-"""The own async pool of one event loop, which goes when the loop goes.
+"""The own async connections of one event loop, which go when the loop goes.
 
 Loops come and go: `asyncio.run` in a script, one per test, one per call in asgiref's `async_to_sync`. Nobody
 awaits `aclose()` before such a loop ends, and asyncio has no "this loop ends" hook, with one exception: on
 the way out a loop closes the async generators that were begun on it (`loop.shutdown_asyncgens`, called by
 `asyncio.run`, `Runner`, uvloop, anyio and asgiref). So each pool keeps one such generator, and its `finally`
 lets the connections go.
+
+Not psycopg_pool's AsyncConnectionPool: it connects in tasks of its own that take a cancellation for a failed
+attempt and go on (psycopg#1401 is one of several such reports), so a program whose loop ended while the pool
+was replacing a connection hung for ever in `asyncio.run`. Here there are no tasks: the caller connects, and
+may be cancelled.
 """
 
 from __future__ import annotations
@@ -16,8 +21,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg import AsyncConnection, Error
+from psycopg.pq import TransactionStatus
+from psycopg_pool import PoolTimeout
 
 __all__ = ["MAX_SIZE", "OWN", "WAIT_SECONDS", "LoopPool"]
 
@@ -29,74 +35,81 @@ OWN = {"autocommit": True, "prepare_threshold": None}
 
 
 class LoopPool:
-    """An AsyncConnectionPool for the running event loop, opened at first use; `when_gone` is called as the
-    loop ends.
-    """
+    """Up to ten connections for the running event loop; `when_gone` is called as the loop ends."""
 
     def __init__(self, conninfo: str, when_gone: Callable[[], object]) -> None:
+        self._conninfo = conninfo
         self._pid = os.getpid()
-        self._opening = asyncio.Lock()
-        self._open = False
-        self._connections: weakref.WeakSet[AsyncConnection[Any]] = weakref.WeakSet()
+        self._closed = False
+        self._free = asyncio.Semaphore(MAX_SIZE)
+        self._idle: list[AsyncConnection[Any]] = []
+        self._all: weakref.WeakSet[AsyncConnection[Any]] = weakref.WeakSet()
+        self._begun = False
         self._end_of_loop = self._until_loop_ends(when_gone)
-        self._pool = AsyncConnectionPool(
-            conninfo,
-            name="pgjobq",
-            kwargs=OWN,
-            min_size=0,
-            max_size=MAX_SIZE,
-            timeout=WAIT_SECONDS,
-            check=AsyncConnectionPool.check_connection,
-            configure=self._remember,
-            open=False,
-        )
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """A pooled connection in autocommit; raises what `Pools.connection` raises."""
-        if not self._open:
-            await self._begin()
+        """A connection in autocommit, for as long as the block runs; raises what `Pools.connection` raises."""
         try:
-            async with self._pool.connection() as conn:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._free.acquire()
+        except TimeoutError:
+            raise PoolTimeout(f"none of the {MAX_SIZE} connections became free within {WAIT_SECONDS:g} s") from None
+        try:
+            conn = await self._taken()
+            try:
                 yield conn
-        except PoolTimeout:
-            await self._try_to_connect()
-            raise
+            finally:
+                self._give_back(conn)
+        finally:
+            self._free.release()
 
     async def close(self) -> None:
-        """Close the pool while its loop runs."""
-        if self._open:
-            await self._pool.close()
+        """Close what is idle now, and what is in use as it is given back."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().close()
         await self._end_of_loop.aclose()
 
     def drop(self) -> None:
-        """Let the connections go without a loop: libpq says good-bye and closes the socket.
+        """Let all connections go without a loop: libpq says good-bye and closes the sockets.
 
         Not in a child of the process that made them: its good-bye would end the parent's sessions.
         """
         if os.getpid() == self._pid:
-            for conn in list(self._connections):
+            for conn in list(self._all):
                 conn.pgconn.finish()
 
-    async def _begin(self) -> None:
-        async with self._opening:
-            if not self._open:
-                await self._try_to_connect()
-                await self._pool.open()
-                await anext(self._end_of_loop)
-                self._open = True
+    async def _taken(self) -> AsyncConnection[Any]:
+        """The connection that was used last, if it still answers, else a new one."""
+        while self._idle:
+            conn = self._idle.pop()
+            try:
+                await conn.execute("")
+            except Error:
+                conn.pgconn.finish()
+            except BaseException:
+                conn.pgconn.finish()
+                raise
+            else:
+                return conn
+        if not self._begun:
+            self._begun = True
+            await anext(self._end_of_loop)
+        conn = await AsyncConnection.connect(self._conninfo, **OWN)  # type: ignore[arg-type]
+        self._all.add(conn)
+        return conn
 
-    async def _try_to_connect(self) -> None:
-        """Says why not: a pool connects in a task of its own and only logs the reason (a wrong password)."""
-        conn = await AsyncConnection.connect(str(self._pool.conninfo))
-        await conn.close()
-
-    async def _remember(self, conn: AsyncConnection[Any]) -> None:
-        self._connections.add(conn)
+    def _give_back(self, conn: AsyncConnection[Any]) -> None:
+        if not self._closed and conn.pgconn.transaction_status == TransactionStatus.IDLE:
+            self._idle.append(conn)
+        else:
+            conn.pgconn.finish()
 
     async def _until_loop_ends(self, when_gone: Callable[[], object]) -> AsyncGenerator[None]:
         try:
             yield
         finally:
             when_gone()
-            self.drop()
+            if not self._closed:
+                self.drop()

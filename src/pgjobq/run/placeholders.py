@@ -9,9 +9,7 @@ from functools import lru_cache
 __all__ = ["arranged", "as_dollars", "as_format", "texts"]
 
 # Quoted text and comments are matched whole, so that a $1 inside them is no placeholder.
-_TOKEN = re.compile(
-    r"""'(?:[^']|'')*'|"[^"]*"|--[^\n]*|/\*.*?\*/|\$(?P<number>\d+)(?P<cast>::text\b)?|%""", re.DOTALL
-)
+_TOKEN = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|--[^\n]*|/\*.*?\*/|\$(?P<number>\d+)(?P<cast>::text\b)?|%""", re.DOTALL)
 
 
 def texts(params: Sequence[str | int | None]) -> list[str | None]:

@@ -71,8 +71,9 @@ class Pools:
             return await aexecute(conn, statement)
 
     def dsn(self, override: str | None = None) -> str:
-        """The connection string a worker of this queue uses for connections of its own: `override`, else the dsn, else
-        the one of a given pool. Raises MissingDsn and ConfigError as `find_dsn` does."""
+        """The connection string a worker of this queue uses for connections of its own: `override`, else the
+        dsn, else the one of a given pool. Raises MissingDsn and ConfigError as `find_dsn` does.
+        """
         given = self._given or self._agiven
         if override is None and self._dsn is None and given is not None and isinstance(given.conninfo, str):
             return given.conninfo

@@ -46,11 +46,18 @@ class _AsyncTextCursor(AsyncRawCursor[TupleRow]):
         return _TEXT_ONLY
 
 
+def _has_no_rows(cursor: _TextCursor | _AsyncTextCursor) -> bool:
+    """True when the answer is there and has no rows. In pipeline mode it is not there yet: fetching waits for
+    it.
+    """
+    return cursor.pgresult is not None and cursor.description is None
+
+
 def fetch(conn: Connection[Any], statement: Statement[Any]) -> Rows:
     """The statement's rows, on a psycopg Connection."""
     with _TextCursor(conn, row_factory=tuple_row) as cursor:
         cursor.execute(statement.sql, texts(statement.params))
-        return cursor.fetchall() if cursor.description else []
+        return [] if _has_no_rows(cursor) else cursor.fetchall()
 
 
 def fetch_by_cursor(cursor: Cursor[Any], statement: Statement[Any]) -> Rows:
@@ -64,7 +71,7 @@ async def afetch(conn: AsyncConnection[Any], statement: Statement[Any]) -> Rows:
     """The statement's rows, on a psycopg AsyncConnection."""
     async with _AsyncTextCursor(conn, row_factory=tuple_row) as cursor:
         await cursor.execute(statement.sql, texts(statement.params))
-        return await cursor.fetchall() if cursor.description else []
+        return [] if _has_no_rows(cursor) else await cursor.fetchall()
 
 
 async def afetch_by_cursor(cursor: AsyncCursor[Any], statement: Statement[Any]) -> Rows:

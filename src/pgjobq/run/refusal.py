@@ -21,9 +21,7 @@ _CURES = {
     "contextlib._GeneratorContextManager": "enter it first: `with … as conn:`",
     "contextlib._AsyncGeneratorContextManager": "enter it first: `async with … as conn:`",
     "psycopg_pool.ConnectionPool": f"{_POOL} (`with pool.connection() as conn:`), or give Queue(pool=…)",
-    "psycopg_pool.AsyncConnectionPool": (
-        f"{_POOL} (`async with pool.connection() as conn:`), or give Queue(apool=…)"
-    ),
+    "psycopg_pool.AsyncConnectionPool": (f"{_POOL} (`async with pool.connection() as conn:`), or give Queue(apool=…)"),
     "psycopg.Transaction": f"{_TRANSACTION} (its .connection)",
     "psycopg.AsyncTransaction": f"{_TRANSACTION} (its .connection)",
     "psycopg.BasePipeline": "give the connection that the pipeline belongs to",
@@ -46,38 +44,28 @@ _CURES = {
 
 def refusal(conn: object, kind: Kind | None, operation: str, *, awaited: bool) -> UnsupportedConnection:
     """Why `conn` cannot carry `operation`: an unknown kind, or a kind of the other twin."""
-    if kind is not None:
-        return unsupported(conn, _twin(operation, awaited=awaited), awaited=not awaited)
-    cure = next((_CURES[name] for name in names_of(type(conn)) if name in _CURES), None)
-    return unsupported(conn, cure, awaited=awaited)
+    called, twin = (f"a{operation}()", f"{operation}()") if awaited else (f"{operation}()", f"a{operation}()")
+    if kind is None:
+        reason = next((_CURES[name] for name in names_of(type(conn)) if name in _CURES), None)
+    elif awaited:
+        reason = f"it is not awaited: use {twin} for it (in async code, through asyncio.to_thread)"
+    else:
+        reason = f"it is awaited: use `await {twin}` for it"
+    return _error(conn, reason, f"{called} takes: {_titles(awaited)}")
 
 
-def unsupported(conn: object, reason: str | None, *, awaited: bool | None = None) -> UnsupportedConnection:
-    """The error for `conn`; `awaited` limits the list of what is taken to the async (True) or sync (False)
-    kinds.
+def unsupported(conn: object, reason: str) -> UnsupportedConnection:
+    """The error for a connection of a known kind that is of no use for the `reason` given."""
+    return _error(conn, reason, f"taken are: {_titles(True)}, {_titles(False)}")
 
-    Only the type is shown, never the value: a connection string may hold a password.
-    """
+
+def _error(conn: object, reason: str | None, taken: str) -> UnsupportedConnection:
+    """Only the type is shown, never the value: a connection string may hold a password."""
     cls = type(conn)
     given = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    sentence = f"conn= got {_article(given)} {given}"
-    if reason:
-        sentence += f": {reason}"
-    return UnsupportedConnection(f"{sentence}. Taken are: {', '.join(_titles(awaited))}")
+    article = "an" if given[0] in "aeiouAEIOU" else "a"
+    return UnsupportedConnection("; ".join(filter(None, (f"conn= got {article} {given}", reason, taken))))
 
 
-def _twin(operation: str, *, awaited: bool) -> str:
-    if awaited:
-        return (
-            f"it is not awaited: use {operation}() for it (in async code, through asyncio.to_thread), "
-            f"not a{operation}()"
-        )
-    return f"it is awaited: use `await a{operation}()` for it, not {operation}()"
-
-
-def _titles(awaited: bool | None) -> list[str]:
-    return [kind.title for kind in TAKEN.values() if awaited is None or kind.awaited is awaited]
-
-
-def _article(noun: str) -> str:
-    return "an" if noun[0] in "aeiouAEIOU" else "a"
+def _titles(awaited: bool) -> str:
+    return ", ".join(kind.title for kind in TAKEN.values() if kind.awaited is awaited)

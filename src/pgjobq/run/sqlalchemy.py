@@ -26,9 +26,7 @@ __all__ = ["afetch", "afetch_by_session", "fetch", "fetch_by_session"]
 _OPTIONS = {"stream_results": False, "yield_per": None, "no_parameters": False}
 
 
-def _spelled(
-    conn: Connection | AsyncConnection, statement: Statement[Any]
-) -> tuple[str, tuple[str | None, ...]]:
+def _spelled(conn: Connection | AsyncConnection, statement: Statement[Any]) -> tuple[str, tuple[str | None, ...]]:
     dialect = conn.dialect
     if dialect.name != "postgresql":
         raise unsupported(conn, f"it leads to {dialect.name}, and pgjobq's tables are in PostgreSQL")

@@ -54,9 +54,7 @@ class CommandLine(argparse.ArgumentParser):
             epilog=epilog,
             allow_abbrev=False,
             add_help=False,
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-                prog, width=WIDTH, max_help_position=26
-            ),
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=WIDTH, max_help_position=26),
         )
         self.add_argument("-h", "--help", action="help", help="show this and exit")
 
@@ -109,9 +107,7 @@ def read_worker_arguments(
             f"no app is named: give the module and the Queue in it, for example {prog} shop.jobs:queue, "
             "or set PGJOBQ_APP"
         )
-    schema = (
-        given["schema"] if given["schema"] is not None else environ.get("PGJOBQ_SCHEMA", "").strip() or None
-    )
+    schema = given["schema"] if given["schema"] is not None else environ.get("PGJOBQ_SCHEMA", "").strip() or None
     return WorkerArguments(
         app=app,
         dsn=given["dsn"],
@@ -157,6 +153,4 @@ def _add_flag(group: argparse._ArgumentGroup, setting: Setting) -> None:
     # `--no-drain` undoes PGJOBQ_DRAIN=1: without it a flag could not win over its variable.
     opposite = setting.flag.replace("--", "--no-", 1)
     group.add_argument(setting.flag, dest=setting.name, action="store_const", const="true", help=text)
-    group.add_argument(
-        opposite, dest=setting.name, action="store_const", const="false", help=argparse.SUPPRESS
-    )
+    group.add_argument(opposite, dest=setting.name, action="store_const", const="false", help=argparse.SUPPRESS)

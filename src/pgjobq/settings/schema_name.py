@@ -20,9 +20,7 @@ __all__ = ["DEFAULT_SCHEMA", "check_schema_name", "put_schema_name"]
 
 DEFAULT_SCHEMA = "pgjobq"
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
-_MEANT = re.compile(
-    r"^[ \t]*--[^\n]*|'pgjobq\.now'|(?P<text>(?<=')pgjobq(?=[':]))|(?P<name>\bpgjobq\b)", re.M
-)
+_MEANT = re.compile(r"^[ \t]*--[^\n]*|'pgjobq\.now'|(?P<text>(?<=')pgjobq(?=[':]))|(?P<name>\bpgjobq\b)", re.M)
 
 
 def check_schema_name(name: str) -> str:

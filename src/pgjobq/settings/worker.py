@@ -86,9 +86,7 @@ def default_of(setting: Setting) -> object:
     return _DEFAULTS[setting.name]
 
 
-def _chosen(
-    setting: Setting, flags: Mapping[str, str | None], environ: Mapping[str, str]
-) -> tuple[str, str | None]:
+def _chosen(setting: Setting, flags: Mapping[str, str | None], environ: Mapping[str, str]) -> tuple[str, str | None]:
     """Where the setting's value comes from (flag, variable or `the default`), and its text."""
     text = flags.get(setting.name)
     if text is not None:

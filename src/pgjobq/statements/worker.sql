@@ -12,7 +12,9 @@ WHERE id = ANY ($1::uuid[])
 RETURNING id::text
 
 -- name: leave
+-- Go, unless something is still held.
 DELETE FROM pgjobq.worker w WHERE w.id = $1::uuid AND NOT EXISTS (SELECT FROM pgjobq.running r WHERE r.worker = w.id)
+RETURNING true
 
 -- name: server
 -- What the banner and the first check want to know.

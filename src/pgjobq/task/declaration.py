@@ -56,9 +56,7 @@ def check_settings(name: object, queue: object, priority: object, retry: object)
     if fault is not None:
         raise TaskError(f"task {quote(name)}: {fault}")
     if not isinstance(retry, Retry):
-        raise TaskError(
-            f"task {quote(name)}: retry={quote(retry)} wants a Retry(…), as in Retry(max_attempts=8)."
-        )
+        raise TaskError(f"task {quote(name)}: retry={quote(retry)} wants a Retry(…), as in Retry(max_attempts=8).")
 
 
 def checked_timeout(task: str, timeout: object) -> float | None:

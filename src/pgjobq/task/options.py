@@ -114,11 +114,7 @@ def label_fault(name: str, value: object) -> str | None:
 
 def priority_fault(value: object) -> str | None:
     """What is wrong with a priority; None when nothing is."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or not LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY
-    ):
+    if isinstance(value, bool) or not isinstance(value, int) or not LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY:
         span = f"{LOWEST_PRIORITY} (runs first) to {HIGHEST_PRIORITY}"
         return f"priority={quote(value)}: wants a whole number from {span}."
     return None
@@ -159,9 +155,7 @@ def _seconds(delay: object) -> float:
 
 def _check_run_at(run_at: object) -> None:
     if not isinstance(run_at, datetime):
-        raise InvalidOption(
-            f"run_at={quote(run_at)}: wants a datetime with a time zone; for a span of time use delay."
-        )
+        raise InvalidOption(f"run_at={quote(run_at)}: wants a datetime with a time zone; for a span of time use delay.")
     if run_at.utcoffset() is None:
         raise NaiveDatetime(
             f"run_at={quote(run_at)} has no time zone; use datetime.now(timezone.utc) + …, or "
@@ -174,7 +168,5 @@ def _check_headers(headers: object) -> None:
         raise InvalidOption(f"headers={quote(headers)}: wants a dict of text to text.")
     for key, value in headers.items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise InvalidOption(
-                f"headers[{quote(key)}]={quote(value)}: names and values of headers are texts."
-            )
+            raise InvalidOption(f"headers[{quote(key)}]={quote(value)}: names and values of headers are texts.")
         _refuse(_text_fault(f"headers[{quote(key)}]", key + value))

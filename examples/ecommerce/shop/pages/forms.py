@@ -31,9 +31,7 @@ def read_number(form: dict[str, str], field: str, low: int, high: int) -> int:
     text = form.get(field, "").strip()
     if text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high:
         return int(text)
-    raise BadInput(
-        f"“{text[:40]}” cannot be used as {field}: it must be a whole number from {low} to {high}."
-    )
+    raise BadInput(f"“{text[:40]}” cannot be used as {field}: it must be a whole number from {low} to {high}.")
 
 
 def read_quantity(form: dict[str, str]) -> int:

@@ -89,11 +89,7 @@ class Progress:
         job = self.job
         match job.state:
             case JobState.SUCCEEDED:
-                took = (
-                    (job.finished_at - job.started_at).total_seconds()
-                    if job.finished_at and job.started_at
-                    else 0
-                )
+                took = (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else 0
                 return f"Done at {show_time(job.finished_at)}, in {show_duration(took)}."
             case JobState.FAILED:
                 return f"Gave up after {job.attempt} attempt{'s' if job.attempt != 1 else ''}."

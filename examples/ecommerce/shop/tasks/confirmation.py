@@ -18,9 +18,7 @@ from ..settings import ShopSettings
 
 
 @on_order_placed("Send the confirmation email")
-@queue.task(
-    queue="mail", timeout=60, retry=Retry(max_attempts=8, wait=1.0, cap=300.0, give_up_on=(LookupError,))
-)
+@queue.task(queue="mail", timeout=60, retry=Retry(max_attempts=8, wait=1.0, cap=300.0, give_up_on=(LookupError,)))
 async def send_confirmation_email(order_id: int) -> None:
     """Send it over SMTP.
 

@@ -1,0 +1,1 @@
+"""The example shop, end to end: real HTTP, real SMTP, real workers."""

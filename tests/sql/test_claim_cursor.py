@@ -1,0 +1,145 @@
+"""The claim cursor on a real database: looks that never start from zero still miss nothing; the naive ones do.
+
+Looks from zero heal everything, so they are left out here: what is shown is the rule of `safe` alone.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgjobq.engine.cursor import ClaimCursor, Look
+from sql.support.hand import Hand
+
+SECONDS = 6.0
+SEED = 20_260_301
+QUEUES = ("default", "mail")
+
+
+class NeverZero(ClaimCursor):
+    """The cursor without its looks from zero."""
+
+    def plan(self, now: float, *, idle: bool = False) -> Look:
+        self._next_zero = float("inf")
+        return super().plan(now, idle=idle)
+
+
+class Naive(ClaimCursor):
+    """Greater than the last one seen: what one would write first."""
+
+    def plan(self, now: float, *, idle: bool = False) -> Look:
+        return Look("fast", self.lanes, tuple(self.fast.get(lane, 0) for lane in self.lanes))
+
+
+def enqueue_for_a_while(dsn: str, seed: int, until: float, errors: list[BaseException]) -> None:
+    """Transactions of all sorts: quick, slow after or before the xid, rolled back, with a savepoint undone."""
+    chance = random.Random(seed)
+    try:
+        with psycopg.connect(dsn) as conn:
+            while time.monotonic() < until:
+                _transact(conn, chance)
+    except BaseException as error:
+        errors.append(error)
+
+
+def _transact(conn: psycopg.Connection[Any], chance: random.Random) -> None:
+    kind, jobs = chance.random(), chance.choice([1, 1, 1, 5, 20])
+    if 0.6 <= kind < 0.75:
+        conn.execute("SELECT 1")
+        time.sleep(chance.random() * 0.05)
+    if 0.75 <= kind < 0.9:
+        conn.execute("SELECT pg_current_xact_id()")
+        time.sleep(chance.random() * 0.05)
+    if 0.95 <= kind:
+        conn.execute("SAVEPOINT s")
+        _enqueue(conn, chance, jobs)
+        time.sleep(0.01)
+        conn.execute("ROLLBACK TO s")
+    _enqueue(conn, chance, jobs)
+    if 0.4 <= kind < 0.75:
+        time.sleep(chance.random() * 0.05)
+    if 0.9 <= kind < 0.95:
+        conn.rollback()
+    else:
+        conn.commit()
+
+
+def _enqueue(conn: psycopg.Connection[Any], chance: random.Random, jobs: int) -> None:
+    for _ in range(jobs):
+        conn.execute(
+            "SELECT pgjobq.enqueue('send', queue => %s, priority => %s)",
+            [chance.choice(QUEUES), chance.choice([-1, 0, 0, 0, 5])],
+        )
+
+
+def claim_for_a_while(dsn: str, cursor: ClaimCursor, seed: int, over: threading.Event, errors: list[BaseException]) -> None:
+    """Claim and settle until `over` is set and five looks in a row were empty. A tenth goes back to ready."""
+    chance, empty = random.Random(seed), 0
+    try:
+        with Hand(dsn) as hand:
+            while empty < 5 or not over.is_set():
+                cursor.see(hand.lanes())
+                limit = chance.choice([1, 7, 50])
+                look = cursor.plan(time.monotonic(), idle=empty > 0)
+                claimed = hand.look_at(look, limit)
+                taken = [((lease.queue, lease.priority), lease.seq) for lease in claimed.leases]
+                cursor.learn(
+                    look, taken, limit=limit, xmin=claimed.xmin, xmax=claimed.xmax, seconds=claimed.seconds,
+                    now=time.monotonic(),
+                )
+                empty = 0 if taken else empty + 1
+                again = [lease for lease in claimed.leases if lease.attempt == 1 and chance.random() < 0.1]
+                hand.complete(*(lease for lease in claimed.leases if lease not in again))
+                hand.settle(*({"job": lease.job, "attempt": 1, "fate": "again"} for lease in again))
+                if not taken:
+                    over.wait(0.005)
+    except BaseException as error:
+        errors.append(error)
+
+
+def play(dsn: str, kind: type[ClaimCursor], seconds: float, seed: int) -> tuple[int, int]:
+    """(jobs committed, jobs still ready when nobody found any more)."""
+    print(f"seed {seed}")
+    errors: list[BaseException] = []
+    over, until = threading.Event(), time.monotonic() + seconds
+    enqueuers = [
+        threading.Thread(target=enqueue_for_a_while, args=(dsn, seed + number, until, errors)) for number in range(4)
+    ]
+    claimers = [
+        threading.Thread(target=claim_for_a_while, args=(dsn, kind(), seed + 10 + number, over, errors))
+        for number in range(3)
+    ]
+    for thread in (*enqueuers, *claimers):
+        thread.start()
+    for thread in enqueuers:
+        thread.join(60)
+    over.set()
+    for thread in claimers:
+        thread.join(60)
+    assert errors == []
+    with psycopg.connect(dsn) as conn:
+        (asked,) = conn.execute("SELECT count(*) FROM pgjobq.job").fetchone() or (0,)
+        (left,) = conn.execute("SELECT count(*) FROM pgjobq.ready").fetchone() or (0,)
+        (ended,) = conn.execute("SELECT count(*) FROM pgjobq.finished WHERE outcome = 's'").fetchone() or (0,)
+    assert asked == left + ended
+    return asked, left
+
+
+def test_nothing_is_missed(dsn: str) -> None:
+    asked, missed = play(dsn, NeverZero, SECONDS, SEED)
+    assert asked > 500
+    assert missed == 0
+
+
+def test_the_naive_cursor_misses_jobs(dsn: str) -> None:
+    """Or else the test above would show nothing."""
+    for attempt in range(3):
+        _, missed = play(dsn, Naive, SECONDS / 3, SEED + attempt)
+        if missed:
+            return
+    pytest.fail("the naive cursor missed nothing in three tries: these transactions are too tame")

@@ -1,0 +1,182 @@
+"""Leases: whoever is alive keeps its jobs, whatever its handlers do and wherever the database is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from pgjobq.devdb import Postgres
+from pgjobq.migrate import install
+from support.conservation import check_conservation
+from worker.stage import Stage, wait_until
+
+SHORT = ("--lease", "1", "--heartbeat", "0.2")
+
+
+def play_long(stage: Stage, task: str, seconds: float) -> None:
+    """Two workers; a job of that length; it is run once."""
+    workers = [stage.worker(*SHORT).ready() for _ in range(2)]
+    job = stage.enqueue(task, {"seconds": seconds})
+    row = stage.wait_state(job, "succeeded")
+    assert row["attempt"] == 1
+    assert len(stage.starts(job)) == 1
+    assert stage.errors(job) == []
+    assert [worker.events("worker_rescued") for worker in workers] == [[], []]
+    assert [worker.events("process_died") for worker in workers] == [[], []]
+    assert [worker.stop() for worker in workers] == [0, 0]
+
+
+@pytest.mark.parametrize("task", ["nap", "nap_plain"])
+def test_a_live_job_is_never_taken_away(stage: Stage, task: str) -> None:
+    """A job that runs for several leases is run once, with another worker watching."""
+    play_long(stage, task, 4)
+
+
+def test_a_handler_that_holds_the_gil_keeps_its_lease(stage: Stage) -> None:
+    """No Python code of its process moves for longer than the lease: it is run once."""
+    play_long(stage, "hold_gil", 3)
+
+
+def test_a_handler_that_blocks_the_loop_keeps_its_lease(stage: Stage) -> None:
+    """time.sleep in a coroutine stops the whole event loop for longer than the lease: it is run once."""
+    play_long(stage, "block_loop", 3)
+
+
+# ---------------------------------------------------------------------------------------- outages
+
+
+@contextmanager
+def cut(stage: Stage, who: str) -> Iterator[list[int]]:
+    """Terminate the connections whose application_name matches, over and over; gives how many there were."""
+    over = threading.Event()
+    count = [0]
+
+    def work() -> None:
+        with psycopg.connect(stage.dsn, autocommit=True) as conn:
+            while not over.wait(0.02):
+                sql = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                         WHERE datname = current_database() AND application_name LIKE %s"""
+                row = conn.execute(sql, (who,)).fetchone()
+                count[0] += row[0] if row else 0
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield count
+    finally:
+        over.set()
+        thread.join(30)
+
+
+def test_workers_cut_off_for_long_do_not_rescue_each_other(stage: Stage) -> None:
+    """All hearts and upkeeps are cut off for several leases while a job runs: when they are back every lease looks
+    dead, which proves nothing, and the job is run once."""
+    workers = [stage.worker(*SHORT).ready() for _ in range(2)]
+    job = stage.enqueue("hold")
+    stage.wait_marks("start")
+    with cut(stage, "pgjobq %") as count:
+        wait_until(lambda: stage.value("SELECT bool_and(expires_at < now() - interval '3 s') FROM pgjobq.worker"))
+    assert count[0] > 10
+    for worker in workers:
+        worker.wait_event("connection_back")
+    # both have long been in contact again by now: time enough for a rescue, were there to be one
+    after = stage.enqueue("nap", {"seconds": 3})
+    stage.wait_state(after, "succeeded")
+    stage.open_gate()
+    assert stage.wait_state(job, "succeeded")["attempt"] == 1
+    assert len(stage.starts(job)) == 1
+    assert [worker.events("worker_rescued") for worker in workers] == [[], []]
+    assert [worker.stop() for worker in workers] == [0, 0]
+
+
+@pytest.fixture
+def server() -> Iterator[Postgres]:
+    """A server of this test's own, to be crashed."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def fragile(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A stage on that server."""
+    with psycopg.connect(server.dsn()) as conn:
+        install(conn)
+    stage = Stage(server.dsn(), tmp_path_factory.mktemp("fragile"))
+    yield stage
+    stage.destroy()
+    check_conservation(server.dsn())
+
+
+def test_a_server_that_is_away_for_several_leases_costs_no_job(server: Postgres, fragile: Stage) -> None:
+    """The server crashes and comes back three leases later: running jobs are run once, what ended meanwhile is
+    written then, the workers' processes live on and go on by themselves."""
+    workers = [fragile.worker(*SHORT).ready() for _ in range(2)]
+    held = fragile.enqueue("hold")
+    ended = fragile.enqueue("nap", {"seconds": 1.0})
+    fragile.wait_marks("start", 2)
+    server.crash()
+    fragile.wait_marks("end", job=ended)
+    gone = time.monotonic()
+    for worker in workers:
+        worker.wait_event("connection_lost")
+    wait_until(lambda: time.monotonic() - gone > 3)
+    server.restart()
+    wait_until(lambda: fragile.state(ended) == "succeeded")
+    after = fragile.enqueue("nap", {"seconds": 2.5})
+    fragile.wait_state(after, "succeeded")
+    fragile.open_gate()
+    for job in (held, ended, after):
+        assert fragile.wait_state(job, "succeeded")["attempt"] == 1
+        assert len(fragile.starts(job)) == 1
+    for worker in workers:
+        assert worker.events("process_died") == []
+        assert worker.stop() == 0
+
+
+def test_a_restart_under_load_loses_nothing(server: Postgres, fragile: Stage) -> None:
+    """Three restarts and crashes while jobs are enqueued and run: every job succeeds once, no process dies, and the
+    workers come back by themselves."""
+    workers = [fragile.worker("--lease", "10", "--heartbeat", "1", "--processes", "2").ready() for _ in range(2)]
+    jobs = fragile.enqueue_many("nap", 900, {"seconds": 0.03})
+    for number in range(3):
+        fragile.wait_marks("end", 60 * (number + 1))
+        if number % 2:
+            server.crash()
+        server.restart()
+    fragile.wait_all("succeeded")
+    starts = [mark["job"] for mark in fragile.marks("start")]
+    assert set(starts) == set(jobs)
+    again = len(starts) - len(jobs)
+    print(f"900 jobs, 3 restarts: {again} started again")
+    assert again == 0
+    assert fragile.value("SELECT count(*) FROM pgjobq.finished WHERE attempt > 1") == 0
+    for worker in workers:
+        assert worker.events("process_died") == []
+        assert worker.stop() == 0
+    assert fragile.value("SELECT count(*) FROM pgjobq.worker") == 0
+
+
+# ---------------------------------------------------------------------------------------- answers that never came
+
+
+def test_claims_whose_answer_was_lost_are_given_back(stage: Stage) -> None:
+    """The workers' connections are cut again and again under load: every job is run once and none stays in running,
+    though the database counts claims of which the worker never heard."""
+    worker = stage.worker("--lease", "4", "--heartbeat", "1", "--concurrency", "20").ready()
+    jobs = stage.enqueue_many("nap", 2000, {"seconds": 0.01})
+    with cut(stage, "pgjobq worker %") as count:
+        stage.wait_marks("end", 300, timeout=30)
+    assert count[0] >= 5
+    stage.wait_all("succeeded")
+    starts = [mark["job"] for mark in stage.marks("start")]
+    assert set(starts) == set(jobs)
+    assert len(starts) == len(jobs)
+    assert stage.value("SELECT count(*) FROM pgjobq.finished WHERE attempt > 1") == 0
+    assert stage.value("SELECT count(*) FROM pgjobq.attempt_error") == 0
+    assert worker.events("process_died") == []
+    assert worker.stop() == 0

@@ -1,0 +1,251 @@
+"""Running jobs: handlers of both kinds, their arguments, their contexts, their number."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from pgjobq import NotInJob, Queue, current_job
+from worker.stage import run_drained
+
+Seen = list[Any]
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass
+class Line:
+    sku: str
+    count: int
+
+
+def test_both_kinds_of_handler_run_and_their_results_are_stored(queue: Queue) -> None:
+    """Coroutine functions and plain ones run, and what they return is kept with the job."""
+
+    @queue.task
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    @queue.task
+    def join(words: list[str]) -> dict[str, str]:
+        return {"joined": " ".join(words)}
+
+    @queue.task
+    def nothing() -> None:
+        pass
+
+    jobs = [add.enqueue(a=1, b=2), join.enqueue(words=["a", "b"]), nothing.enqueue()]
+    run_drained(queue)
+    rows = [queue.get(job.id) for job in jobs]
+    assert [row and (row.state, row.attempt, row.result) for row in rows] == [
+        ("succeeded", 1, 3),
+        ("succeeded", 1, {"joined": "a b"}),
+        ("succeeded", 1, None),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+def test_arguments_arrive_with_their_types(queue: Queue, kind: str) -> None:
+    """What is annotated as a date, UUID, Decimal, Enum or dataclass arrives as one."""
+    seen: Seen = []
+
+    def take(when: datetime, key: UUID, price: Decimal, colour: Colour, lines: list[Line], more: int = 7) -> None:
+        seen.append((when, key, price, colour, lines, more))
+
+    async def atake(when: datetime, key: UUID, price: Decimal, colour: Colour, lines: list[Line], more: int = 7) -> None:
+        seen.append((when, key, price, colour, lines, more))
+
+    task: Any = queue.task(atake if kind == "async" else take)
+    given = (datetime(2026, 3, 1, 12, tzinfo=UTC), uuid4(), Decimal("9.90"), Colour.RED, [Line("x", 2)])
+    task.enqueue(*given)
+    run_drained(queue)
+    assert seen == [(*given, 7)]
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+def test_the_current_job_tells_all_about_itself(queue: Queue, kind: str) -> None:
+    """current_job() gives id, task, queue, attempt, budget, ref, tags, headers and time, in both kinds of handler."""
+    seen: Seen = []
+
+    def look() -> None:
+        job = current_job()
+        seen.append((job.id, job.task, job.queue, job.attempt, job.max_attempts, job.ref, job.tags, job.headers))
+        seen.append(job.enqueued_at)
+        seen.append(job.cancelled)
+
+    async def alook() -> None:
+        look()
+
+    task: Any = queue.task(name="look", tags=["always"])(alook if kind == "async" else look)
+    before = datetime.now(UTC)
+    made = task.using(queue="mail", ref="order:7", tags=["now"], headers={"trace": "t1"}).enqueue()
+    run_drained(queue)
+    facts, enqueued_at, cancelled = seen
+    assert facts[:6] == (made.id, "look", "mail", 1, 20, "order:7")
+    assert set(facts[6]) == {"always", "now"}
+    assert facts[7] == {"trace": "t1"}
+    assert abs((enqueued_at - before).total_seconds()) < 60
+    assert cancelled is False
+    with pytest.raises(NotInJob):
+        current_job()
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+def test_context_variables_never_reach_the_next_job(queue: Queue, kind: str) -> None:
+    """What a handler sets in its context is gone for the next job of the same slot or thread."""
+    colour: ContextVar[str] = ContextVar("colour", default="none")
+    seen: Seen = []
+
+    def paint() -> None:
+        seen.append((colour.get(), current_job().id))
+        colour.set("red")
+
+    async def apaint() -> None:
+        paint()
+        await asyncio.sleep(0)
+        seen.append((colour.get() == "red" and "none", current_job().id))
+
+    task: Any = queue.task(name="paint")(apaint if kind == "async" else paint)
+    jobs = [task.enqueue().id for _ in range(30)]
+    run_drained(queue, concurrency=2)
+    assert {what for what, _ in seen} == {"none"}
+    assert {job for _, job in seen} == set(jobs)
+
+
+def test_plain_handlers_run_in_parallel(queue: Queue) -> None:
+    """Two plain handlers are inside at the same time: each waits for the other."""
+    both = threading.Barrier(2, timeout=30)
+
+    @queue.task
+    def meet() -> int:
+        both.wait()
+        return threading.get_ident()
+
+    jobs = [meet.enqueue().id for _ in range(2)]
+    run_drained(queue, concurrency=2)
+    rows = [queue.get(job) for job in jobs]
+    assert [row and row.state for row in rows] == ["succeeded"] * 2
+    assert len({row.result for row in rows if row}) == 2
+
+
+def test_a_plain_handler_does_not_hold_up_async_ones(queue: Queue) -> None:
+    """While a plain handler blocks its thread, coroutine handlers go on; here it waits for one."""
+    done = threading.Event()
+
+    @queue.task
+    def wait() -> bool:
+        return done.wait(30)
+
+    @queue.task
+    async def let_go() -> None:
+        done.set()
+
+    first = wait.enqueue().id
+    let_go.enqueue()
+    run_drained(queue, concurrency=2)
+    job = queue.get(first)
+    assert job is not None
+    assert job.result is True
+
+
+class Inside:
+    """Counts who is inside, and the most there ever were."""
+
+    def __init__(self) -> None:
+        self.now = self.peak = self.all = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self.now += 1
+            self.all += 1
+            self.peak = max(self.peak, self.now)
+        yield
+        with self._lock:
+            self.now -= 1
+
+
+@pytest.mark.parametrize("kinds", ["async", "plain", "mixed"])
+def test_concurrency_is_kept_exactly(queue: Queue, kinds: str) -> None:
+    """Never more than `concurrency` handlers are inside at once, of both kinds together, and that many are."""
+    inside = Inside()
+
+    @queue.task
+    async def soft() -> None:
+        with inside():
+            await asyncio.sleep(0.004)
+
+    @queue.task
+    def hard() -> None:
+        with inside():
+            time.sleep(0.004)
+
+    tasks: list[Any] = {"async": [soft], "plain": [hard], "mixed": [soft, hard]}[kinds]
+    queue.enqueue_many([tasks[number % len(tasks)].call() for number in range(300)])
+    run_drained(queue, concurrency=7)
+    assert inside.all == 300
+    assert inside.now == 0
+    assert inside.peak == 7
+
+
+def test_priorities_go_first_and_equals_in_order(queue: Queue) -> None:
+    """Lower priority numbers start first, equal ones in the order of their enqueuing."""
+    seen: Seen = []
+
+    @queue.task
+    async def note(number: int) -> None:
+        seen.append(number)
+
+    order = [(number, priority) for number, priority in enumerate([5, 0, -9, 0, 9, -9, 5])]
+    for number, priority in order:
+        note.using(priority=priority).enqueue(number=number)
+    run_drained(queue, concurrency=1)
+    assert seen == [number for number, _ in sorted(order, key=lambda pair: (pair[1], pair[0]))]
+
+
+def test_only_the_named_queues_are_worked(queue: Queue) -> None:
+    """A worker for one queue leaves the others alone."""
+
+    @queue.task
+    async def note() -> None:
+        pass
+
+    mail, other = note.using(queue="mail").enqueue(), note.using(queue="other").enqueue()
+    run_drained(queue, queues=("mail",))
+    states = [job and job.state for job in (queue.get(mail.id), queue.get(other.id))]
+    assert states == ["succeeded", "ready"]
+
+
+def test_a_result_that_cannot_be_stored_does_not_undo_the_work(queue: Queue) -> None:
+    """A value that is no JSON is noted as such; the job has succeeded all the same."""
+
+    @queue.task
+    async def odd() -> Any:
+        return object()
+
+    @queue.task
+    async def nul() -> str:
+        return "a\0b"
+
+    jobs = [odd.enqueue().id, nul.enqueue().id]
+    run_drained(queue)
+    for job in jobs:
+        row = queue.get(job)
+        assert row is not None
+        assert row.state == "succeeded"
+        assert "unstored" in row.result
