@@ -106,7 +106,8 @@ postgresql
 
 <!-- stop-after: waiting -->
 ```console
-$ python -c "import signal, sys; print('waiting', flush=True); signal.sigwait([signal.SIGINT])"
+$ python -c "from signal import *; pthread_sigmask(SIG_BLOCK, [SIGINT]); \\
+print('waiting', flush=True); sigwait([SIGINT])"
 waiting
 ```
 

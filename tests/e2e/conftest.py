@@ -15,6 +15,13 @@ from examples.ecommerce.shop.catalog import stock_shelves
 from examples.ecommerce.shop.db import install
 
 from e2e.street import Street, open_street
+from support.waiting import eventually
+
+BUSY = """
+    SELECT EXISTS (SELECT FROM pgjobq.jobs
+                   WHERE state IN ('ready', 'running')
+                      OR state = 'scheduled' AND run_at < now() + interval '1 minute')
+"""
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,19 +52,26 @@ def web(street: Street) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def work(street: Street) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a worker process until nothing is left to do; `expect` is its exit code, further words its environment."""
+def work(street: Street) -> Callable[..., None]:
+    """Let a worker process run until nothing is left that is due within a minute, then stop it in an orderly way.
 
-    def run(expect: int = 0, **environ: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "pgjobq.worker", "examples.ecommerce.shop.jobs:queue", "--drain"],
+    What it is called with is added to the worker's environment.
+    """
+
+    def run(**environ: str) -> None:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "pgjobq.worker", "examples.ecommerce.shop.jobs:queue", "--poll-interval=0.2"],
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), **environ},
             cwd=ROOT,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=90,
         )
-        assert done.returncode == expect, done.stdout + done.stderr
-        return done
+        try:
+            eventually(lambda: worker.poll() is not None or street.rows(BUSY) == [(False,)], timeout=60)
+        finally:
+            worker.terminate()
+            output, _ = worker.communicate(timeout=30)
+        assert worker.returncode == 0, output
 
     return run

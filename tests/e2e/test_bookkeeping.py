@@ -20,6 +20,8 @@ from e2e.street import Street, place_order
 from pgjobq import NotInJob, Queue
 from support.waiting import eventually
 
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
 
 def entries(street: Street) -> list[tuple[int, dict[str, int]]]:
     rows = street.rows(

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from examples.ecommerce.shop.tasks import processing
 from examples.ecommerce.shop.tasks.processing import MerchantRefused, MerchantUnavailable, start_processing
 
 from e2e.street import Street, place_order
@@ -81,7 +80,9 @@ def test_an_order_processed_twice_is_processed_once(street: Street, web: httpx.C
 def test_a_lost_answer_does_not_make_a_second_order(street: Street, web: httpx.Client) -> None:
     order = place_order(web, mug=1)
     street.put_mood("kiln", fail_rate=1)
-    while not street.accepted("kiln"):
+    for _ in range(100):
+        if street.accepted("kiln"):
+            break
         with pytest.raises(MerchantUnavailable):
             asyncio.run(start_processing(order_id=order))
     assert street.rows("SELECT * FROM shop.merchant_notice") == []
@@ -102,11 +103,8 @@ def test_one_merchants_trouble_keeps_no_other_waiting(street: Street, web: httpx
 def test_a_merchant_out_of_reach_is_worth_another_try(
     street: Street, web: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
     order = place_order(web, mug=1)
-    nowhere = replace(processing.settings, merchants_url="http://127.0.0.1:1", merchant_timeout=1.0)
-    monkeypatch.setattr(processing, "settings", nowhere)
+    monkeypatch.setenv("SHOP_MERCHANTS_URL", "http://127.0.0.1:1")
     with pytest.raises(MerchantUnavailable, match="kiln did not answer"):
         asyncio.run(start_processing(order_id=order))
 
@@ -115,7 +113,7 @@ def test_a_refusal_is_not_tried_again(street: Street, web: httpx.Client, work: C
     order = place_order(web, mug=1)
     # Somebody has used the key for other goods: the merchant will never take this one.
     assert post(street, key=f"order-{order}-kiln", order={**ORDER, "order": 999}).status_code == 201
-    work(expect=3)
+    work()
     [(state, attempt, reason)] = street.rows(
         "SELECT state, attempt, reason FROM pgjobq.jobs WHERE task = 'start_processing'"
     )

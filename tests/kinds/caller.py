@@ -12,10 +12,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg import sql
 
 from pgjobq import EnqueuedJob, Queue
 
 T = TypeVar("T")
+TABLES = """
+SELECT schemaname, tablename FROM pg_tables
+WHERE schemaname IN ('pgjobq', 'public') AND tablename <> 'migration'
+"""
 Opener = Callable[[str, bool], AbstractAsyncContextManager["Caller"]]
 
 
@@ -33,6 +38,11 @@ class Shop:
         """The orders that have a committed job, sorted."""
         found = self.onlooker.execute("SELECT (args->>'order')::int FROM pgjobq.job ORDER BY 1").fetchall()
         return [order for (order,) in found]
+
+    def clear(self) -> None:
+        """Forget all orders and jobs."""
+        for name in self.onlooker.execute(TABLES).fetchall():
+            self.onlooker.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(*name)))
 
     def orders(self) -> list[int]:
         """The committed orders."""

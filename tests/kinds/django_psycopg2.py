@@ -1,4 +1,4 @@
-"""`django_psycopg2.py DSN SCENARIO`: one scenario with Django over psycopg2, in a process of its own."""
+"""`django_psycopg2.py DSN`: the scenarios with Django over psycopg2, in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from kinds import on_django, scenarios  # noqa: E402
 from kinds.caller import Shop, play  # noqa: E402
 
 
-async def scene(dsn: str, name: str) -> None:
-    """Play the scenario inside atomic()."""
+async def scene(dsn: str) -> None:
+    """Play every scenario inside atomic()."""
     with psycopg.connect(dsn, autocommit=True) as onlooker:
         shop = Shop(dsn, onlooker)
-        async with on_django.KINDS[0].open(dsn, False) as caller:
-            await getattr(scenarios, name)(caller, shop)
+        for scenario in scenarios.IN_TRANSACTION:
+            async with on_django.KINDS[0].open(dsn, False) as caller:
+                await scenario(caller, shop)
+            shop.clear()
+            print(f"{scenario.__name__} on {on_django.DRIVER}")
         shop.queue.close()
 
 
-play(on_django.KINDS[0], scene(*sys.argv[1:]))
-print(f"done on {on_django.DRIVER}")
+play(on_django.KINDS[0], scene(sys.argv[1]))

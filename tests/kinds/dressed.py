@@ -119,6 +119,7 @@ DRESSED = [
     Kind("psycopg-binary-cursor", on_psycopg.opener(lambda own: own.cursor(binary=True))),
     Kind("psycopg-prepares-at-once", on_psycopg.opener(prepare_threshold=0)),
     Kind("psycopg-never-prepares", on_psycopg.opener(prepare_threshold=None)),
+    Kind("psycopg-SQL_ASCII", on_psycopg.opener(client_encoding="SQL_ASCII")),
     Kind("psycopg-server-settings", on_psycopg.opener(options=ODD_SETTINGS)),
     Kind("psycopg-async-dict_row", on_psycopg.async_opener(row_factory=dict_row), awaited=True),
     Kind("psycopg-async-adapters", on_psycopg.async_opener(adapted), awaited=True),

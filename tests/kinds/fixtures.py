@@ -10,16 +10,10 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from kinds.caller import Shop
 from support.conservation import check_conservation
 from support.databases import open_database
-
-TABLES = """
-SELECT schemaname, tablename FROM pg_tables
-WHERE schemaname IN ('pgjobq', 'public') AND tablename <> 'migration'
-"""
 
 
 @pytest.fixture(scope="module")
@@ -39,5 +33,4 @@ def shop(shop_dsn: str) -> Iterator[Shop]:
             check_conservation(shop_dsn)
         finally:
             shop.queue.close()
-            for name in onlooker.execute(TABLES).fetchall():
-                onlooker.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(*name)))
+            shop.clear()

@@ -87,13 +87,12 @@ class OnModelSession(OnSync):
         return await OnSync(self.conn.connection()).sql(text)
 
 
-def connection(driver: str, **options: Any) -> Opener:
-    """A Connection with these execution options."""
+def connection(driver: str) -> Opener:
 
     @asynccontextmanager
     async def opened(dsn: str, autocommit: bool) -> AsyncIterator[Caller]:
-        engine = sa.create_engine(_url(dsn, driver), poolclass=NullPool)
-        conn = engine.connect().execution_options(**options)
+        engine = sa.create_engine(_url(dsn, driver), poolclass=NullPool, connect_args={"client_encoding": encoding})
+        conn = engine.connect()
         if autocommit:
             conn = conn.execution_options(isolation_level="AUTOCOMMIT")
         async with closing(OnSync(conn), conn.close) as caller:

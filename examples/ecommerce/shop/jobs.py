@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 
 from pgjobq import Queue
 
 queue = Queue()
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # a line per request would drown the worker's own log
 
 
 def load_tasks() -> list[str]:

@@ -1,7 +1,7 @@
 """What JSON would change without a word, found by walking the values that need it.
 
 Encoding, decoding and comparing is one pass in C and settles almost every call; only when something came back
-different, or when the types can hold a datetime or a pydantic model, these checks walk the given values.
+different, or when the types hold a datetime, a Decimal or a pydantic model, do these checks walk the values.
 """
 
 from __future__ import annotations

@@ -106,6 +106,10 @@ class Exchange:
         """Move due jobs to ready (the drain does this itself, since nobody else may be alive)."""
         return int((await self._run("promote", limit))[0][0])
 
+    async def anything_due(self) -> bool:
+        """Whether a job waits for a time that has come."""
+        return bool(await self._run("anything_due"))
+
     async def rescue(self, margin: float) -> int:
         """Take back what workers hold whose lease ran out `margin` seconds ago; how many jobs."""
         return len(await self._run("rescue", None, SILENT, None, margin))

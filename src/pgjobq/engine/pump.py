@@ -85,6 +85,7 @@ class Pump:
         self._locked: list[Entry] = []
         self._bell = asyncio.Event()
         self._stopping = False
+        self._last_look = False
         self._gives_up_at: float | None = None
         self._chores_at = 0.0
         self._strays_at = 0.0
@@ -207,7 +208,9 @@ class Pump:
             self._intake.learn(look, want, claimed)
             self._buffer.extend(claimed.leases)
             self._feed()
-            if not claimed.leases:
+            if claimed.leases:
+                self._last_look = False
+            else:
                 await self._look_for_lanes(exchange)
 
     async def _look_for_lanes(self, exchange: Exchange) -> None:
@@ -346,12 +349,21 @@ class Pump:
         return len(adopted)
 
     async def _drained(self, exchange: Exchange) -> None:
-        """Draining, and nothing is ready: nobody else may be alive to promote what is due or to rescue what is dead."""
-        if self._intake.exhausted:
+        """Draining, and nothing is ready: nobody else may be alive to promote what is due or to rescue what is dead.
+
+        Over only when a look from zero that began after these chores has found nothing, too: our own upkeep, or another
+        worker, may have promoted a job between our look and our chore.
+        """
+        if self._intake.exhausted or self._last_look:
             self.stop()
-        elif await self._adopt(exchange):
-            pass
-        elif await exchange.promote(PROMOTED_AT_ONCE) or await exchange.rescue(self._settings.lease):
-            self._intake.forget()
+            return
+        found = (
+            await self._adopt(exchange)
+            or await exchange.promote(PROMOTED_AT_ONCE)
+            or await exchange.rescue(self._settings.lease)
+        )
+        if await exchange.anything_due():
+            await asyncio.sleep(LOCKED_PAUSE / 10)  # somebody else is promoting it just now
         else:
-            self.stop()
+            self._last_look = not found
+        self._intake.forget()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
+import inspect
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
+from typing import Any
 
 from pgjobq.current import entered
 from pgjobq.engine.attempt import Attempt
@@ -103,6 +105,13 @@ class Threads:
                 except RuntimeError:
                     return  # the loop is closed: the worker has given up on this handler
 
+    def _await(self, awaitable: Awaitable[Any]) -> Any:
+        """A plain wrapper around a coroutine function: what it gave runs on the worker's loop, in this job's context."""
+        result, error = asyncio.run_coroutine_threadsafe(_outcome_of(awaitable), self._loop).result()
+        if error is not None:
+            raise error
+        return result
+
     def _run(self, attempt: Attempt) -> Outcome:
         entered(attempt.job)
         ident = threading.get_ident()
@@ -112,6 +121,8 @@ class Threads:
                 self._running[attempt] = ident
             attempt.begin()
             result = attempt.task.function(**attempt.arguments)
+            if inspect.isawaitable(result):
+                result = self._await(result)
         except BaseException as raised:
             error = raised
         while True:
@@ -123,6 +134,14 @@ class Threads:
             except Interruption as late:
                 error = error or late
         return attempt.outcome(error, result, timed_out=attempt.timed_out and error is not None)
+
+
+async def _outcome_of(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+    """What it came to, as values: a SystemExit that left a task would end the loop."""
+    try:
+        return await awaitable, None
+    except BaseException as error:
+        return None, error
 
 
 def _raise_in(ident: int) -> None:

@@ -12,7 +12,7 @@ to treat.
 
     kinds         what is this object, and which room runs it
     psycopg, psycopg2, asyncpg, sqlalchemy, django     one room per library
-    placeholders  $1 in each driver's own spelling
+    placeholders  $1 in each driver's own spelling; text in, text out
     refusal       the sentences for objects that are not taken
     missing       an undefined table or function of ours: SchemaMissing
     dsn, pools    the library's own connections, for calls without `conn=`
@@ -24,6 +24,7 @@ from typing import TypeVar
 
 from pgjobq.run.kinds import door
 from pgjobq.run.missing import naming_missing_schema
+from pgjobq.run.placeholders import as_text
 from pgjobq.statements import Statement
 
 __all__ = ["aexecute", "execute"]
@@ -41,7 +42,7 @@ def execute(conn: object, statement: Statement[T]) -> T:
     fetch = door(conn, statement, awaited=False)
     with naming_missing_schema(statement):
         rows = fetch(conn, statement)
-    return statement.decode(rows)
+    return statement.decode(as_text(rows))
 
 
 async def aexecute(conn: object, statement: Statement[T]) -> T:
@@ -49,4 +50,4 @@ async def aexecute(conn: object, statement: Statement[T]) -> T:
     fetch = door(conn, statement, awaited=True)
     with naming_missing_schema(statement):
         rows = await fetch(conn, statement)
-    return statement.decode(rows)
+    return statement.decode(as_text(rows))

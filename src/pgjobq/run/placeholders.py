@@ -1,4 +1,4 @@
-"""The $1 of a Statement in each driver's own spelling; parameters as text."""
+"""The $1 of a Statement in each driver's own spelling; text in, text out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-__all__ = ["arranged", "as_dollars", "as_format", "texts"]
+from pgjobq.statements import Rows
+
+__all__ = ["arranged", "as_dollars", "as_format", "as_text", "texts"]
 
 # Quoted text and comments are matched whole, so that a $1 inside them is no placeholder.
 _TOKEN = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|--[^\n]*|/\*.*?\*/|\$(?P<number>\d+)(?P<cast>::text\b)?|%""", re.DOTALL)
@@ -51,3 +53,13 @@ def arranged(params: Sequence[str | int | None], order: tuple[int, ...]) -> list
     """The parameters, as text, in the order `as_format` found."""
     values = texts(params)
     return [values[index] for index in order]
+
+
+def as_text(rows: Rows) -> Rows:
+    """The rows with str where psycopg gives bytes: it does for every text when the client encoding is
+    SQL_ASCII, which is the default of a database made with `initdb --locale=C`. What we store is UTF-8 there,
+    too.
+    """
+    if not rows or type(rows[0][0]) is not bytes:
+        return rows
+    return [[value.decode() if type(value) is bytes else value for value in row] for row in rows]

@@ -22,6 +22,9 @@ WITH mine AS MATERIALIZED (
 )
 SELECT count(*) FROM due WHERE (SELECT count(*) FROM told) IS NOT NULL
 
+-- name: anything_due
+SELECT true FROM pgjobq.scheduled WHERE run_at <= pgjobq.clock() LIMIT 1
+
 -- name: next_due
 -- Seconds until the next job is due (NULL: none), and note when we look again: at that time, after $1 seconds at the most.
 WITH next AS MATERIALIZED (SELECT min(run_at) - pgjobq.clock() AS wait FROM pgjobq.scheduled)

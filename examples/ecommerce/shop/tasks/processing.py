@@ -12,7 +12,7 @@ from ..jobs import queue
 from ..orders import Order, OrderLine, get_order
 from ..settings import ShopSettings
 
-settings = ShopSettings.from_environ()
+patience = ShopSettings.from_environ()  # a task's retries are declared once, at import
 TLS = httpx.create_ssl_context()
 """Made once: reading all root certificates keeps the event loop busy for 20 ms."""
 
@@ -30,14 +30,15 @@ class MerchantRefused(Exception):
     queue="orders",
     timeout=30,
     retry=Retry(
-        max_attempts=settings.merchant_attempts,
-        wait=settings.merchant_wait,
-        cap=max(2.0, settings.merchant_wait * 8),
+        max_attempts=patience.merchant_attempts,
+        wait=patience.merchant_wait,
+        cap=max(2.0, patience.merchant_wait * 8),
         give_up_on=(MerchantRefused, LookupError),
     ),
 )
 async def start_processing(order_id: int) -> None:
     """Each step may run twice: stock has a key, merchants get an Idempotency-Key, who accepted is noted."""
+    settings = ShopSettings.from_environ()
     async with atransaction() as conn:
         order = await get_order(conn, order_id)
         await reserve_stock(conn, order)

@@ -1,0 +1,277 @@
+"""The SQL functions enqueue and enqueue_many, said from plain SQL as a trigger or another language would."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from sql.support.hand import Hand
+
+FACTS = """
+SELECT to_jsonb(j) - 'id' - 'created_at' FROM pgjobq.job j WHERE id = $1
+"""
+DEFAULTS = {
+    "task": "send", "args": {}, "queue": "default", "priority": 0, "max_attempts": 20, "ref": None, "tags": None, "headers": None,
+}  # fmt: skip
+
+
+def test_defaults(hand: Hand) -> None:
+    job = hand.enqueue("send")
+    assert hand.value(FACTS, job) == DEFAULTS
+    assert hand.places() == {job: ("ready", 0, 0)}
+    assert hand.sql("SELECT seq, job, queue, priority FROM pgjobq.ready") == [(job, job, "default", 0)]
+    assert hand.lanes() == [("default", 0)]
+
+
+def test_every_parameter(hand: Hand) -> None:
+    given = {
+        "args": {"order_id": 7, "note": "ü 🐘 'quoted' \\ %s $1"}, "queue": "mail", "priority": -9, "ref": "order:7",
+        "tags": ["a", 'b"c', "d,e", "{}"], "max_attempts": 3, "headers": {"trace": "x"},
+    }  # fmt: skip
+    job = hand.enqueue("send", **given)
+    assert hand.value(FACTS, job) == {"task": "send", **given}
+    assert hand.lanes() == [("mail", -9)]
+
+
+@pytest.mark.parametrize("way", ["enqueue", "enqueue_many"])
+@pytest.mark.parametrize(
+    ("when", "place", "due"),
+    [
+        ({"delay": "90 seconds"}, "scheduled", "2030-01-01 12:01:30+00"),
+        ({"delay": "0"}, "ready", None),
+        ({"delay": "-1 hour"}, "ready", None),
+        ({"run_at": "2030-01-01 12:00:00.000001+00"}, "scheduled", "2030-01-01 12:00:00.000001+00"),
+        ({"run_at": "2030-01-01 13:00:00+01"}, "ready", None),
+        ({"run_at": "2029-12-31 00:00:00+00"}, "ready", None),
+        ({"run_at": "2030-01-02 00:00:00+14"}, "ready", None),
+        ({}, "ready", None),
+    ],
+    ids=str,
+)
+def test_when(hand: Hand, way: str, when: dict[str, str], place: str, due: str | None) -> None:
+    hand.set_now("2030-01-01 12:00:00+00")
+    job = hand.enqueue("send", **when) if way == "enqueue" else hand.enqueue_many([{"task": "send", **when}])[0]
+    assert hand.places() == {job: (place, 0, 0)}
+    assert hand.value("SELECT created_at = '2030-01-01 12:00:00+00' FROM pgjobq.job")
+    if due:
+        assert hand.value("SELECT run_at = $1::text::timestamptz FROM pgjobq.scheduled", due)
+
+
+REFUSED: list[tuple[str, Any, str]] = [
+    ("priority", 10, "priority_is_from_minus_9_to_9"),
+    ("priority", -10, "priority_is_from_minus_9_to_9"),
+    ("max_attempts", 0, "max_attempts_is_at_least_1"),
+    ("queue", "", "queue_has_1_to_255_characters"),
+    ("queue", "q" * 256, "queue_has_1_to_255_characters"),
+    ("task", "", "task_has_1_to_255_characters"),
+    ("task", "t" * 256, "task_has_1_to_255_characters"),
+    ("task", None, 'null value in column "task"'),
+    ("ref", "", "ref_has_1_to_255_characters"),
+    ("ref", "r" * 256, "ref_has_1_to_255_characters"),
+    ("args", [1], "args_are_a_json_object"),
+    ("args", "text", "args_are_a_json_object"),
+    ("headers", [1], "headers_are_a_json_object"),
+    ("max_attempts", 40_000, "out of range"),
+    ("delay", "soon", "invalid input syntax for type interval"),
+    ("run_at", "tomorrow-ish", "invalid input syntax for type timestamp"),
+]
+
+
+@pytest.mark.parametrize("way", ["enqueue", "enqueue_many"])
+@pytest.mark.parametrize(("name", "value", "says"), REFUSED, ids=lambda value: str(value)[:20])
+def test_refused_with_words_worth_reading(hand: Hand, way: str, name: str, value: Any, says: str) -> None:
+    wanted = {"task": "send", name: value}
+    with pytest.raises(psycopg.Error, match=says):
+        if way == "enqueue_many":
+            hand.enqueue_many([{"task": "good"}, wanted])
+        else:
+            if name in ("args", "headers"):
+                wanted[name] = json.dumps(value)
+            hand.enqueue(**wanted)
+    assert hand.places() == {}
+
+
+def test_labels_of_255_characters_of_any_kind(hand: Hand) -> None:
+    job = hand.enqueue("🐘" * 255, queue="ü" * 255, ref="€" * 255)
+    assert hand.claim_one().job == job
+
+
+def test_arguments_named_like_columns_do_not_confuse_the_function(hand: Hand) -> None:
+    job = hand.enqueue("enqueue", queue="queue", ref="job", tags=["tags"], args={"task": "job", "queue": 1})
+    lease = hand.claim_one()
+    assert (lease.job, lease.task, lease.queue, lease.ref, lease.tags) == (job, "enqueue", "queue", "job", ["tags"])
+
+
+# --- many ------------------------------------------------------------------------------------------------
+
+
+def test_many_in_order(hand: Hand) -> None:
+    jobs = [
+        {"task": f"t{number}", "delay": "1 hour" if number % 3 == 0 else None, "priority": number % 5 - 2, "queue": f"q{number % 2}"}
+        for number in range(100)
+    ]  # fmt: skip
+    ids = hand.enqueue_many(jobs)
+    assert ids == sorted(ids)
+    asked = hand.sql("SELECT id, task, priority, queue FROM pgjobq.job ORDER BY id")
+    assert asked == [(id, job["task"], job["priority"], job["queue"]) for id, job in zip(ids, jobs, strict=True)]
+    assert {id for id, place in hand.places().items() if place[0] == "scheduled"} == set(ids[::3])
+    assert sorted(hand.lanes()) == sorted({(job["queue"], job["priority"]) for job in jobs if job["delay"] is None})
+
+
+def test_many_takes_every_key_and_the_same_defaults(hand: Hand) -> None:
+    full = {"task": "a", "args": {"x": 1}, "queue": "mail", "priority": 3, "max_attempts": 2, "ref": "r", "tags": ["t", 'u"v'],
+            "headers": {"h": "1"}}  # fmt: skip
+    first, second = hand.enqueue_many([full, {"task": "send"}])
+    assert hand.value(FACTS, first) == full
+    assert hand.value(FACTS, second) == DEFAULTS
+
+
+def test_many_of_none(hand: Hand) -> None:
+    assert hand.enqueue_many([]) == []
+    assert hand.sql("SELECT * FROM pgjobq.enqueue_many(NULL)") == []
+    assert hand.places() == {}
+
+
+def test_many_at_once(hand: Hand) -> None:
+    ids = hand.enqueue_many([{"task": "send", "args": {"n": n}} for n in range(10_000)])
+    assert len(set(ids)) == 10_000
+    wrong = hand.value(
+        "SELECT count(*) FROM unnest($1::bigint[]) WITH ORDINALITY AS u(id, n) JOIN pgjobq.job j USING (id)"
+        " WHERE (j.args->>'n')::int <> u.n - 1", ids
+    )  # fmt: skip
+    assert wrong == 0
+    assert hand.value("SELECT count(*) FROM pgjobq.ready") == 10_000
+
+
+@pytest.mark.parametrize("wrong", ['{"task": "send"}', '"send"', "[1]", "[[]]", '["send"]'])
+def test_many_wants_an_array_of_objects(hand: Hand, wrong: str) -> None:
+    with pytest.raises(psycopg.Error, match=r"non-array|array of objects|non-object"):
+        hand.sql("SELECT * FROM pgjobq.enqueue_many($1)", wrong)
+    assert hand.places() == {}
+
+
+def test_a_job_is_all_or_nothing_with_its_neighbours(hand: Hand) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation):
+        hand.enqueue_many([{"task": "a"}, {"task": "b", "priority": 10}, {"task": "c"}])
+    assert hand.places() == {}
+
+
+# --- inside transactions ---------------------------------------------------------------------------------
+
+
+def test_from_a_trigger(hand: Hand) -> None:
+    """The outbox that nobody can forget: the row and its job commit together or not at all."""
+    hand.sql("CREATE TABLE orders (id int PRIMARY KEY)")
+    hand.sql(
+        """CREATE FUNCTION on_order() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               PERFORM pgjobq.enqueue('send', jsonb_build_object('order_id', NEW.id), ref => 'order:' || NEW.id);
+               RETURN NULL;
+           END $$"""
+    )
+    hand.sql("CREATE TRIGGER on_order AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION on_order()")
+    with pytest.raises(ZeroDivisionError), hand.conn.transaction():
+        hand.sql("INSERT INTO orders VALUES (1)")
+        assert hand.value("SELECT count(*) FROM pgjobq.job") == 1
+        raise ZeroDivisionError
+    with hand.conn.transaction():
+        hand.sql("INSERT INTO orders VALUES (2), (3)")
+    refs = hand.sql("SELECT ref, args FROM pgjobq.job ORDER BY ref")
+    assert refs == [("order:2", {"order_id": 2}), ("order:3", {"order_id": 3})]
+    assert len(hand.claim()) == 2
+
+
+def test_a_job_is_enqueued_and_cancelled_in_one_transaction(hand: Hand) -> None:
+    with hand.conn.transaction():
+        job = hand.enqueue()
+        assert hand.cancel(job)
+        assert not hand.cancel(job)
+        assert hand.retry(job)
+        assert not hand.retry(job)
+    assert hand.places() == {job: ("ready", 0, 0)}
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_in_stricter_transactions(hands: Callable[..., Hand], level: str) -> None:
+    one, other = hands(), hands()
+    other.enqueue()
+    one.sql(f"BEGIN ISOLATION LEVEL {level}")
+    job = one.enqueue(queue="new")
+    other.enqueue(queue="new")
+    one.sql("COMMIT")
+    assert one.place(job) == ("ready", 0, 0)
+    assert len(other.claim()) == 3
+
+
+# --- waking ----------------------------------------------------------------------------------------------
+
+
+def _heard(dsn: str, channel: str, hand: Hand, action: Callable[[], Any]) -> list[str]:
+    with psycopg.connect(dsn, autocommit=True) as listener:
+        listener.execute(f'LISTEN "{channel}"')
+        action()
+        hand.sql(f"""NOTIFY "{channel}", 'end'""")
+        heard = []
+        for notify in listener.notifies(timeout=20):
+            if notify.payload == "end":
+                return heard
+            heard.append(notify.payload)
+    raise AssertionError("the end was not heard")
+
+
+@pytest.mark.parametrize("way", ["enqueue", "enqueue_many"])
+def test_notifies_only_while_somebody_may_be_asleep(dsn: str, hand: Hand, way: str) -> None:
+    def enqueue() -> None:
+        if way == "enqueue":
+            hand.enqueue(queue="mail")
+        else:
+            hand.enqueue_many([{"task": "send", "queue": "mail"}] * 3)
+
+    assert _heard(dsn, "pgjobq", hand, enqueue) == []
+    hand.say("doze", 60_000)
+    assert _heard(dsn, "pgjobq", hand, enqueue) == ["mail"]
+    hand.sql("SELECT setval('pgjobq.idle_until', 1)")
+    assert _heard(dsn, "pgjobq", hand, enqueue) == []
+
+
+@pytest.mark.parametrize("way", ["enqueue", "enqueue_many"])
+def test_tells_upkeep_only_of_jobs_due_before_it_looks_again(dsn: str, hand: Hand, way: str) -> None:
+    def enqueue(delay: str) -> Callable[[], object]:
+        one = {"task": "send", "delay": delay}
+        return lambda: hand.enqueue(**one) if way == "enqueue" else hand.enqueue_many([one, one])  # type: ignore[arg-type]
+
+    hand.say("next_due", 60.0)
+    assert _heard(dsn, "pgjobq:due", hand, enqueue("2 hours")) == []
+    assert _heard(dsn, "pgjobq:due", hand, enqueue("5 seconds")) == [""]
+
+
+# --- numbers ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [2**31 - 2, 2**31 + 5, 2**53 - 1, 2**53 + 1, 2**62])
+def test_ids_past_every_smaller_type(hand: Hand, number: int) -> None:
+    """32-bit ids, and doubles that cannot tell 2^53 from its neighbour, have stopped other queues."""
+    hand.sql("SELECT setval('pgjobq.job_id_seq', $1)", number)
+    one = hand.enqueue()
+    two, three = hand.enqueue_many([{"task": "send"}, {"task": "send", "delay": "-1"}])
+    assert (one, two, three) == (number + 1, number + 2, number + 3)
+    leases = hand.claim()
+    assert [(lease.job, lease.seq) for lease in leases] == [(number + n, number + n) for n in (1, 2, 3)]
+    assert hand.complete(leases[0]) == [one]
+    assert hand.settle_as("again", leases[1]) == [(two, True)]
+    assert hand.settle_as("f", leases[2], kind="E", message="m") == [(three, True)]
+    assert hand.retry(three)
+    assert [lease.job for lease in hand.claim()] == [two, three]
+    assert hand.cancel(one) is False
+
+
+def test_ids_and_sequences_are_bigint(hand: Hand) -> None:
+    assert hand.sql("SELECT DISTINCT data_type FROM information_schema.sequences WHERE sequence_schema = 'pgjobq'") == [("bigint",)]
+    columns = hand.sql(
+        "SELECT DISTINCT data_type FROM information_schema.columns WHERE table_schema = 'pgjobq'"
+        " AND (column_name IN ('job', 'seq') OR (table_name, column_name) IN (('job', 'id'), ('jobs', 'id')))"
+    )
+    assert columns == [("bigint",)]
