@@ -77,7 +77,7 @@ CREATE TABLE pgjobq.finished (
     started_at  timestamptz,                -- NULL: it never started
     finished_at timestamptz NOT NULL,
     worker      uuid,
-    attempt     smallint NOT NULL,
+    attempt     int NOT NULL,
     outcome     "char" NOT NULL CHECK (outcome IN ('s', 'f', 'c')),   -- succeeded, failed, cancelled
     reason      text,
     result      jsonb
@@ -91,7 +91,7 @@ CREATE TABLE pgjobq.attempt_error (
     started_at timestamptz,
     failed_at  timestamptz NOT NULL,
     worker     uuid,
-    attempt    smallint NOT NULL,
+    attempt    int NOT NULL,
     kind       text NOT NULL,               -- the exception's class
     message    text NOT NULL,
     traceback  text NOT NULL DEFAULT ''
@@ -108,8 +108,8 @@ CREATE TABLE pgjobq.ready (
     seq      bigint NOT NULL,
     job      bigint NOT NULL,
     priority smallint NOT NULL,
-    attempt  smallint NOT NULL DEFAULT 0,   -- attempts already made
-    spared   smallint NOT NULL DEFAULT 0,
+    attempt  int NOT NULL DEFAULT 0,        -- attempts already made
+    spared   int NOT NULL DEFAULT 0,
     queue    text NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
@@ -121,17 +121,17 @@ CREATE TABLE pgjobq.running (
     job        bigint PRIMARY KEY,
     started_at timestamptz NOT NULL,
     worker     uuid NOT NULL,
-    attempt    smallint NOT NULL,           -- this one included
-    spared     smallint NOT NULL
+    attempt    int NOT NULL,                -- this one included
+    spared     int NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
 
 CREATE TABLE pgjobq.scheduled (
     job      bigint PRIMARY KEY,
-    run_at   timestamptz NOT NULL,
+    run_at   timestamptz NOT NULL CONSTRAINT run_at_is_before_the_year_10000 CHECK (run_at < '10000-01-01 UTC'),
     priority smallint NOT NULL,
-    attempt  smallint NOT NULL DEFAULT 0,
-    spared   smallint NOT NULL DEFAULT 0,
+    attempt  int NOT NULL DEFAULT 0,
+    spared   int NOT NULL DEFAULT 0,
     queue    text NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
@@ -141,8 +141,8 @@ CREATE TABLE pgjobq.blocked (
     job       bigint PRIMARY KEY,
     since     timestamptz NOT NULL,
     priority  smallint NOT NULL,
-    attempt   smallint NOT NULL DEFAULT 0,
-    spared    smallint NOT NULL DEFAULT 0,
+    attempt   int NOT NULL DEFAULT 0,
+    spared    int NOT NULL DEFAULT 0,
     queue     text NOT NULL,
     waits_for text NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
@@ -272,7 +272,7 @@ BEGIN
         SELECT DISTINCT a.queue, a.priority FROM asked a
         WHERE NOT EXISTS (SELECT FROM pgjobq.lane l WHERE l.queue = a.queue AND l.priority = a.priority)
     )
-    SELECT array_agg(id), array_agg(DISTINCT queue) FILTER (WHERE due IS NULL OR due <= started),
+    SELECT array_agg(id ORDER BY id), array_agg(DISTINCT queue) FILTER (WHERE due IS NULL OR due <= started),
            min(due) FILTER (WHERE due > started)
     INTO ids, queues, soonest FROM asked;
     PERFORM pgjobq.wake(q) FROM unnest(queues) AS q;
@@ -307,7 +307,7 @@ END $$;
 CREATE FUNCTION pgjobq.cancel(job bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
-    made smallint;
+    made int;
 BEGIN
     DELETE FROM pgjobq.blocked b WHERE b.job = cancel.job RETURNING attempt INTO made;
     IF NOT FOUND THEN

@@ -29,18 +29,21 @@ class Process:
         arguments: what stands after `python -m`.
         environ: added to our own environment.
         folder: where its output goes, as `NAME.log`.
+        root: where it is started.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, arguments: Sequence[str], environ: Mapping[str, str], folder: Path, root: Path = ROOT
+    ) -> None:
         self.name = name
         self.log = folder / f"{name.replace(' ', '-')}.log"
         self.killed = False
-        source = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        source = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
         with self.log.open("wb") as output:
             self._popen = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
                 env={**os.environ, "PYTHONPATH": source, "PYTHONUNBUFFERED": "1", **environ},
-                cwd=ROOT,
+                cwd=root,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

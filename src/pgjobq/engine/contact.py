@@ -20,6 +20,8 @@ __all__ = ["Contact", "Identity"]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds between attempts to reach a database that is away."""
+SHORTEST_BOUND = 3.0
+"""Seconds that any round trip may take; a third of the lease when that is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Contact:
         self._report = report
         self._on_notify = on_notify
         self._watch, self._forget = watch, forget
-        self._bound = max(1.0, settings.lease / 3)
+        self._bound = max(SHORTEST_BOUND, settings.lease / 3)
         self._pause = FIRST_PAUSE
         self._away_since: float | None = None
         self.listens = not settings.poll_only

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import psycopg
 
-from pgjobq.engine.wire import OUTAGES, open_sync
+from pgjobq.engine.wire import OUTAGES, bounded, open_sync
 from pgjobq.events import ConnectionBack, ConnectionLost
 from pgjobq.logs import Journal
 from pgjobq.outcome import describe
@@ -98,7 +98,8 @@ class Heart:
             deserving = [worker for worker in self._watched if self._alive(worker)]
         if self._connection is None:
             self._connection = open_sync(self._dsn, "heart", session=self._session)
-        rows = self._connection.execute(self._text, (deserving, self._lease)).fetchall()
+        with bounded(lambda: self._connection, max(3.0, self._lease / 3)):
+            rows = self._connection.execute(self._text, (deserving, self._lease)).fetchall()
         known = {row[0] for row in rows}
         for worker in deserving:
             if str(worker) not in known:

@@ -106,7 +106,7 @@ class Threads:
                     return  # the loop is closed: the worker has given up on this handler
 
     def _await(self, awaitable: Awaitable[Any]) -> Any:
-        """A plain wrapper around a coroutine function: what it gave runs on the worker's loop, in this job's context."""
+        """A plain wrapper around a coroutine function: what it gave runs on the worker's loop, as this job."""
         result, error = asyncio.run_coroutine_threadsafe(_outcome_of(awaitable), self._loop).result()
         if error is not None:
             raise error

@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 
 from pgjobq.engine.lease import SILENT
-from pgjobq.engine.wire import OUTAGES, open_sync, take_notifications
+from pgjobq.engine.wire import OUTAGES, bounded, open_sync, take_notifications
 from pgjobq.events import ChoreFailed, HistoryPruned, JobsReturned, JobsTakenBack, VacuumRefused
 from pgjobq.logs import Journal
 from pgjobq.outcome import describe
@@ -31,6 +31,8 @@ DELETED_AT_ONCE = 1_000
 RETAIN_EVERY = 60.0
 VACUUM_EVERY = 1.0
 LANES_EVERY = 5.0
+LONGEST_ROUND = 120.0
+"""Seconds for all chores together; none of them takes long, unless the server hangs."""
 DAY = 86_400.0
 
 
@@ -95,7 +97,9 @@ class Upkeep:
     def _run(self) -> None:
         while not self._stopped:
             try:
-                self._wait(self._round())
+                with bounded(lambda: self._connection, LONGEST_ROUND):
+                    pause = self._round()
+                self._wait(pause)
             except OUTAGES:
                 self._hang_up()  # the heart says that the database is away
                 self._pause(1.0)

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import tuple_row
 
-__all__ = ["OUTAGES", "Wire", "open_sync", "take_notifications", "worker_conninfo"]
+__all__ = ["OUTAGES", "Wire", "bounded", "open_sync", "take_notifications", "worker_conninfo"]
 
 OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError)
 """What a connection raises when the trouble is not ours: come back later. Read-only and full servers are among them."""
@@ -63,6 +64,32 @@ def open_sync(dsn: str, part: str, *, session: bool = True) -> psycopg.Connectio
         cursor_factory=psycopg.RawCursor,
         prepare_threshold=1 if session else None,
     )
+
+
+@contextlib.contextmanager
+def bounded(connection: Callable[[], psycopg.Connection[Any] | None], seconds: float) -> Iterator[None]:
+    """Sever the connection if the block takes longer: a hung server or proxy still acknowledges what TCP sends it."""
+
+    def sever_it() -> None:
+        if (hung := connection()) is not None:
+            sever(hung)
+
+    timer = threading.Timer(seconds, sever_it)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def sever(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+    """End every wait on this connection now. Cancelling would first ask the server, which may be what hangs."""
+    if connection.closed:
+        return
+    twin = socket.socket(fileno=os.dup(connection.fileno()))
+    with twin, contextlib.suppress(OSError):  # already down, which is what we want
+        twin.shutdown(socket.SHUT_RDWR)
 
 
 def take_notifications(pgconn: psycopg.pq.abc.PGconn) -> list[str]:
@@ -124,12 +151,8 @@ class Wire:
             self._loop.remove_reader(self.connection.fileno())
 
     def sever(self) -> None:
-        """End every wait on this connection now. Cancelling would first ask the server, which may be what hangs."""
-        if self.connection.closed:
-            return
-        twin = socket.socket(fileno=os.dup(self.connection.fileno()))
-        with twin, contextlib.suppress(OSError):  # already down, which is what we want
-            twin.shutdown(socket.SHUT_RDWR)
+        """End every wait on this connection now."""
+        sever(self.connection)
 
     async def close(self) -> None:
         """Close without asking the server."""

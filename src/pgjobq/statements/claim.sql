@@ -22,7 +22,7 @@ WITH taken AS (
 )
 SELECT pg_snapshot_xmin(now.snapshot)::text::bigint, pg_snapshot_xmax(now.snapshot)::text::bigint,
        extract(epoch FROM clock_timestamp() - statement_timestamp())::float8,
-       t.seq, j.id, t.queue, t.priority, (t.attempt + 1)::smallint, t.spared, j.max_attempts, j.task, j.args::text,
+       t.seq, j.id, t.queue, t.priority, t.attempt + 1, t.spared, j.max_attempts, j.task, j.args::text,
        j.ref, j.tags, j.headers::text, extract(epoch FROM j.created_at)::float8
 FROM (SELECT pg_current_snapshot() AS snapshot) now
 LEFT JOIN (taken t JOIN pgjobq.job j ON j.id = t.job) ON true
@@ -36,13 +36,14 @@ WITH taken AS (
         SELECT b.ctid FROM pgjobq.blocked b
         WHERE b.waits_for = ANY (SELECT 'task:' || t FROM unnest($1::text[]) t)
           AND ($2::text[] IS NULL OR b.queue = ANY ($2::text[]))
+          AND EXISTS (SELECT FROM pgjobq.worker w WHERE w.id = $4::uuid)
         ORDER BY b.priority, b.job LIMIT $3::int FOR UPDATE SKIP LOCKED))
     RETURNING job, queue, priority, attempt, spared
 ), leased AS (
     INSERT INTO pgjobq.running (job, started_at, worker, attempt, spared)
     SELECT job, pgjobq.clock(), $4::uuid, attempt + 1, spared FROM taken
 )
-SELECT 0::bigint, 0::bigint, 0::float8, 0::bigint, j.id, t.queue, t.priority, (t.attempt + 1)::smallint, t.spared, j.max_attempts,
+SELECT 0::bigint, 0::bigint, 0::float8, 0::bigint, j.id, t.queue, t.priority, t.attempt + 1, t.spared, j.max_attempts,
        j.task, j.args::text, j.ref, j.tags, j.headers::text, extract(epoch FROM j.created_at)::float8
 FROM taken t JOIN pgjobq.job j ON j.id = t.job
 ORDER BY t.priority, j.id
@@ -52,7 +53,7 @@ ORDER BY t.priority, j.id
 -- its lease finds none of its own and changes nothing (the fence).
 WITH held AS (
     DELETE FROM pgjobq.running r
-    USING unnest($1::bigint[], $2::smallint[]) AS x(job, attempt)
+    USING unnest($1::bigint[], $2::int[]) AS x(job, attempt)
     WHERE r.job = x.job AND r.attempt = x.attempt AND r.worker = $3::uuid
     RETURNING r.job, r.started_at, r.attempt
 )
@@ -71,7 +72,7 @@ RETURNING job
 -- transaction is completing it and has not ended. Neither: this worker lost the lease, or that transaction committed.
 WITH asked AS (
     SELECT * FROM jsonb_to_recordset($1::text::jsonb) AS x(
-        job bigint, attempt smallint, fate text, delay float8, back smallint, spare smallint,
+        job bigint, attempt int, fate text, delay float8, back int, spare int,
         waits_for text, reason text, result jsonb, kind text, message text, traceback text)
 ), held AS (
     DELETE FROM pgjobq.running r USING asked x
@@ -79,9 +80,9 @@ WITH asked AS (
             SELECT r.ctid FROM asked x
             JOIN pgjobq.running r ON r.job = x.job AND r.attempt = x.attempt AND r.worker = $2::uuid
             ORDER BY r.job FOR UPDATE OF r SKIP LOCKED))
-      AND r.job = x.job
-    RETURNING r.job, r.started_at, r.worker, r.attempt, (r.attempt - coalesce(x.back, 0))::smallint AS made,
-              (r.spared + coalesce(x.spare, 0))::smallint AS spared, x.fate, x.waits_for, x.reason, x.result,
+      AND r.job = x.job AND r.attempt = x.attempt
+    RETURNING r.job, r.started_at, r.worker, r.attempt, r.attempt - coalesce(x.back, 0) AS made,
+              r.spared + coalesce(x.spare, 0) AS spared, x.fate, x.waits_for, x.reason, x.result,
               x.kind, x.message, x.traceback,
               CASE WHEN x.delay > 0 THEN pgjobq.clock() + make_interval(secs => x.delay) END AS due
 ), placed AS MATERIALIZED (
@@ -131,7 +132,7 @@ WHERE last_value < (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1::
 -- Give back what worker $1 holds without knowing it (a claim whose answer never arrived): everything but the jobs in $2.
 WITH held AS (
     DELETE FROM pgjobq.running r WHERE r.worker = $1::uuid AND NOT (r.job = ANY ($2::bigint[]))
-    RETURNING r.job, (r.attempt - 1)::smallint AS made, r.spared
+    RETURNING r.job, r.attempt - 1 AS made, r.spared
 )
 INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
 SELECT nextval('pgjobq.job_id_seq'), h.job, j.priority, h.made, h.spared, j.queue
