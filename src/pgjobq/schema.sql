@@ -26,8 +26,8 @@
 -- commit a lease may vanish and the same attempt number be handed out again.
 --
 -- THE NUMBER OF A READY ROW (`seq`) is drawn only after the inserting transaction has an xid: whoever sees seq K
--- then knows that every smaller one belongs to a transaction older than the next snapshot's xmax. That is what
--- lets a worker remember where to start looking (its claim cursor) without ever losing a job. Whatever becomes
+-- then knows that every smaller one belongs to a transaction with a smaller xid than any handed out from then on.
+-- That is what lets a worker remember where to start looking (its claim cursor) without ever losing a job. Whatever becomes
 -- ready again draws a new seq. A job's first seq is its id.
 --
 -- WHO IS ASLEEP stands in two sequences, read like one-row tables that never bloat and never conflict:

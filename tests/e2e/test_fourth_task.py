@@ -12,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 from examples.ecommerce.backstage.processes import Process
+from examples.ecommerce.backstage.stand import QUEUE
 
 from e2e.conftest import ROOT
 from e2e.street import check_out, fill_basket
@@ -50,8 +51,7 @@ def test_a_fourth_task_is_one_file(copy: Path, shop_dsn: str) -> None:
         with httpx.Client(base_url=shop.address(), timeout=30) as web:
             address = check_out(web, fill_basket(web, mug=1)).headers["location"]
             subprocess.run(
-                [sys.executable, "-m", "pgjobq.worker", "examples.ecommerce.shop.jobs:queue"]
-                + ["--drain", "--queues=default"],
+                [sys.executable, "-m", "pgjobq.worker", QUEUE, "--drain", "--queues=default"],
                 env={**os.environ, **environ},
                 cwd=copy,
                 check=True,

@@ -1,8 +1,13 @@
-"""The demo's checks can fail: each way of breaking a promise turns its own line red, and only lines that it concerns."""
+"""The demo's checks can fail: each way of breaking a promise turns its own line red, and no other."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
+import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +20,7 @@ from examples.ecommerce.backstage.facts import ask_merchants, gather
 from examples.ecommerce.backstage.verdicts import Verdict, judge
 from examples.ecommerce.mailbox import read_letters
 from examples.ecommerce.shop.payment import BAD_CARD
+from psycopg.rows import TupleRow
 
 from e2e.street import Street
 
@@ -32,23 +38,30 @@ class World:
 
     street: Street
     memory: Memory
+    conn: psycopg.Connection[TupleRow]
+    letters: Path
 
     def judge(self) -> dict[str, Verdict]:
-        with psycopg.connect(self.street.dsn) as conn:
-            facts = gather(conn, read_letters(self.street.letters), ask_merchants(self.street.merchants_url))
+        facts = gather(self.conn, read_letters(self.letters), ask_merchants(self.street.merchants_url))
         return {verdict.claim: verdict for verdict in judge(self.memory, facts, stock_each=1000)}
 
     @property
     def red(self) -> set[str]:
         return {claim for claim, verdict in self.judge().items() if not verdict.holds}
 
+    @contextlib.contextmanager
+    def parallel(self) -> Iterator[World]:
+        """The same world to be doctored: what is done to its rows, letters and memory is undone at the end."""
+        with tempfile.TemporaryDirectory() as folder, self.conn.transaction(force_rollback=True):
+            letters = Path(shutil.copytree(self.letters, folder, dirs_exist_ok=True))
+            yield World(self.street, copy.deepcopy(self.memory), self.conn, letters)
+
     def sql(self, statement: str) -> None:
-        with psycopg.connect(self.street.dsn) as conn:
-            assert conn.execute(statement).rowcount > 0, f"doctored nothing: {statement}"
+        assert self.conn.execute(statement).rowcount > 0, f"doctored nothing: {statement}"
 
     @property
     def letter(self) -> Path:
-        return next(iter(sorted(self.street.letters.glob("*.eml"))))
+        return min(self.letters.glob("*.eml"))
 
     def number_of(self, email: str) -> int:
         return next(order for order, visit in self.memory.placed.items() if visit.email == email)
@@ -58,9 +71,10 @@ class World:
 def world(street: Street, work: Callable[..., None]) -> Iterator[World]:
     memory = asyncio.run(Crowd(street.shop_url, VISITS, pace=100).come())
     work()
-    world = World(street, memory)
-    assert world.red == set()
-    yield world
+    with psycopg.connect(street.dsn, autocommit=True) as conn:
+        world = World(street, memory, conn, street.letters)
+        assert world.red == set()
+        yield world
 
 
 ORDERS, JOBS, BOOKS = (
@@ -95,10 +109,8 @@ def copy_letter(world: World) -> None:
 
 def send_to_declined(world: World) -> None:
     copy_letter(world)
-    rewrite(world, b"X-Envelope-To", b"X-Envelope-From")
     letter = world.letter.parent / "999999.eml"
-    placed = world.memory.placed[min(world.memory.placed)].email.encode()
-    letter.write_bytes(letter.read_bytes().replace(b"To: " + placed, b"To: c@example.com"))
+    letter.write_bytes(re.sub(rb"(?m)^To: \S+", b"To: c@example.com", letter.read_bytes()))
 
 
 def write_letter_id(world: World) -> None:
@@ -173,13 +185,6 @@ DOCTORS: list[tuple[str, Callable[[World], object], set[str]]] = [
     ("too much is reserved", lambda w: w.sql("UPDATE shop.reservation SET quantity = quantity + 1"), {STOCK}),
     ("stock was taken twice", lambda w: w.sql("UPDATE shop.product SET on_hand = on_hand - 2 WHERE id = 4"), {STOCK}),
     ("stock stays promised", lambda w: w.sql("UPDATE shop.product SET promised = 1 WHERE id = 12"), {STOCK}),
-    ("a merchant accepted twice", lambda w: accept_again(w, "kiln", w.number_of("b@example.com")), {MERCHANTS}),
-    (
-        "a merchant accepted what is not its",
-        lambda w: accept_again(w, "press", w.number_of("b@example.com")),
-        {MERCHANTS},
-    ),
-    ("a merchant accepted what does not exist", lambda w: accept_again(w, "kiln", 777), {ROLLED_BACK}),
     ("a letter is missing", lambda w: w.letter.unlink(), {EMAILS}),
     ("a letter went astray", lambda w: rewrite(w, b"@example.com", b"@example.org"), {EMAILS}),
     ("a letter lacks its invoice", lambda w: rewrite(w, b"application/pdf", b"application/zip"), {EMAILS}),
@@ -198,19 +203,32 @@ DOCTORS: list[tuple[str, Callable[[World], object], set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("doctor", "red"), [pair[1:] for pair in DOCTORS], ids=[name for name, *_ in DOCTORS])
-def test_each_broken_promise_shows(world: World, doctor: Callable[[World], object], red: set[str]) -> None:
-    doctor(world)
-    assert world.red == red
+def test_each_broken_promise_shows(world: World) -> None:
+    for name, doctor, red in DOCTORS:
+        with world.parallel() as doctored:
+            doctor(doctored)
+            assert doctored.red == red, name
+        assert world.red == set(), f"{name}: was not undone"
 
 
-@pytest.mark.lawless("a job is put in two places on purpose")
+def test_what_merchants_should_not_have_accepted_shows(world: World) -> None:
+    accept_again(world, "press", 777)
+    assert world.red == {ROLLED_BACK}, "an order that does not exist"
+
+
+@pytest.mark.parametrize("merchant", ["kiln", "press"], ids=["twice", "what is not its own"])
+def test_what_a_merchant_accepted_wrongly_shows(world: World, merchant: str) -> None:
+    accept_again(world, merchant, world.number_of("b@example.com"))
+    assert world.red == {MERCHANTS}
+
+
 def test_a_misplaced_job_shows(world: World) -> None:
-    world.sql(
-        "INSERT INTO pgjobq.running (job, started_at, worker, attempt, spared)"
-        " SELECT min(job), now(), gen_random_uuid(), 1, 0 FROM pgjobq.finished"
-    )
-    assert LAW in world.red
+    with world.parallel() as doctored:
+        doctored.sql(
+            "INSERT INTO pgjobq.running (job, started_at, worker, attempt, spared)"
+            " SELECT min(job), now(), gen_random_uuid(), 1, 0 FROM pgjobq.finished"
+        )
+        assert LAW in doctored.red
 
 
 def test_a_copy_with_the_same_message_id_is_counted_not_wrong(world: World) -> None:
@@ -222,7 +240,7 @@ def test_a_copy_with_the_same_message_id_is_counted_not_wrong(world: World) -> N
 
 
 def test_every_claim_has_a_doctor(world: World) -> None:
-    covered = set().union(*(red for *_, red in DOCTORS)) | {LAW}
+    covered: set[str] = set().union(*(red for *_, red in DOCTORS)) | {LAW}
     assert set(world.judge()) == covered
 
 

@@ -88,10 +88,9 @@ class OnModelSession(OnSync):
 
 
 def connection(driver: str) -> Opener:
-
     @asynccontextmanager
     async def opened(dsn: str, autocommit: bool) -> AsyncIterator[Caller]:
-        engine = sa.create_engine(_url(dsn, driver), poolclass=NullPool, connect_args={"client_encoding": encoding})
+        engine = sa.create_engine(_url(dsn, driver), poolclass=NullPool)
         conn = engine.connect()
         if autocommit:
             conn = conn.execution_options(isolation_level="AUTOCOMMIT")

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from kinds.caller import Caller, Shop
-from pgjobq import PgjobqError, Queue, SchemaMissing
+from pgjobq import PgjobqError, Queue, SchemaMissing, run
 from pgjobq.run.missing import sqlstate_of
+from pgjobq.statements import Statement
 
 __all__ = ["IN_AUTOCOMMIT", "IN_TRANSACTION", "Scenario"]
 
@@ -103,6 +104,27 @@ async def awkward_text_arrives_as_it_is(caller: Caller, shop: Shop) -> None:
     assert stored == (AWKWARD,)
 
 
+async def any_statement_runs(caller: Caller, shop: Shop) -> None:
+    """Parameters out of order, used twice, numbers and NULL; signs that mean something to some driver; no rows."""
+    asked = Statement(
+        "ask",
+        "SELECT ($2::int - $1::int)::text, $2::text, $3::text, '100% $1' -- don't $4 % :x\n",
+        (1, 20, None),
+        lambda rows: [tuple(row) for row in rows],
+    )
+    told = Statement("tell", "INSERT INTO public.orders VALUES ($1::int)", (7,), lambda rows: [*rows])
+    answers = [
+        await caller.do(
+            lambda conn, statement=statement: run.execute(conn, statement),
+            lambda conn, statement=statement: run.aexecute(conn, statement),
+        )
+        for statement in (asked, told)
+    ]
+    assert answers == [[("19", "20", None, "100% $1")], []]
+    await caller.commit()
+    assert shop.orders() == [7]
+
+
 async def settings_stay(caller: Caller, shop: Shop) -> None:
     await caller.sql("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
     await caller.sql("SET LOCAL search_path = pg_temp")
@@ -177,6 +199,7 @@ IN_TRANSACTION: list[Scenario] = [
     one_transaction_with_the_callers_own,
     every_operation_joins,
     awkward_text_arrives_as_it_is,
+    any_statement_runs,
     settings_stay,
     an_error_of_ours_leaves_the_transaction_as_the_driver_does,
     a_failed_transaction_is_the_drivers_error,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from kinds.dressed import DRESSED
 from kinds.scenarios import (
     IN_TRANSACTION,
     Scenario,
+    any_statement_runs,
     awkward_text_arrives_as_it_is,
     every_operation_joins,
     gone_on_rollback,
@@ -29,7 +31,7 @@ SCRIPT = TESTS / "kinds" / "django_psycopg2.py"
 @pytest.mark.parametrize("kind", DRESSED, ids=str)
 @pytest.mark.parametrize(
     "scenario",
-    [gone_on_rollback, every_operation_joins, awkward_text_arrives_as_it_is],
+    [gone_on_rollback, every_operation_joins, awkward_text_arrives_as_it_is, any_statement_runs],
     ids=lambda scenario: scenario.__name__,
 )
 def test_dressed(kind: Kind, scenario: Scenario, shop: Shop) -> None:
@@ -58,7 +60,7 @@ def test_django_on_psycopg2(shop: Shop) -> None:
     """Django takes psycopg 3 wherever it is installed, so psycopg2 needs a process in which it is hidden."""
     done = subprocess.run(
         [sys.executable, "-W", "error", SCRIPT, shop.dsn],
-        env={"PYTHONPATH": str(TESTS), "PATH": ""},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))},
         capture_output=True,
         text=True,
         timeout=100,

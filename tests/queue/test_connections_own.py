@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -188,7 +189,7 @@ def test_loops_in_several_threads(shop: Shop) -> None:
 
 
 FORKING = """
-import os, sys, pgjobq
+import os, sys, time, pgjobq
 queue = pgjobq.Queue(sys.argv[1])
 @queue.task
 def ship(order: int, pid: int) -> None: ...
@@ -201,6 +202,12 @@ if child == 0:
     ship.enqueue(order=1, pid=backend())
     sys.exit(0)  # with everything that a normal exit does
 assert os.waitpid(child, 0)[1] == 0
+idle = os.fork()
+if idle == 0:
+    sys.exit(0)  # without a look at the queue
+began = time.monotonic()
+assert os.waitpid(idle, 0)[1] == 0
+assert time.monotonic() - began < 4, "the child waited for threads that it does not have"
 ship.enqueue(order=2, pid=before)
 assert backend() == before, "the child ended its parent's session"
 print("parent ends")
@@ -317,11 +324,13 @@ def test_no_database_is_named_at_first_use_only(monkeypatch: pytest.MonkeyPatch)
 def test_unreachable_database_is_said_at_once() -> None:
     """Not after ten seconds, and not as "no connection became free"."""
     queue = Queue("postgresql://ann:topsecret@127.0.0.1:1/shop")
+    began = time.monotonic()
     for ask in (lambda: queue.get(1), lambda: asyncio.run(queue.aget(1))):
         with pytest.raises(psycopg.OperationalError, match="refused") as caught:
             ask()
         assert not isinstance(caught.value, psycopg_pool.PoolTimeout)
         assert "topsecret" not in str(caught.value)
+    assert time.monotonic() - began < pools.WAIT_SECONDS
 
 
 def test_database_that_goes_away_is_said_by_its_own_name(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,8 +90,7 @@ def test_a_frozen_child_keeps_nothing_from_its_own_supervisor(stage: Stage) -> N
     assert first["pid"] != second["pid"]
     stage.open_gate()
     assert stage.wait_state(job, "succeeded")["attempt"] == 2
-    rescued = worker.wait_event("worker_rescued")
-    assert rescued["jobs"] == 1
+    assert worker.wait_event("jobs_taken_back")["jobs"] == 1
     os.kill(mark["pid"], signal.SIGCONT)
     worker.wait_event("lease_lost")
     assert worker.stop() == 0

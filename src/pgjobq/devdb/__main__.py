@@ -29,11 +29,11 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m pgjobq.devdb",
-        description="Run a private PostgreSQL for development and print how to reach it. Not for production.",
+        description="Run a private PostgreSQL for development, and print how to reach it.\nNot for production.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("datadir", nargs="?", metavar="DATADIR", help="keep the data here; else it is thrown away")
+    parser.add_argument("datadir", nargs="?", metavar="DATADIR", help="keep the data here (default: throw it away)")
     parser.add_argument("--tcp", action="store_true", help="listen on 127.0.0.1 instead of a unix socket")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a server setting; repeatable")
     return parser

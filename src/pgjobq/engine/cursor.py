@@ -2,9 +2,11 @@
 
 A hint in the worker's memory, never state: only latency rests on it. Why "greater than the last seq seen" would lose
 jobs, and why this does not: a transaction may draw seq 100 and commit after 200 was claimed. A seq is drawn only by a
-transaction that has an xid. So once K has been seen, every smaller seq belongs to a transaction that is older than the
-xmax of the next snapshot (K's stamp); and when a later snapshot's xmin has reached that stamp, all of them have ended:
-a look from `safe` under that snapshot has met whatever they committed. Then K itself is safe.
+transaction that has an xid. So once K has been seen, every smaller seq belongs to a transaction whose xid is smaller
+than any that is handed out from now on, such as the one of our own next exchange (K's stamp); and when a snapshot's
+xmin has reached that stamp, all of them have ended: a look from `safe` under that snapshot has met whatever they
+committed. Then K itself is safe. (The snapshot's xmax will not do as a stamp: it is the latest *completed* xid plus
+one, and transactions beyond it may be under way. docs/decisions/0007.)
 
 Looks start at `fast` (the highest seq seen). A look from `safe` is made each time while it is cheap, else for a
 twentieth of the time; a look from zero on every connection, about twice a minute, and often while idle: it heals what
@@ -82,13 +84,23 @@ class ClaimCursor:
         *,
         limit: int,
         xmin: int,
-        xmax: int,
+        xid: int | None,
         seconds: float,
         now: float,
     ) -> None:
-        """What a claim returned: the (lane, seq) pairs it took, its limit and its snapshot; `seconds` it took."""
-        if self._fresh is not None:
-            self._stamped.append((xmax, self._fresh))
+        """What a claim returned.
+
+        Args:
+            look: where it started.
+            taken: the (lane, seq) pairs it took.
+            limit: how many it would have taken.
+            xmin: of its snapshot.
+            xid: of its own transaction; None when that had none.
+            seconds: how long it took in the server.
+            now: time.monotonic().
+        """
+        if self._fresh is not None and xid is not None:
+            self._stamped.append((xid, self._fresh))
             self._fresh = None
         highest: dict[Lane, int] = {}
         for lane, seq in taken:
@@ -98,8 +110,9 @@ class ClaimCursor:
             self._budget(look, seconds, now, found=bool(taken))
         for lane, seq in highest.items():
             self.fast[lane] = max(seq, self.fast.get(lane, 0))
-        if highest:
-            self._fresh = highest
+        for lane, seq in highest.items():
+            self._fresh = self._fresh or {}
+            self._fresh[lane] = max(seq, self._fresh.get(lane, 0))
 
     def _advance(self, look: Look, highest: Mapping[Lane, int], *, full: bool, xmin: int) -> None:
         """Make safe what this look may make safe: as far as it really looked, which a full claim did not everywhere."""

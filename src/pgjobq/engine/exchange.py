@@ -28,7 +28,7 @@ class Claimed:
 
     leases: list[Lease]
     xmin: int
-    xmax: int
+    xid: int | None
     seconds: float
 
 
@@ -153,9 +153,9 @@ def _numbers(values: Iterable[int]) -> str:
 
 def _claimed(rows: list[tuple[Any, ...]]) -> Claimed:
     """The claim's rows: the snapshot stands in each, and alone when nothing was there."""
-    xmin, xmax, seconds = rows[0][:3]
+    xmin, xid, seconds = rows[0][:3]
     leases = [Lease(*row[3:]) for row in rows] if rows[0][4] is not None else []
-    return Claimed(leases, xmin, xmax, seconds)
+    return Claimed(leases, xmin, xid, seconds)
 
 
 _encode = msgspec.json.Encoder().encode

@@ -106,7 +106,7 @@ class Intake:
             [((lease.queue, lease.priority), lease.seq) for lease in claimed.leases],
             limit=limit,
             xmin=claimed.xmin,
-            xmax=claimed.xmax,
+            xid=claimed.xid,
             seconds=claimed.seconds,
             now=time.monotonic(),
         )

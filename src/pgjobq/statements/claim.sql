@@ -2,8 +2,8 @@
 
 -- name: claim
 -- Move up to $4 ready jobs of the given lanes (best first, each from its cursor's `above`) to running, leased to
--- worker $5. One row at least, even when nothing was there: the snapshot's xmin and xmax and the seconds this took, for
--- the claim cursor.
+-- worker $5. One row at least, even when nothing was there: the snapshot's xmin, this transaction's xid (if it has
+-- one) and the seconds this took, for the claim cursor.
 -- The lane rows are locked with SKIP LOCKED and deleted by ctid: two workers never wait for each other.
 -- A worker that was declared dead has no row in `worker` any more and gets nothing.
 WITH taken AS (
@@ -20,7 +20,7 @@ WITH taken AS (
     INSERT INTO pgjobq.running (job, started_at, worker, attempt, spared)
     SELECT job, pgjobq.clock(), $5::uuid, attempt + 1, spared FROM taken
 )
-SELECT pg_snapshot_xmin(now.snapshot)::text::bigint, pg_snapshot_xmax(now.snapshot)::text::bigint,
+SELECT pg_snapshot_xmin(now.snapshot)::text::bigint, pg_current_xact_id_if_assigned()::text::bigint,
        extract(epoch FROM clock_timestamp() - statement_timestamp())::float8,
        t.seq, j.id, t.queue, t.priority, t.attempt + 1, t.spared, j.max_attempts, j.task, j.args::text,
        j.ref, j.tags, j.headers::text, extract(epoch FROM j.created_at)::float8

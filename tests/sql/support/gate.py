@@ -17,9 +17,16 @@ __all__ = ["Gate", "Running", "gate_of", "starts"]
 KEY = 4711
 # Only sessions that ask for it (SET gate.at = 'before ready') wait here.
 INSTALL = """
-CREATE FUNCTION public.gate() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION public.gate_before() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF current_setting('gate.at', true) = lower(TG_WHEN) || ' ' || TG_TABLE_NAME THEN
+    IF current_setting('gate.at', true) = 'before ' || TG_TABLE_NAME THEN
+        PERFORM pg_advisory_xact_lock_shared(4711);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION public.gate_after() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('gate.at', true) = 'after ' || TG_TABLE_NAME AND EXISTS (SELECT FROM gone) THEN
         PERFORM pg_advisory_xact_lock_shared(4711);
     END IF;
     RETURN NULL;
@@ -29,8 +36,9 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['ready', 'running', 'scheduled', 'blocked', 'finished'] LOOP
-        EXECUTE format('CREATE TRIGGER gate_before BEFORE DELETE ON pgjobq.%I EXECUTE FUNCTION public.gate()', name);
-        EXECUTE format('CREATE TRIGGER gate_after AFTER DELETE ON pgjobq.%I EXECUTE FUNCTION public.gate()', name);
+        EXECUTE format('CREATE TRIGGER gate_before BEFORE DELETE ON pgjobq.%I EXECUTE FUNCTION public.gate_before()', name);
+        EXECUTE format('CREATE TRIGGER gate_after AFTER DELETE ON pgjobq.%I REFERENCING OLD TABLE AS gone
+                        EXECUTE FUNCTION public.gate_after()', name);
     END LOOP;
 END $$;
 """

@@ -1,0 +1,43 @@
+"""pgjobq from this checkout: its real worker, supervisor and all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.systems.base import System
+from bench.systems.environments import Ours
+
+from pgjobq.migrate import library_version
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pgjobq(System):
+    def worker_commands(self, dsn: str, processes: int, concurrency: int, *, sync: bool = False) -> list[list[str]]:
+        flags = ["--processes", str(processes), "--concurrency", str(concurrency), "--log-level", "warning"]
+        worker = "import desk; desk.ready(); from pgjobq.worker import main; raise SystemExit(main())"
+        del sync  # both handlers are there; the job says which
+        return [[self.environment.program(), "-c", worker, "on_pgjobq:queue", "--dsn", dsn, *flags]]
+
+
+SYSTEM = _Pgjobq(
+    name="pgjobq",
+    version=library_version(),
+    settings="psycopg 3; conn= of the caller in autocommit; python -m pgjobq.worker, defaults but --concurrency",
+    environment=Ours(),
+    driver="on_pgjobq.py",
+    unfinished="SELECT EXISTS (SELECT FROM pgjobq.ready) OR EXISTS (SELECT FROM pgjobq.running)",
+    ended="SELECT extract(epoch FROM max(finished_at))::float8 FROM pgjobq.finished",
+    gate="pgjobq.ready",
+    pace=60_000,
+    bulk_pace=60_000,
+    supervised=True,
+    has_sync=True,
+    fill="""
+        WITH job AS (
+            INSERT INTO pgjobq.job (created_at, priority, max_attempts, queue, task, args)
+            SELECT now(), 0, 20, 'default', 'confirm',
+                   jsonb_build_object('order_id', n, 'email', 'user@example.com')
+            FROM generate_series(1, %(jobs)s) n WHERE pg_current_xact_id() IS NOT NULL RETURNING id)
+        , lane AS (INSERT INTO pgjobq.lane (queue, priority) VALUES ('default', 0))
+        INSERT INTO pgjobq.ready (seq, job, priority, queue) SELECT id, id, 0, 'default' FROM job""",
+)

@@ -1,0 +1,218 @@
+"""The promises, held against history and ledger. Pure: the same evidence always gives the same findings.
+
+a   what was committed runs to its final state; what was rolled back never runs
+b   at least once executed, exactly once completed; effects of complete(conn) exactly once
+c   an owner that lost its lease changes nothing
+d   every start spends an attempt: attempt numbers grow, and max_attempts is kept
+e   recovery within one lease and one poll
+f   no worker needed a restart by hand; none died but those that were killed
+law each job stands in exactly one table
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from chaos.history import Event
+from chaos.ledger import Entry, Ledger
+
+__all__ = ["Death", "Evidence", "Finding", "Limits", "check", "recoveries"]
+
+FINAL = ("succeeded", "failed", "cancelled")
+LOST_IN_A_CRASH = 3.0
+"""Seconds before a crash of the server within which a claim may be lost with it: it is committed asynchronously
+(three times wal_writer_delay, 0.6 s), and the machine may be busy."""
+PROCESS = re.compile(r"^(?:pgjobq worker|chaos handler) (\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A promise that was not kept."""
+
+    promise: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"({self.promise}) {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A process of the worker's that ended other than in order."""
+
+    worker: str
+    pid: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds: the workers' lease and poll interval, and how much a noisy machine may add."""
+
+    lease: float = 3.0
+    poll: float = 0.5
+    slack: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything a run leaves behind. `deaths`: of worker processes, as logged by their supervisors, and of supervisors."""
+
+    history: list[Event]
+    ledger: Ledger
+    ends: dict[str, str]
+    deaths: list[Death] = field(default_factory=list)
+    limits: Limits = field(default_factory=Limits)
+
+
+def check(evidence: Evidence) -> list[Finding]:
+    """All findings; none is what is promised."""
+    checks = (_fates, _completions, _fence, _attempts, _recovery, _survival, _law)
+    return [finding for one in checks for finding in one(evidence)]
+
+
+def _fates(evidence: Evidence) -> Iterator[Finding]:
+    fates = {event.key: event for event in evidence.history if event.what == "enqueued"}
+    started = {event.key for event in evidence.history if event.what == "started"}
+    entries: dict[str, list[Entry]] = defaultdict(list)
+    for entry in evidence.ledger.jobs:
+        entries[entry.key].append(entry)
+    for key, event in fates.items():
+        fate, found = event.facts["fate"], entries.get(key, [])
+        if fate == "rolled_back" and (found or key in started):
+            yield Finding("a", f"{key} was rolled back, and yet it {'is there' if found else 'was started'}")
+        elif fate == "committed" and not found:
+            yield Finding("a", f"{key} was committed and is gone")
+        if len(found) > 1:
+            yield Finding("a", f"{key} was enqueued once and is there {len(found)} times")
+    for key, found in entries.items():
+        if key not in fates:
+            yield Finding("a", f"{key} is there, and nobody enqueued it")
+        for entry in found:
+            yield from _ending(entry, evidence)
+
+
+def _ending(entry: Entry, evidence: Evidence) -> Iterator[Finding]:
+    wanted = evidence.ends.get(entry.task, "succeeded")
+    if entry.state not in FINAL:
+        yield Finding("a", f"{entry.key} ({entry.task}, job {entry.job}) came to no end: {entry.state}")
+    elif entry.state != wanted:
+        spared = sum(1 for event in evidence.history if event.key == entry.key and event.facts.get("how") == "snoozed")
+        if entry.state != "failed" or entry.attempt - spared < entry.max_attempts:
+            text = f"{entry.key} ({entry.task}) must be {wanted} and is {entry.state} after {entry.attempt} attempts"
+            yield Finding("a", text)
+
+
+def _completions(evidence: Evidence) -> Iterator[Finding]:
+    finishes: dict[int, int] = defaultdict(int)
+    for move in evidence.ledger.moves:
+        if move.place == "finished":
+            finishes[move.job] += 1 if move.deed == "INSERT" else -1
+    ended = {(event.key, event.attempt) for event in evidence.history if event.what == "ended"}
+    effects: dict[str, list[int]] = defaultdict(list)
+    for effect in evidence.ledger.effects:
+        effects[effect.key].append(effect.attempt)
+    for entry in evidence.ledger.jobs:
+        if entry.state in FINAL and finishes[entry.job] != 1:
+            yield Finding("b", f"{entry.key} was completed {finishes[entry.job]} times")
+        wrote = effects.get(entry.key, [])
+        if entry.task == "transfer":
+            if wrote != ([entry.attempt] if entry.state == "succeeded" else []):
+                text = f"{entry.key} is {entry.state} by attempt {entry.attempt}, and its effects are of {wrote}"
+                yield Finding("b", text)
+        elif entry.state == "succeeded" and (entry.key, entry.attempt) not in ended:
+            yield Finding("b", f"{entry.key} succeeded by attempt {entry.attempt}, which nobody executed to its end")
+
+
+def _fence(evidence: Evidence) -> Iterator[Finding]:
+    owners: dict[tuple[int, int, str], str] = {}
+    for move in evidence.ledger.moves:
+        process = PROCESS.match(move.by)
+        if move.place != "running" or process is None:
+            continue
+        lease = (move.job, move.attempt, move.worker)
+        if move.deed == "INSERT":
+            owners[lease] = process[1]
+        elif owners.get(lease, process[1]) != process[1]:
+            text = f"job {move.job}, attempt {move.attempt} was held by process {owners[lease]}, and ended by {move.by}"
+            yield Finding("c", text)
+
+
+def _attempts(evidence: Evidence) -> Iterator[Finding]:
+    crashes = [e.at for e in evidence.history if e.what == "fault" and e.facts.get("crash")]
+    budgets = {entry.key: entry.max_attempts for entry in evidence.ledger.jobs}
+    made = {entry.key: entry.attempt for entry in evidence.ledger.jobs}
+    starts: dict[str, list[Event]] = defaultdict(list)
+    spared: dict[str, int] = defaultdict(int)
+    for event in evidence.history:
+        if event.what == "started":
+            starts[event.key].append(event)
+        elif event.facts.get("how") == "snoozed":
+            spared[event.key] += 1
+    for key, events in starts.items():
+        again = 0
+        for before, event in zip(events, events[1:], strict=False):
+            if event.attempt > before.attempt:
+                continue
+            if any(before.at - 0.1 <= at <= min(before.at + LOST_IN_A_CRASH, event.at) for at in crashes):
+                again += 1
+            else:
+                yield Finding("d", f"{key} was started as attempt {event.attempt} after attempt {before.attempt}")
+        if key in budgets and len(events) > budgets[key] + spared[key] + again:
+            yield Finding("d", f"{key} was started {len(events)} times; it has {budgets[key]} attempts")
+        if key in made and made[key] < max(event.attempt for event in events):
+            yield Finding("d", f"{key} was started as attempt {events[-1].attempt}; the database knows of {made[key]}")
+
+
+def recoveries(history: list[Event]) -> list[tuple[str, str, float | None]]:
+    """For each fault and each worker it touched: the seconds from its end to that worker's next start of a job, None
+    if there was none."""
+    found: list[tuple[str, str, float | None]] = []
+    for event in history:
+        if event.what == "healed":
+            for worker in event.facts["workers"]:
+                starts = (e.at for e in history if e.what == "started" and e.facts["at_worker"] == worker)
+                after = next((at - event.at for at in starts if at >= event.at), None)
+                found.append((event.facts["fault"], worker, after))
+    return found
+
+
+def _recovery(evidence: Evidence) -> Iterator[Finding]:
+    limits = evidence.limits
+    most = limits.lease + limits.poll + limits.slack
+    last_start = max((e.at for e in evidence.history if e.what == "started"), default=0.0)
+    ends = {(e.key, e.attempt): e.at for e in evidence.history if e.what in ("ended", "dies")}
+    for fault, worker, seconds in recoveries(evidence.history):
+        if seconds is not None and seconds > most:
+            yield Finding("e", f"after {fault} worker {worker} took {seconds:.1f} s to start a job (at most {most:.1f})")
+    # A start of which no end is known was killed: its job must have been started again in time, or be over.
+    states = {entry.key: entry.state for entry in evidence.ledger.jobs}
+    quiet = [(e.at, e.facts["seconds"]) for e in evidence.history if e.what == "healed" and e.facts.get("outage")]
+    following: dict[str, list[Event]] = defaultdict(list)
+    for event in evidence.history:
+        if event.what == "started":
+            following[event.key].append(event)
+    for key, events in following.items():
+        for before, event in zip(events, events[1:], strict=False):
+            died = ends.get((key, before.attempt))
+            away = sum(seconds for at, seconds in quiet if before.at <= at <= event.at)
+            backoff = min(2 ** min(before.attempt, 10), 60)
+            if died is not None and event.at - died - away - backoff > most:
+                yield Finding("e", f"{key} waited {event.at - died:.1f} s for its next start")
+        if states.get(key) not in (None, *FINAL) and last_start - events[-1].at > most:
+            yield Finding("e", f"{key} is {states[key]}, {last_start - events[-1].at:.1f} s after its last start")
+
+
+def _survival(evidence: Evidence) -> Iterator[Finding]:
+    killed = {event.facts["pid"] for event in evidence.history if event.what in ("dies", "worker_killed")}
+    for death in evidence.deaths:
+        if death.pid not in killed:
+            yield Finding("f", f"process {death.pid} of worker {death.worker} ended by itself: {death.how}")
+
+
+def _law(evidence: Evidence) -> Iterator[Finding]:
+    for job, places in evidence.ledger.misplaced:
+        yield Finding("law", f"job {job} stands in {places}")

@@ -1,0 +1,99 @@
+"""What the database says at the end, and a record of every lease that was taken, given up or settled, and by whom.
+
+The record is kept by triggers of the test's own. They note the session's application_name, in which the engine and the
+handlers give their process: so the record tells who made a move, and not only under which name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import psycopg
+
+__all__ = ["Effect", "Entry", "Ledger", "Move", "install", "read"]
+
+INSTALL = """
+CREATE SCHEMA chaos;
+CREATE TABLE chaos.effect (key text NOT NULL, attempt int NOT NULL);
+CREATE TABLE chaos.move (
+    n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    place text NOT NULL, deed text NOT NULL, job bigint NOT NULL, attempt int NOT NULL, worker uuid,
+    by text NOT NULL DEFAULT current_setting('application_name'), at timestamptz NOT NULL DEFAULT clock_timestamp());
+CREATE INDEX ON chaos.effect (key);
+CREATE FUNCTION chaos.note() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    moved record := coalesce(new, old);
+BEGIN
+    INSERT INTO chaos.move (place, deed, job, attempt, worker)
+    VALUES (TG_TABLE_NAME, TG_OP, moved.job, moved.attempt, moved.worker);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note AFTER INSERT OR DELETE ON pgjobq.running FOR EACH ROW EXECUTE FUNCTION chaos.note();
+CREATE TRIGGER note AFTER INSERT OR DELETE ON pgjobq.finished FOR EACH ROW EXECUTE FUNCTION chaos.note();
+"""
+JOBS = """
+SELECT j.id, coalesce(j.args->>'key', ''), j.task, coalesce(v.state, 'nowhere'), coalesce(v.attempt, 0),
+       j.max_attempts
+FROM pgjobq.job j JOIN pgjobq.jobs v ON v.id = j.id ORDER BY j.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One job as it stands."""
+
+    job: int
+    key: str
+    task: str
+    state: str
+    attempt: int
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A row that came into or went out of `running` or `finished`; `by` is the session's application_name."""
+
+    place: str
+    deed: str
+    job: int
+    attempt: int
+    worker: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A row that a handler wrote in the transaction in which it completed its job."""
+
+    key: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """All of it."""
+
+    jobs: list[Entry] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    misplaced: list[tuple[int, str]] = field(default_factory=list)
+
+
+def install(dsn: str) -> None:
+    """Put the record and the table of effects beside pgjobq's schema."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(INSTALL)
+
+
+def read(dsn: str) -> Ledger:
+    """The ledger as it is now, in one snapshot."""
+    with psycopg.connect(dsn) as conn:
+        conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        jobs = [Entry(*row) for row in conn.execute(JOBS)]
+        moves = conn.execute("SELECT place, deed, job, attempt, coalesce(worker::text, ''), by FROM chaos.move ORDER BY n")
+        effects = conn.execute("SELECT key, attempt FROM chaos.effect")
+        misplaced = conn.execute("SELECT job, places FROM pgjobq.misplaced")
+        return Ledger(
+            jobs, [Move(*row) for row in moves], [Effect(*row) for row in effects], [(row[0], row[1]) for row in misplaced]
+        )

@@ -1,0 +1,89 @@
+"""schema.sql as it stands: psql takes it, its head tells of each table, and the churning tables have their settings."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pgjobq import SchemaError, migrate
+from sql.support.hand import Hand
+
+FILE = Path(migrate.__file__).parent / "schema.sql"
+CHURNING = ["blocked", "ready", "running", "scheduled"]
+
+
+def _psql(dsn: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("psql")
+    if program is None:
+        pytest.fail("psql is not installed, and this test needs it: install PostgreSQL's client programs", pytrace=False)
+    return subprocess.run(
+        [program, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", FILE], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_psql_installs_it_as_it_stands(empty_dsn: str) -> None:
+    done = _psql(empty_dsn)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    with Hand(empty_dsn) as hand:
+        job = hand.enqueue()
+        assert hand.complete(hand.claim_one()) == [job]
+
+
+def test_what_psql_installed_can_be_worked_with(empty_dsn: str) -> None:
+    """The library cannot tell which version somebody's file was: it says which row to add, and then goes on."""
+    assert _psql(empty_dsn).returncode == 0
+    with psycopg.connect(empty_dsn) as conn:
+        with pytest.raises(SchemaError, match="add the row: version 1"):
+            migrate.install(conn)
+        conn.execute("INSERT INTO pgjobq.migration (version, name) VALUES (1, 'by hand')")
+        conn.commit()
+        assert migrate.status(conn).current >= 1
+        migrate.install(conn)
+        assert migrate.check(conn).is_current
+
+
+def test_the_head_tells_of_every_table(hand: Hand) -> None:
+    head = FILE.read_text().partition("CREATE ")[0]
+    assert all(line.startswith("--") or not line for line in head.splitlines())
+    tables = {name for (name,) in hand.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'pgjobq'")}
+    told = {name for name in tables if re.search(rf"^--   {name} +\S", head, re.MULTILINE)}
+    assert tables - told == {"migration"}, "only the list of migrations goes without saying"
+
+
+def test_settings_of_the_churning_tables(hand: Hand) -> None:
+    rows = hand.sql(
+        "SELECT relname, reloptions FROM pg_class WHERE relnamespace = 'pgjobq'::regnamespace AND relkind = 'r' AND reloptions IS NOT NULL"
+    )
+    options = {name: dict(option.split("=") for option in given) for name, given in rows}
+    for name in CHURNING:
+        assert options[name]["autovacuum_vacuum_scale_factor"] == "0"
+        assert int(options[name]["autovacuum_vacuum_threshold"]) <= 10_000
+        assert options[name]["autovacuum_vacuum_cost_delay"] == "0"
+        assert options[name]["vacuum_truncate"] in ("off", "false")
+    assert int(options["worker"]["fillfactor"]) <= 70, "a heartbeat is an UPDATE: it wants to stay on its page"
+
+
+def test_a_heartbeat_stays_on_its_page(hand: Hand) -> None:
+    """HOT updates: no column of a heartbeat is indexed, and the page has room."""
+    hand.conn.execute("SELECT 1")
+    for _ in range(50):
+        hand.beat()
+    hot = "SELECT pg_stat_force_next_flush(), n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'worker'"
+    if hand.conn.info.server_version < 150_000:
+        pytest.skip("statistics cannot be flushed on demand before PostgreSQL 15")
+    hand.sql("SELECT pg_stat_force_next_flush()")
+    _, updates, hot_updates = hand.sql(hot)[0]
+    assert updates == 50
+    assert hot_updates >= 45
+
+
+def test_no_table_of_facts_is_ever_updated_by_what_we_say() -> None:
+    """Facts are append-only, rows of state are moved: the worker's own heartbeat is the only UPDATE there is."""
+    texts = [FILE.read_text(), *(path.read_text() for path in sorted((FILE.parent / "statements").glob("*.sql")))]
+    code = "\n".join(re.sub(r"--[^\n]*", "", text) for text in texts)
+    assert re.findall(r"\bUPDATE\s+(?!SKIP|OF\b)(\S+)", code) == ["pgjobq.worker"]
