@@ -21,6 +21,7 @@ pytestmark = pytest.mark.timeout(300)
 
 READY, RUNNING, FINISHED, SCHEDULED, BLOCKED = 200_000, 2_000, 100_000, 20_000, 1_000
 BIG = {"job", "finished", "ready", "scheduled", "attempt_error"}
+"""Tables that are long; `running`, `blocked`, `lane` and `worker` may be read as a whole where that is the point."""
 LANES = [("default", 0), ("mail", 0), ("mail", 5)]
 
 FILL = f"""
@@ -31,6 +32,8 @@ FROM generate_series(1, {READY + RUNNING + FINISHED + SCHEDULED + BLOCKED}) g OR
 INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome)
 SELECT id, now(), now() - interval '1 day', gen_random_uuid(), 1, CASE WHEN id % 100 = 0 THEN 'f' ELSE 's' END
 FROM pgjobq.job WHERE id <= {FINISHED} ORDER BY id;
+INSERT INTO pgjobq.attempt_error (job, failed_at, attempt, kind, message)
+SELECT job, finished_at, 1, 'ValueError', 'bad' FROM pgjobq.finished, generate_series(1, 3) WHERE outcome = 'f';
 INSERT INTO pgjobq.running (job, started_at, worker, attempt, spared)
 SELECT id, now(), $1, 1, 0 FROM pgjobq.job WHERE id > {FINISHED} AND id <= {FINISHED + RUNNING} ORDER BY id;
 INSERT INTO pgjobq.scheduled (job, run_at, priority, queue)

@@ -38,6 +38,8 @@ __all__ = ["Pump"]
 
 HURRY = 5.0
 """Seconds that interrupted handlers have to come to an end before they are left behind."""
+STALE = 2.0
+"""Seconds for which a claimed job may wait for a place; a third of the lease when that is shorter."""
 CHORES_EVERY = 1.0
 PROMOTED_AT_ONCE = 1_000
 LOCKED_PAUSE = 0.2
@@ -80,6 +82,7 @@ class Pump:
         self._slots = Slots(self._ended, self._next_for_slot)
         self._threads = Threads(settings.concurrency, self._ended)
         self._lost: set[UUID] = set()
+        self._freshness = min(STALE, settings.lease / 3)
         self._buffer: deque[Lease] = deque()
         self._running: set[Attempt] = set()
         self._locked: list[Entry] = []
@@ -138,7 +141,7 @@ class Pump:
         exchange = self._contact.exchange or await self._reach()
         if exchange.worker in self._lost:
             await self._start_anew(exchange)
-        if self._stopping:
+        if self._stopping or self._stale():
             self._give_back()
         if self._outbox or (self._demand() and not self._intake.dry):
             await self._exchange_once(exchange)
@@ -192,6 +195,7 @@ class Pump:
             if want and self._intake.lanes_are_stale(idle=idle):
                 self._intake.see_lanes(await exchange.lanes(self._names))
             look = self._intake.look(idle=idle) if want else None
+            sent_at = time.monotonic()
             doze = int(self._intake.announcement * 1000) if want and self._intake.must_announce else 0
             settled, locked, claimed = await exchange.turn(batch, look, want, doze_ms=doze)
             if doze:
@@ -206,8 +210,7 @@ class Pump:
         self._hold_locked(self._outbox.account(batch, settled, locked))
         if claimed is not None and look is not None:
             self._intake.learn(look, want, claimed)
-            self._buffer.extend(claimed.leases)
-            self._feed()
+            self._store(claimed.leases, sent_at)
             if claimed.leases:
                 self._last_look = False
             else:
@@ -234,6 +237,18 @@ class Pump:
 
     # ---------------------------------------------------------------------------------------- jobs
 
+    def _store(self, leases: list[Lease], sent_at: float) -> None:
+        """Take what was claimed, and start what there are places for."""
+        for lease in leases:
+            lease.claimed_at = sent_at
+        self._buffer.extend(leases)
+        self._feed()
+
+    def _stale(self) -> bool:
+        """Whether what is at hand has waited for too long: behind jobs that turned out long, or while this process was
+        stopped, when others may have been given it. Nothing stale is started; it goes back through the fence."""
+        return bool(self._buffer) and time.monotonic() - self._buffer[0].claimed_at > self._freshness
+
     def _feed(self) -> None:
         """Start what there are places for."""
         while (attempt := self._next()) is not None:
@@ -255,6 +270,9 @@ class Pump:
         worker = self._contact.worker
         assert worker is not None, "nothing is claimed before the worker is registered"
         while self._buffer and len(self._running) < self._settings.concurrency and not self._board.full:
+            if self._stale():
+                self._bell.set()
+                return None
             lease = self._buffer.popleft()
             attempt = prepare(lease, self._queue.registry, self._queue.schema, worker)
             if not isinstance(attempt, Attempt):
@@ -342,10 +360,10 @@ class Pump:
         places = self._intake.left(self._settings.concurrency - len(self._running) - len(self._buffer))
         if places <= 0 or not self._queue.registry.names:
             return 0
+        sent_at = time.monotonic()
         adopted = await exchange.adopt(self._queue.registry.names, self._names, places)
         self._intake.claimed += len(adopted)
-        self._buffer.extend(adopted)
-        self._feed()
+        self._store(adopted, sent_at)
         return len(adopted)
 
     async def _drained(self, exchange: Exchange) -> None:

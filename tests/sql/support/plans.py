@@ -42,6 +42,7 @@ class Plan:
 
 def prepare(hand: Hand, names: Sequence[str]) -> None:
     """Prepare statements under their names, as a worker's connection does when it first says them."""
+    hand.conn.prepare_threshold = None  # psycopg's own book-keeping deallocates ours, too
     for name in names:
         hand.conn.execute(f"PREPARE {name} AS {hand.text(name)}".encode(), prepare=False)
 

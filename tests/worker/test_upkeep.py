@@ -1,0 +1,124 @@
+"""Upkeep: old jobs go, tiny tables stay tiny, several processes share the work."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from worker.stage import Stage, wait_until
+
+
+def age(stage: Stage, days: float) -> None:
+    """Let everything that has finished be so many days old."""
+    stage.query("UPDATE pgjobq.finished SET finished_at = finished_at - make_interval(secs => %s)", days * 86400)
+
+
+@pytest.mark.parametrize("drained", [False, True], ids=["running", "drain"])
+def test_retention_deletes_what_is_old(stage: Stage, drained: bool) -> None:
+    """Succeeded and cancelled jobs go after a week and failed ones after 30 days, with their errors; nothing else."""
+    for days in (31, 8, 1):
+        for task in ("note", "discard", "fail_once"):
+            stage.enqueue(task, ref=f"{task} {days}")
+        stage.enqueue("fail", ref=f"fail {days}", max_attempts=1)
+        stage.enqueue("fail", ref=f"waiting {days}")
+        stage.drain()
+        stage.query("UPDATE pgjobq.scheduled s SET run_at = now() FROM pgjobq.job j WHERE j.id = s.job AND j.ref LIKE 'fail_once%%'")
+        stage.drain()
+        # the younger ones are aged again in the following rounds: what is left to the wanted age
+        age(stage, {31: 23, 8: 7, 1: 1}[days])
+    wanted = {"fail 8", "fail 1", "note 1", "discard 1", "fail_once 1", "waiting 31", "waiting 8", "waiting 1"}
+    if drained:
+        wait_until(lambda: stage.drain() and refs(stage) == wanted)
+    else:
+        worker = stage.worker().ready()
+        wait_until(lambda: refs(stage) == wanted)
+        assert worker.stop() == 0
+    orphans = "SELECT count(*) FROM pgjobq.attempt_error e WHERE NOT EXISTS (SELECT FROM pgjobq.job j WHERE j.id = e.job)"
+    assert stage.value(orphans) == 0
+    kept = "SELECT count(*) FROM pgjobq.attempt_error e JOIN pgjobq.job j ON j.id = e.job WHERE j.ref LIKE 'fail_once%%'"
+    assert stage.value(kept) == 1
+
+
+def refs(stage: Stage) -> set[str]:
+    return {ref for (ref,) in stage.query("SELECT ref FROM pgjobq.job")}
+
+
+def test_retention_can_be_turned_off(stage: Stage) -> None:
+    """forever keeps them; a short time of one kind leaves the other alone; more than one batch is deleted."""
+    stage.enqueue_many("note", 2500)
+    stage.enqueue("fail", max_attempts=1)
+    stage.drain()
+    age(stage, 1000)
+    worker = stage.worker("--keep-succeeded", "forever", "--keep-failed", "forever").ready()
+    stage.wait_state(stage.enqueue("note"), "succeeded")
+    assert worker.stop() == 0
+    assert stage.states() == {"succeeded": 2501, "failed": 1}
+    worker = stage.worker("--keep-succeeded", "2d", "--keep-failed", "forever").ready()
+    wait_until(lambda: stage.states() == {"succeeded": 1, "failed": 1})
+    assert worker.stop() == 0
+
+
+def test_upkeep_vacuums_the_churning_tables(stage: Stage) -> None:
+    """Under load the dead rows of ready and running are vacuumed away by the worker, not by autovacuum's launcher."""
+    stage.worker("--concurrency", "50").ready()
+    stage.enqueue_many("note", 20_000)
+    stage.wait_all("succeeded")
+    sql = """SELECT count(*) = 2 AND sum(n_dead_tup) < 2000 FROM pg_stat_user_tables
+             WHERE schemaname = 'pgjobq' AND relname IN ('ready', 'running') AND last_vacuum IS NOT NULL"""
+    wait_until(lambda: stage.value(sql), 30)
+
+
+def test_a_role_that_may_not_vacuum_is_told_so_once(stage: Stage) -> None:
+    """A worker whose role does not own the tables says so and works all the same."""
+    role = stage.dsn.rpartition("/")[2].split("?")[0]
+    with psycopg.connect(stage.dsn, autocommit=True) as conn:
+        conn.execute(f"CREATE ROLE {role} LOGIN SUPERUSER")
+        conn.execute(f"ALTER ROLE {role} NOSUPERUSER")
+        try:
+            conn.execute(f"GRANT USAGE ON SCHEMA pgjobq TO {role}")
+            conn.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA pgjobq TO {role}")
+            conn.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA pgjobq TO {role}")
+            conn.execute(f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA pgjobq TO {role}")
+            # the session's user stays whoever may log in; the role is taken on at once
+            worker = stage.worker(PGOPTIONS=f"-c role={role}").ready()
+            stage.wait_state(stage.enqueue("note"), "succeeded")
+            refused = worker.wait_event("vacuum_refused")
+            assert "ready" in refused["table"]
+            assert worker.stop() == 0
+            assert len(worker.events("vacuum_refused")) == 1
+            assert worker.events("chore_failed") == []
+        finally:
+            conn.execute(f"DROP OWNED BY {role}")
+            conn.execute(f"DROP ROLE {role}")
+
+
+def test_two_processes_share_the_work(stage: Stage) -> None:
+    """--processes 2: both run jobs under identities of their own, and each is limited to `concurrency`."""
+    worker = stage.worker("--processes", "2", "--concurrency", "3").ready()
+    stage.enqueue_many("hold", 10)
+    marks = stage.wait_marks("start", 6)
+    by_pid = [sum(mark["pid"] == pid for mark in marks) for pid in {mark["pid"] for mark in marks}]
+    assert sorted(by_pid) == [3, 3]
+    assert stage.value("SELECT count(DISTINCT worker) FROM pgjobq.running") == 2
+    assert stage.value("SELECT count(*) FROM pgjobq.worker") == 2
+    stage.open_gate()
+    stage.wait_all("succeeded")
+    assert len(stage.marks("start")) == 10
+    assert worker.stop() == 0
+    assert worker.events("worker_stopped")[0]["succeeded"] == 10
+    assert stage.value("SELECT count(*) FROM pgjobq.worker") == 0
+
+
+def test_the_worker_table_tells_who_is_there(stage: Stage) -> None:
+    """pid, host, app, version, queues and tasks of each process, with a lease that is renewed."""
+    worker = stage.worker("--queues", "mail,default", "--concurrency", "4", "--lease", "10", "--heartbeat", "0.3").ready()
+    wait_until(lambda: stage.value("SELECT count(*) FROM pgjobq.worker") == 1)
+    pid, app, concurrency, queues, tasks, left, beat = stage.query(
+        "SELECT pid, app, concurrency, queues, tasks, expires_at - now(), beat_at FROM pgjobq.worker"
+    )[0]
+    assert [pid] == worker.children()
+    assert (app, concurrency, queues) == ("apps.basic:queue", 4, ["mail", "default"])
+    assert "note_plain" in tasks
+    assert 5 < left.total_seconds() <= 10
+    wait_until(lambda: stage.value("SELECT beat_at FROM pgjobq.worker") > beat)
+    assert worker.stop() == 0
