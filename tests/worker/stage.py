@@ -201,7 +201,7 @@ class Stage:
     def query(self, sql: str, *params: object) -> list[tuple[Any, ...]]:
         """Run one statement by itself."""
         with psycopg.connect(self.dsn, autocommit=True) as conn:
-            cursor = conn.execute(sql, params)
+            cursor = conn.execute(sql, params or None)
             return cursor.fetchall() if cursor.description else []
 
     def value(self, sql: str, *params: object) -> Any:

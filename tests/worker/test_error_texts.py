@@ -51,7 +51,7 @@ ERRORS: dict[str, tuple[Callable[[], BaseException], str, str]] = {
     "base": (lambda: Base("b"), "Base", "b"),
     "group": (lambda: BaseExceptionGroup("g", [ValueError("\0"), Base("b")]), "BaseExceptionGroup", "g"),
     "memory": (lambda: MemoryError(), "MemoryError", ""),
-    "name": (lambda: type("N\0ame\ud800", (Exception,), {})("n"), "N", "n"),
+    "name": (lambda: type("N\nä" * 200, (Exception,), {})("n"), "N", "n"),
 }
 
 

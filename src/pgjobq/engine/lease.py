@@ -34,7 +34,7 @@ class Lease:
     enqueued_at: float
     """Seconds since 1970, by the server's clock."""
     claimed_at: float = 0.0
-    """time.monotonic() before the claim was sent: what has been at hand for long may be somebody else's by now."""
+    """time.monotonic(): what has been at hand for long may be somebody else's by now."""
 
 
 _encode = msgspec.json.Encoder().encode
