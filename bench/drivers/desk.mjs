@@ -49,6 +49,7 @@ const verbs = {
   },
   async one(driver, options) {
     for (let order = 0; order < WARM_UP; order++) await driver.send(order);
+    if (options.at) await sleep(Math.max(0, options.at * 1000 - Number(now()) / 1e6));
     let sent = 0;
     const begin = now();
     const limit = options.seconds || Infinity;

@@ -125,6 +125,7 @@ async def _one(driver: Driver) -> dict[str, Any]:
     async with driver.sender() as send:
         for order in range(WARM_UP):
             await send(order)
+        time.sleep(max(0.0, driver.options.at - time.monotonic()))  # several clients begin together
         sent, begin = 0, time.perf_counter()
         ends = begin + limit if limit else float("inf")
         while (sent < jobs if jobs else True) and time.perf_counter() < ends:
@@ -167,8 +168,9 @@ VERBS = {"prepare": _prepare, "one": _one, "bulk": _bulk, "probe": _probe, "work
 def main(driver: type[Driver]) -> None:
     """Carry out what the command line asks for."""
     verb, options = sys.argv[1], json.loads(sys.argv[2])
-    defaults = {"dsn": "", "jobs": 0, "seconds": 0.0, "gap": 0.03, "concurrency": 100, "batch": 0, "limit": 0, "pool": False, "sync": False}
-    order = SimpleNamespace(**{**defaults, **options})
+    defaults = {"dsn": "", "jobs": 0, "seconds": 0.0, "gap": 0.03, "concurrency": 100, "at": 0.0, "batch": 0}
+    flags = {"limited": False, "pool": False, "sync": False}
+    order = SimpleNamespace(**{**defaults, **flags, **options})
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         answer = runner.run(VERBS[verb](driver(order)))
     print(json.dumps(answer))

@@ -14,10 +14,11 @@ await main(async (options, verb) => {
     prepare: () => boss.createQueue(QUEUE, { notify: true }),
     send: (order) => boss.send(QUEUE, payload(order)),
     bulk: (orders) => boss.insert(QUEUE, orders.map((order) => ({ data: payload(order) }))),
-    async work({ concurrency, batch }) {
+    async work({ concurrency, limited }) {
       const settings = {
-        batchSize: batch || 500,
-        localConcurrency: Math.max(1, Math.floor(concurrency / (batch || 500))),
+        // A handler gets its whole batch at once: a limit of jobs at a time means that many workers with one job each.
+        batchSize: limited ? 1 : 500,
+        localConcurrency: limited ? concurrency : 1,
         pollingIntervalSeconds: 0.5,
         burstWhenBatchFull: true,
       };

@@ -49,8 +49,8 @@ class PgQueuerDriver(desk.Driver):
         at_once = self.options.concurrency
         await app.run(
             dequeue_timeout=timedelta(seconds=30),
-            batch_size=self.options.batch or max(1, at_once // 2),
-            max_concurrent_tasks=self.options.limit or None,
+            batch_size=max(1, at_once // 2) if self.options.limited else self.options.batch,
+            max_concurrent_tasks=at_once if self.options.limited else None,
         )
 
 

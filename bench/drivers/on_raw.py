@@ -6,7 +6,6 @@ one pipeline as one transaction, which is what makes such code quick. No retries
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -67,19 +66,15 @@ class Raw(desk.Driver):
         connection = psycopg.connect(self.dsn, autocommit=True, prepare_threshold=0, options=PLANS)
         connection.execute("LISTEN raw_job")
         loads, done = json.loads, ""
-        limit = asyncio.Semaphore(self.options.concurrency)
         desk.ready()
         while True:
-            claimed = _exchange(connection, done, min(BATCH, self.options.batch or BATCH))
+            claimed = _exchange(connection, done, BATCH)
             if not claimed:
                 done = ""
                 list(connection.notifies(timeout=1.0, stop_after=1))
                 continue
-            if desk.HANDLER == "sleep":
-                await asyncio.gather(*(_limited(limit, loads(args)) for _, args in claimed))
-            else:
-                for _, args in claimed:
-                    await desk.handle(**loads(args))
+            for _, args in claimed:
+                await desk.handle(**loads(args))
             done = "{" + ",".join([str(job) for job, _ in claimed]) + "}"
 
 
@@ -88,11 +83,6 @@ def _exchange(connection: psycopg.Connection[Any], done: str, batch: int) -> lis
         if done:
             connection.execute(COMPLETE, (done,))
         return connection.execute(CLAIM, (batch,), binary=True).fetchall()
-
-
-async def _limited(limit: asyncio.Semaphore, arguments: dict[str, Any]) -> None:
-    async with limit:
-        await desk.handle(**arguments)
 
 
 if __name__ == "__main__":

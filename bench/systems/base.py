@@ -81,9 +81,12 @@ class System:
         """Enqueue one every `gap` seconds; gives when each was sent."""
         return self.call("probe", dsn, jobs=jobs, gap=gap)
 
-    def worker_commands(self, dsn: str, processes: int, concurrency: int, *, sync: bool = False) -> list[list[str]]:
-        """The commands that start so many worker processes."""
-        order = json.dumps({**self.options, "dsn": dsn, "concurrency": concurrency, "sync": sync})
+    def worker_commands(self, dsn: str, processes: int, concurrency: int, **options: Any) -> list[list[str]]:
+        """The commands that start so many worker processes.
+
+        Options: `sync`: plain handlers; `limited`: `concurrency` is to be kept exactly, batches made to fit.
+        """
+        order = json.dumps({**self.options, "dsn": dsn, "concurrency": concurrency, **options})
         return [[self.environment.program(), str(DRIVERS / self.driver), "work", order]] * processes
 
     def variables(self, dsn: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from bench.systems.base import System
 from bench.systems.environments import Ours
@@ -12,10 +13,10 @@ from pgjobq.migrate import library_version
 
 @dataclass(frozen=True, kw_only=True)
 class _Pgjobq(System):
-    def worker_commands(self, dsn: str, processes: int, concurrency: int, *, sync: bool = False) -> list[list[str]]:
+    def worker_commands(self, dsn: str, processes: int, concurrency: int, **options: Any) -> list[list[str]]:
+        del options  # both kinds of handler are there, the job says which; and --concurrency is always exact
         flags = ["--processes", str(processes), "--concurrency", str(concurrency), "--log-level", "warning"]
         worker = "import desk; desk.ready(); from pgjobq.worker import main; raise SystemExit(main())"
-        del sync  # both handlers are there; the job says which
         return [[self.environment.program(), "-c", worker, "on_pgjobq:queue", "--dsn", dsn, *flags]]
 
 

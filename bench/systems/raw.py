@@ -16,6 +16,7 @@ SYSTEM = System(
     gate="raw_job",
     pace=60_000,
     bulk_pace=300_000,
+    skips={"k": "runs one job at a time", "l": "runs one job at a time"},
     fill="""
         INSERT INTO raw_job (args) SELECT jsonb_build_object('order_id', n, 'email', 'user@example.com')
         FROM generate_series(1, %(jobs)s) n""",

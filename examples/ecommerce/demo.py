@@ -18,6 +18,7 @@ from pathlib import Path
 
 import httpx
 import psycopg
+from psycopg.rows import TupleRow
 from rich.console import Console
 
 from pgjobq.devdb import NoPostgres
@@ -26,8 +27,8 @@ from .backstage.board import WIDTH, Board, show_figures, show_verdicts
 from .backstage.crowd import Crowd, plan_visits
 from .backstage.database import NoDatabase, furnish, open_database
 from .backstage.facts import ask_merchants, gather
-from .backstage.figures import look, measure
-from .backstage.processes import NotStarted
+from .backstage.figures import jobs_in_hand, look, measure
+from .backstage.processes import NotStarted, Process
 from .backstage.stand import Ports, Stand, open_stand
 from .backstage.verdicts import judge
 from .mailbox import read_letters
@@ -65,25 +66,31 @@ async def play(stand: Stand, crowd: Crowd, board: Board) -> None:
                         f"the lease is up: {standing.taken_over - taken_over} of its jobs are taken over", "green"
                     )
                     taken_over = standing.taken_over
-                if crowd.memory.done >= half and not stand.workers[-1].killed and standing.running:
-                    kill_last_worker(stand, board)
+                if crowd.memory.done >= half and not stand.workers[-1].killed:
+                    kill_busy_worker(conn, stand.workers[-1], board)
                 if coming.done() and reopening.done() and standing.ended:
+                    await asyncio.gather(coming, reopening)  # a mistake in one of them comes out here
                     break
                 stand.check()
                 await asyncio.sleep(0.15)
-        await asyncio.gather(coming, reopening)
     finally:
         for task in (coming, reopening):
             task.cancel()
         await asyncio.gather(coming, reopening, return_exceptions=True)
 
 
-def kill_last_worker(stand: Stand, board: Board) -> None:
-    """SIGKILL to a whole worker amid its jobs; the other one takes them over when the lease is up."""
-    victim = stand.workers[-1]
-    victim.kill()
+def kill_busy_worker(conn: psycopg.Connection[TupleRow], victim: Process, board: Board) -> None:
+    """SIGKILL to a whole worker while it has jobs in hand; the other one takes them over when the lease is up.
+
+    It is held still while we look, because a job takes less time than looking and killing.
+    """
+    with victim.held_still():
+        jobs = sum(count for pid, count in jobs_in_hand(conn).items() if victim.owns(pid))
+        if not jobs:
+            return
+        victim.kill()
     board.crew[victim.name] = f"✗ killed at {board.seconds:.0f} s"
-    board.say(f"{victim.name} is killed in the middle of its jobs (SIGKILL)", "red")
+    board.say(f"{victim.name} is killed (SIGKILL) with {jobs} jobs in hand", "red")
 
 
 def upset_merchants(stand: Stand) -> None:
@@ -126,7 +133,6 @@ def run(orders: int, console: Console) -> bool:
         with psycopg.connect(dsn) as conn:
             facts = gather(conn, read_letters(stand.letters), ask_merchants(stand.merchants_url))
             verdicts = judge(crowd.memory, facts, stock_each=STOCK_EACH)
-            console.print()
             show_verdicts(console, verdicts)
             placed, declined = len(crowd.memory.placed), len(crowd.memory.declined)
             show_figures(console, measure(conn), placed=placed, declined=declined)

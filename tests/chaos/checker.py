@@ -183,27 +183,36 @@ def recoveries(history: list[Event]) -> list[tuple[str, str, float | None]]:
 def _recovery(evidence: Evidence) -> Iterator[Finding]:
     limits = evidence.limits
     most = limits.lease + limits.poll + limits.slack
-    last_start = max((e.at for e in evidence.history if e.what == "started"), default=0.0)
-    ends = {(e.key, e.attempt): e.at for e in evidence.history if e.what in ("ended", "dies")}
     for fault, worker, seconds in recoveries(evidence.history):
         if seconds is not None and seconds > most:
             yield Finding("e", f"after {fault} worker {worker} took {seconds:.1f} s to start a job (at most {most:.1f})")
-    # A start of which no end is known was killed: its job must have been started again in time, or be over.
-    states = {entry.key: entry.state for entry in evidence.ledger.jobs}
-    quiet = [(e.at, e.facts["seconds"]) for e in evidence.history if e.what == "healed" and e.facts.get("outage")]
-    following: dict[str, list[Event]] = defaultdict(list)
-    for event in evidence.history:
+    for death, cut_off in _cut_off(evidence.history):
+        again = [e.at for e in evidence.history if e.what == "started" and e.key == cut_off.key and e.at > death.at]
+        if not again:
+            continue  # it ended as failed, or not at all: (a) tells
+        backoff = min(2 ** min(cut_off.attempt - 1, 10) - 1, 60)
+        waited = again[0] - death.at - backoff - _outage(evidence.history, death.at, again[0])
+        if waited > most:
+            yield Finding("e", f"{cut_off.key} was cut off by a death and waited {waited:.1f} s for its next start")
+
+
+def _cut_off(history: list[Event]) -> Iterator[tuple[Event, Event]]:
+    """Deaths of processes, each with the starts whose ends they prevented."""
+    ended = {(event.key, event.attempt) for event in history if event.what == "ended"}
+    started: dict[int, list[Event]] = defaultdict(list)
+    for event in history:
         if event.what == "started":
-            following[event.key].append(event)
-    for key, events in following.items():
-        for before, event in zip(events, events[1:], strict=False):
-            died = ends.get((key, before.attempt))
-            away = sum(seconds for at, seconds in quiet if before.at <= at <= event.at)
-            backoff = min(2 ** min(before.attempt, 10), 60)
-            if died is not None and event.at - died - away - backoff > most:
-                yield Finding("e", f"{key} waited {event.at - died:.1f} s for its next start")
-        if states.get(key) not in (None, *FINAL) and last_start - events[-1].at > most:
-            yield Finding("e", f"{key} is {states[key]}, {last_start - events[-1].at:.1f} s after its last start")
+            started[event.facts["pid"]].append(event)
+        elif event.what in ("dies", "worker_killed"):
+            for start in started.pop(event.facts["pid"], []):
+                if (start.key, start.attempt) not in ended:
+                    yield event, start
+
+
+def _outage(history: list[Event], since: float, until: float) -> float:
+    """Seconds in between in which the server was away for everybody, and the lease that each such outage costs."""
+    healed = [event for event in history if event.what == "healed" and event.facts["outage"] > 0]
+    return sum(event.facts["outage"] for event in healed if since <= event.at <= until)
 
 
 def _survival(evidence: Evidence) -> Iterator[Finding]:

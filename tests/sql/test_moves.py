@@ -36,9 +36,19 @@ def test_claim_leases_and_tells_everything(hand: Hand) -> None:
 def test_claim_of_nothing_still_tells_the_snapshot(hand: Hand) -> None:
     claimed = hand.look(10, [("default", 0)], [0])
     assert claimed.leases == []
-    assert 0 < claimed.xmin <= claimed.xmax
+    assert claimed.xmin > 0
+    assert claimed.xid is None, "an empty look costs no transaction id"
     assert 0 <= claimed.seconds < 10
     assert hand.look(10, [], []).leases == []
+
+
+def test_claim_tells_its_transactions_own_id(hand: Hand) -> None:
+    hand.enqueue()
+    with hand.conn.transaction():
+        claimed = hand.look(10, [("default", 0)], [0])
+        assert claimed.xid == hand.value("SELECT pg_current_xact_id()::text::bigint")
+        assert claimed.xmin <= claimed.xid
+        assert hand.look(10, [("default", 0)], [0]).xid == claimed.xid
 
 
 def test_claim_goes_by_priority_then_age(hand: Hand) -> None:

@@ -84,9 +84,9 @@ class Board:
             (f"{now.waiting}", "bold"),
             " waiting   ",
             (f"{now.retrying}", "bold yellow"),
-            " to be retried   ",
+            " to retry   ",
             (f"{now.failed_attempts}", "bold yellow"),
-            " failed attempts   ",
+            " failed tries   ",
             (f"{now.lost}", "bold red" if now.lost else "bold"),
             " given up",
         )

@@ -51,6 +51,14 @@ def look(conn: Conn) -> Standing:
     return Standing(*row)
 
 
+def jobs_in_hand(conn: Conn) -> dict[int, int]:
+    """How many jobs each worker process holds, by its process id."""
+    rows = conn.execute(
+        "SELECT w.pid, count(*) FROM pgjobq.running r JOIN pgjobq.worker w ON w.id = r.worker GROUP BY 1"
+    )
+    return dict(rows.fetchall())
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What it took. Times in seconds; `p50` and `p99`: from a job's enqueueing to its first start."""

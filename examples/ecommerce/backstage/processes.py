@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..ports import ANNOUNCEMENT
@@ -84,6 +84,23 @@ class Process:
         self.killed = True
         self._kill_session()
         self._popen.wait()
+
+    @contextlib.contextmanager
+    def held_still(self) -> Iterator[None]:
+        """Stop it and its children (SIGSTOP) while we look at what they have in hand; go on afterwards, if alive."""
+        os.killpg(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            if not self.killed:
+                os.killpg(self.pid, signal.SIGCONT)
+
+    def owns(self, pid: int) -> bool:
+        """Whether that process is it, or one of its children."""
+        try:
+            return os.getsid(pid) == self.pid
+        except ProcessLookupError:
+            return False
 
     def ask_to_stop(self) -> None:
         """SIGTERM, without waiting."""

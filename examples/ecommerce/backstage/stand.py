@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +78,6 @@ def open_stand(
             start(f"worker {number}", "pgjobq.worker", QUEUE, *worker_flags, **where)
             for number in range(1, workers + 1)
         ]
-        time.sleep(
-            0.2
-        )  # a flag the worker does not know shows at once, and better here than as a shop that stands still
         stand = Stand(dsn, shop_url, merchants_url, mail_url, letters, folder, crew, [mail, merchants, shop])
         stand.check()
         try:

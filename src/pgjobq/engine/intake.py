@@ -41,6 +41,7 @@ class Intake:
         self._pace_at = time.monotonic()
         self._lanes_at = float("-inf")
         self._nap = FIRST_NAP
+        self._look_at: float | None = None
         self._called = False
         self._ran_dry = False
         self.announces = announces
@@ -111,7 +112,7 @@ class Intake:
             now=time.monotonic(),
         )
         self.claimed += len(claimed.leases)
-        self._ran_dry = not claimed.leases
+        self._ran_dry, self._look_at = not claimed.leases, None
         # Who called while the claim was under way may mean a job that its snapshot did not see yet. And nobody sleeps
         # before having said so and looked once more.
         self.dry = self._ran_dry and not self._called and not self.must_announce
@@ -144,10 +145,16 @@ class Intake:
     def wake(self) -> None:
         """Somebody called: look at once."""
         self._called = True
-        self.dry = False
+        self.dry, self._look_at = False, None
         self._nap = FIRST_NAP
 
-    def nap(self) -> float:
-        """Seconds to sleep before looking again, twice as long each time."""
-        nap, self._nap = self._nap, min(self._nap * 2, self._poll_interval)
-        return min(nap, self._poll_interval)
+    def until_look(self) -> float:
+        """Seconds until a dry worker looks again (each time twice as far away); at 0 it is dry no longer."""
+        now = time.monotonic()
+        if self._look_at is None:
+            nap, self._nap = self._nap, min(self._nap * 2, self._poll_interval)
+            self._look_at = now + min(nap, self._poll_interval)
+        if now >= self._look_at:
+            self.dry, self._look_at = False, None
+            return 0.0
+        return self._look_at - now

@@ -27,7 +27,7 @@ from pgjobq.engine.report import Report
 from pgjobq.engine.settling import settle_singly
 from pgjobq.engine.slots import Slots
 from pgjobq.engine.threads import Threads
-from pgjobq.engine.wire import OUTAGES
+from pgjobq.engine.wire import OUTAGES, REFUSALS
 from pgjobq.outcome import Outcome, Returned
 
 if TYPE_CHECKING:
@@ -167,13 +167,12 @@ class Pump:
     async def _sleep(self, exchange: Exchange) -> None:
         """Wait for an outcome, a notification, an order, or the time of the next look."""
         waits_for_jobs = self._intake.dry and self._demand() > 0
-        timeout = self._intake.nap() if waits_for_jobs else CHORES_EVERY
+        timeout = min(self._intake.until_look(), CHORES_EVERY) if waits_for_jobs else CHORES_EVERY
         exchange.wire.watch(self._notified, self._bell.set)
         try:
-            async with asyncio.timeout(timeout):
-                await self._bell.wait()
-        except TimeoutError:
-            self._intake.dry = False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._bell.wait()
         finally:
             exchange.wire.unwatch()
         self._bell.clear()
@@ -200,13 +199,16 @@ class Pump:
             settled, locked, claimed = await exchange.turn(batch, look, want, doze_ms=doze)
             if doze:
                 self._intake.announced()
-        except psycopg.Error as error:
+        except REFUSALS:
             self._outbox.keep(batch)
-            if isinstance(error, OUTAGES):
-                self._outbox.uncertain = self._outbox.uncertain or bool(batch)
+            if not batch:
                 raise
             self._hold_locked(await settle_singly(exchange, self._outbox))
             return
+        except OUTAGES:
+            self._outbox.keep(batch)
+            self._outbox.uncertain = self._outbox.uncertain or bool(batch)
+            raise
         self._hold_locked(self._outbox.account(batch, settled, locked))
         if claimed is not None and look is not None:
             self._intake.learn(look, want, claimed)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import psycopg
-
 from pgjobq.engine.exchange import Exchange
 from pgjobq.engine.outbox import Batch, Entry, Outbox
-from pgjobq.engine.wire import OUTAGES
+from pgjobq.engine.wire import OUTAGES, REFUSALS
 from pgjobq.outcome import Failed, Failure, describe
 
 __all__ = ["settle_singly"]
@@ -26,6 +24,7 @@ async def settle_singly(exchange: Exchange, outbox: Outbox) -> list[Entry]:
         except OUTAGES:
             for unsettled in singles[position:]:
                 outbox.keep(unsettled)
+            outbox.uncertain = True
             raise
     return locked
 
@@ -33,9 +32,7 @@ async def settle_singly(exchange: Exchange, outbox: Outbox) -> list[Entry]:
 async def _settle_one(exchange: Exchange, outbox: Outbox, single: Batch) -> list[Entry]:
     try:
         settled, locked, _ = await exchange.turn(single, None, 0)
-    except OUTAGES:
-        raise
-    except psycopg.Error as refusal:
+    except REFUSALS as refusal:
         if not single.others:
             raise
         told = describe(refusal)

@@ -100,7 +100,7 @@ class Upkeep:
                 with bounded(lambda: self._connection, LONGEST_ROUND):
                     pause = self._round()
                 self._wait(pause)
-            except OUTAGES:
+            except (psycopg.OperationalError, psycopg.InterfaceError, OSError):
                 self._hang_up()  # the heart says that the database is away
                 self._pause(1.0)
             except psycopg.Error as error:
@@ -108,10 +108,8 @@ class Upkeep:
                 self._journal.emit(ChoreFailed(chore="upkeep", error=told.kind, error_message=told.message))
                 self._hang_up()
                 self._pause(self._settings.poll_interval)
-        try:
+        with contextlib.suppress(*OUTAGES):  # else their leases run out by themselves
             self._bury()
-        except (*OUTAGES, psycopg.Error):
-            pass  # their leases run out by themselves
         self._hang_up()
         self._calls.close()
         self._hears.close()

@@ -14,10 +14,12 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import tuple_row
 
-__all__ = ["OUTAGES", "Wire", "bounded", "open_sync", "take_notifications", "worker_conninfo"]
+__all__ = ["OUTAGES", "REFUSALS", "Wire", "bounded", "open_sync", "take_notifications", "worker_conninfo"]
 
-OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError)
-"""What a connection raises when the trouble is not ours: come back later. Read-only and full servers are among them."""
+OUTAGES = (psycopg.Error, OSError, TimeoutError)
+"""What a worker meets when a server is away, read-only, full or otherwise unwell: drop the connection, come back."""
+REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.NotSupportedError)
+"""Those that are about what was written, and would be the same on any connection."""
 
 # A statement prepared while its table was empty keeps a sequential scan for ever, and autoanalyze of a near-empty table
 # flips plans later: hence generic plans and no sequential scans. The rest undoes what a role or database may impose.

@@ -114,8 +114,7 @@ class Pools:
             yield conn
 
     def close(self) -> None:
-        """Close the own sync pool, and async pools whose event loop is gone. Waits up to 5 s for a call that
-        runs.
+        """Close the own sync pool, and async pools whose event loop is gone; a call that runs may end first.
 
         The async pool of a running loop is closed by `aclose()`, at the latest when the loop ends.
         """
@@ -137,8 +136,8 @@ class Pools:
 
     def _opened(self) -> ConnectionPool[Any]:
         self._mind_fork()
-        if self._own is not None:
-            return self._own
+        if own := self._own:  # looked at once: another thread may close it at any moment
+            return own
         with self._lock:
             if self._own is None:
                 self._own = self._open(self._conninfo("pool"))

@@ -1,0 +1,62 @@
+"""What a step is, and how much of everything a run does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bench.results import Results
+from bench.server import Server
+from bench.systems import System
+
+__all__ = ["FULL", "QUICK", "Run", "Sizes", "Step", "cut"]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is done. `seconds`: about how long one cell of a slow system may take."""
+
+    rounds: int
+    one: int
+    bulk: int
+    probes: int
+    held: int
+    held_tail: int
+    seconds: float
+    idle: float
+    depths: tuple[int, ...]
+    crowd: int
+
+    def told(self) -> dict[str, Any]:
+        """For the record."""
+        return asdict(self)
+
+
+FULL = Sizes(2, 2_000, 100_000, 200, 200_000, 50_000, 4.0, 4.0, (10_000, 1_000_000, 3_000_000), 32)
+QUICK = Sizes(1, 400, 10_000, 40, 20_000, 5_000, 1.0, 1.5, (10_000,), 8)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the steps work with."""
+
+    server: Server
+    sizes: Sizes
+    results: Results
+
+
+@dataclass(frozen=True)
+class Step:
+    """A kind of question. `measure` answers it for one system, once; a run asks `rounds` times, systems in turn."""
+
+    letters: str
+    title: str
+    measure: Callable[[Run, System], None]
+    repeated: bool = False
+    quick: bool = True
+
+
+def cut(asked: int, pace: float, seconds: float) -> int:
+    """So many jobs that a system of this pace is done in about `seconds`: never more than asked, never under 200."""
+    return max(200, min(asked, int(pace * seconds)))

@@ -1,0 +1,41 @@
+"""(a) one by one, (i) eight clients at once, with and without a busy worker."""
+
+from __future__ import annotations
+
+import time
+
+from bench.stage import Stage, set_stage
+from bench.steps.base import Run, cut
+from bench.systems import System
+from bench.systems.base import finish
+
+CLIENTS = 8
+START_SECONDS = 4.0
+"""Eight interpreters on two cores need so long to be ready; then they begin together."""
+
+
+def measure_one(run: Run, system: System) -> None:
+    """One client, one job a transaction."""
+    jobs = cut(run.sizes.one, 1_000, 2 * run.sizes.seconds)
+    with set_stage(run.server, system) as stage:
+        answer = system.enqueue_one(stage.dsn, jobs=jobs)
+        run.results.add("one", system.name, answer["jobs"] / answer["seconds"], jobs)
+        if system.name == "pgjobq":
+            answer = system.enqueue_one(stage.dsn, jobs=jobs, pool=True)
+            run.results.add("pooled", system.name, answer["jobs"] / answer["seconds"], jobs)
+
+
+def measure_eight(run: Run, system: System) -> None:
+    """Eight clients: what NOTIFY's lock and the claims of a worker cost them."""
+    with set_stage(run.server, system) as stage:
+        run.results.add("eight", system.name, _all_at_once(stage, run.sizes.seconds))
+    # A worker whose places are all taken: it has to be told nothing, and uses next to no CPU.
+    with set_stage(run.server, system) as stage, stage.workers(concurrency=10, handler="sleep", millis=100):
+        run.results.add("eight_busy", system.name, _all_at_once(stage, run.sizes.seconds))
+
+
+def _all_at_once(stage: Stage, seconds: float) -> float:
+    at = time.monotonic() + START_SECONDS
+    clients = [stage.system.start("one", stage.dsn, seconds=seconds, at=at) for _ in range(CLIENTS)]
+    answers = [finish(client) for client in clients]
+    return float(sum(answer["jobs"] / answer["seconds"] for answer in answers))

@@ -1,0 +1,166 @@
+"""One site of a chaos run: a server (or somebody else's), a history, a ledger, workers; and what there is to ask."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from chaos import app, ledger
+from chaos.bouncer import Bouncer
+from chaos.checker import Death, Evidence, Finding, Limits, check
+from chaos.history import History
+from chaos.proxy import Proxy
+from chaos.workers import SHORT, ChaosWorker, clean_environment
+from pgjobq.devdb import Postgres
+from pgjobq.migrate import install
+from support.dsn import as_url
+from support.waiting import eventually
+
+__all__ = ["Site", "open_server"]
+
+SERVER = {"max_connections": 60, "max_wal_size": "256MB", "superuser_reserved_connections": 3}
+
+
+class Site:
+    """Everything around one database.
+
+    Args:
+        dsn: of a database with pgjobq's schema; the enqueuers and handlers use it directly.
+        directory: where history and logs go.
+        postgres: the server, if it is ours to crash; proxy, bouncer: further ways to it.
+    """
+
+    def __init__(self, dsn: str, directory: Path, postgres: Postgres | None = None) -> None:
+        self.dsn, self.directory, self.postgres = dsn, directory, postgres
+        self.history = History(directory / "history")
+        self.gate = directory / "gate"
+        self.workers: list[ChaosWorker] = []
+        self.proxy: Proxy | None = None
+        self.bouncer: Bouncer | None = None
+        self._count = 0
+        ledger.install(dsn)
+
+    # ------------------------------------------------------------------------------------ workers
+
+    def worker(self, *flags: str, dsn: str | None = None, name: str = "", **env: str) -> ChaosWorker:
+        """Start one; `dsn`: its way to the database."""
+        environ = clean_environment(PGJOBQ_DSN=dsn or self.dsn, CHAOS_DSN=self.dsn, CHAOS_GATE=str(self.gate)) | env
+        name = name or f"w{len(self.workers) + 1}"
+        worker = ChaosWorker(name, self.history, self.directory, environ, *(flags or SHORT))
+        self.workers.append(worker)
+        return worker
+
+    def through_proxy(self) -> str:
+        """The DSN of the same database by way of the proxy."""
+        assert self.proxy is not None
+        return as_url(self.dsn, host="127.0.0.1", port=self.proxy.port)
+
+    def destroy(self) -> None:
+        """End all workers."""
+        for worker in self.workers:
+            worker.destroy()
+        self.history.close()
+
+    # ------------------------------------------------------------------------------------ jobs
+
+    def enqueue(self, task: str, count: int = 1, **more: Any) -> list[str]:
+        """Committed jobs; their keys."""
+        keys = [f"s-{self._count + number}" for number in range(1, count + 1)]
+        self._count += count
+        with psycopg.connect(self.dsn) as conn:
+            for key in keys:
+                args = {"key": key} | more
+                app.queue.enqueue(task, args, conn=conn)
+        for key in keys:
+            self.history.write("enqueued", key, fate="committed")
+        return keys
+
+    def one_of_each(self, count: int) -> list[str]:
+        """`count` jobs of every task that harms nobody but itself."""
+        keys = []
+        for task in ("quick", "work", "work_plain", "stumble", "nap_first", "transfer", "fail", "decline"):
+            more = {"seconds": 0.2} if task in ("work", "work_plain", "transfer") else {}
+            keys += self.enqueue(task, count, **more)
+        return keys
+
+    def query(self, sql: str, *params: object) -> list[tuple[Any, ...]]:
+        """Ask the server directly."""
+        with psycopg.connect(self.dsn, autocommit=True, connect_timeout=10) as conn:
+            cursor = conn.execute(sql, params)
+            return cursor.fetchall() if cursor.description else []
+
+    # ------------------------------------------------------------------------------------ waiting
+
+    def starts(self, key: str = "", worker: str = "") -> list[Any]:
+        """Starts so far; of one key, at one worker."""
+        return [
+            event
+            for event in self.history.read()
+            if event.what == "started" and key in ("", event.key) and worker in ("", event.facts["at_worker"])
+        ]
+
+    def wait_starts(self, count: int = 1, key: str = "", worker: str = "", timeout: float = 60) -> list[Any]:
+        """Wait for so many of them."""
+
+        def there() -> list[Any] | None:
+            starts = self.starts(key, worker)
+            assert len(starts) >= count, f"{len(starts)} of {count} starts; {self.logs()}"
+            return starts
+
+        return eventually(there, timeout)
+
+    def unfinished(self) -> int:
+        """Jobs that have not come to their end."""
+        sql = "SELECT count(*) FROM pgjobq.job j WHERE NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = j.id)"
+        return int(self.query(sql)[0][0])
+
+    def settle_down(self, timeout: float = 90) -> bool:
+        """Wait until every job has ended; False when they do not."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            with contextlib.suppress(psycopg.OperationalError):
+                if self.unfinished() == 0:
+                    return True
+            time.sleep(0.2)
+        return False
+
+    def logs(self) -> str:
+        """The workers' last words."""
+        return "\n---\n".join(f"{worker.name}: {worker.text[-2500:]}" for worker in self.workers)
+
+    # ------------------------------------------------------------------------------------ judgement
+
+    def deaths(self) -> list[Death]:
+        """Of all workers."""
+        return [death for worker in self.workers for death in worker.deaths()]
+
+    def evidence(self, limits: Limits | None = None) -> Evidence:
+        """History and ledger as they are now. Stopped and destroyed workers are asked for deaths before."""
+        limits = limits or Limits()
+        return Evidence(self.history.read(), ledger.read(self.dsn), app.ENDS, self.deaths(), limits)
+
+    def check(self, limits: Limits | None = None) -> list[Finding]:
+        """The promises that were not kept."""
+        return check(self.evidence(limits))
+
+    def demand_kept_promises(self, limits: Limits | None = None) -> None:
+        """AssertionError with all findings, if there are any."""
+        findings = self.check(limits)
+        shown = "\n".join(map(str, findings[:20]))
+        assert not findings, f"{len(findings)} promises broken:\n{shown}\n{self.logs()}"
+
+
+@contextlib.contextmanager
+def open_server(data: Path | None = None, **settings: object) -> Iterator[tuple[Postgres, str]]:
+    """A server of our own that may be crashed, with pgjobq's schema in it; and its DSN."""
+    with Postgres(data, tcp=True, settings=SERVER | settings, timeout=60) as postgres:
+        with psycopg.connect(postgres.dsn()) as conn:
+            install(conn)
+        yield postgres, postgres.dsn()
+
+
