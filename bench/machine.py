@@ -61,9 +61,9 @@ def resident_mb(pid: int) -> float:
 def descendants(root: int) -> list[int]:
     """The processes below this one, itself not included."""
     children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (fields := _stat(int(entry))):
-            children.setdefault(int(fields[1]), []).append(int(entry))
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
     found, queue = [], [root]
     while queue:
         below = children.get(queue.pop(), [])

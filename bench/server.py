@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -34,7 +35,8 @@ _SETTLED = 0.3
 """Seconds without a change after which everybody who will stand at the gate stands there."""
 
 _SIZE = """
-SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
 """
 
@@ -87,9 +89,7 @@ class Server:
 
     def drop(self, name: str) -> None:
         """Drop one of our databases, whoever is still connected."""
-        self.admin.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(PREFIX + name))
-        )
+        self.admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(PREFIX + name)))
 
     def settle(self) -> None:
         """Write out what earlier systems left dirty, so that nobody pays for his predecessor."""
@@ -160,7 +160,8 @@ class Gate:
         return float(row[0])
 
     def _waiting(self) -> int:
-        query = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
+        query = """SELECT count(DISTINCT pid) FROM pg_locks
+                   WHERE NOT granted AND locktype = 'relation' AND mode <> 'ShareUpdateExclusiveLock'"""  # VACUUM
         row = self._admin.execute(query).fetchone()
         assert row is not None
         return int(row[0])
@@ -172,8 +173,6 @@ def _table(name: str) -> sql.Identifier:
 
 def _postmaster(admin: psycopg.Connection[Any]) -> int | None:
     """The postmaster's process id when it runs here: the parent of our own backend."""
-    from pathlib import Path
-
     try:
         fields = Path(f"/proc/{admin.info.backend_pid}/stat").read_text().rpartition(")")
     except OSError:

@@ -73,7 +73,8 @@ class Stage:
         """Work off `jobs` that stand there. The clock runs from the moment the workers, started and connected, are let
         at them, to the last completion that the database has.
 
-        `tail`: time the last so many jobs separately.
+        Where workers cannot be held back, the clock runs from the moment all are ready, and what they had begun by then
+        does not count. `tail`: time the last so many jobs separately.
         """
         limit = 30 + 8 * jobs / self.system.pace + jobs * options.get("millis", 0) / 1000
         with (
@@ -82,10 +83,10 @@ class Stage:
         ):
             if gate is not None and gate.closed:
                 gate.wait_for(processes)
-                begun = gate.open()
+                begun, early = gate.open(), 0
             else:
                 _wait_until(lambda: workers.ready() >= processes, limit, workers, "no worker said it was ready")
-                begun = time.time()
+                begun, early = time.time(), workers.started()
             mine = time.monotonic()
             half: float | None = None
             while (done := workers.started()) < jobs:
@@ -96,7 +97,7 @@ class Stage:
                 workers.check()
                 time.sleep(GLANCE)
             seconds = self._ended(limit, workers) - begun
-            return Drained(jobs, seconds, (tail, seconds - half) if half is not None else None)
+            return Drained(jobs - early, seconds, (tail, seconds - half) if half is not None else None)
 
     def _ended(self, limit: float, workers: Workers) -> float:
         """When the last job was finished, by the database; every handler has been called."""

@@ -20,7 +20,9 @@ class Confirm:
 
 class Awa(desk.Driver):
     async def prepare(self) -> None:
-        await awa.AsyncClient(self.dsn).migrate()
+        async with awa.AsyncClient(self.dsn) as client:
+            await client.migrate()
+            await client.install_queue_storage()
 
     @contextlib.asynccontextmanager
     async def sender(self) -> AsyncIterator[desk.Send]:

@@ -51,6 +51,8 @@ if __name__ == "__main__":
     if sys.argv[1] == "work":
         import on_celery
 
-        on_celery.app.worker_main(["worker", "--pool=prefork", "--concurrency=1", "--loglevel=error", "--without-mingle"])
+        on_celery.app.worker_main(
+            ["worker", "--pool=prefork", "--concurrency=1", "--loglevel=error", "--without-mingle"]
+        )
     else:
         desk.main(CeleryDriver)

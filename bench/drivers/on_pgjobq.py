@@ -11,6 +11,9 @@ import psycopg
 
 from pgjobq import Queue
 
+import gc
+if os.environ.get("BENCH_GC"):
+    gc.disable()
 queue = Queue(os.environ.get("BENCH_DSN"))
 
 

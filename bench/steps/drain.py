@@ -16,9 +16,9 @@ def measure_life(run: Run, system: System) -> None:
         weighs = bool(stage.dsn)
         empty = run.server.size(stage.dsn) if weighs else 0
         before = run.server.wal_position()
-        fill(run, stage, cut(run.sizes.bulk, system.bulk_pace, run.sizes.seconds) if jobs < run.sizes.bulk else jobs)
+        jobs_in = cut(run.sizes.bulk, system.bulk_pace, run.sizes.seconds)
+        fill(run, stage, jobs_in)
         if weighs:
-            jobs_in = run.results.figures["bulk", system.name].jobs
             run.results.add("wal_in", system.name, (run.server.wal_position() - before) / jobs_in, jobs_in)
             run.results.add("waiting", system.name, (run.server.size(stage.dsn) - empty) / jobs_in, jobs_in)
     with set_stage(run.server, system) as stage:

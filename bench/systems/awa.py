@@ -13,6 +13,7 @@ SYSTEM = System(
     driver="on_awa.py",
     unfinished="SELECT EXISTS (SELECT FROM awa.jobs WHERE state IN ('available', 'running', 'retryable'))",
     ended=None,
+    gate=None,  # its runtime does not start while a table of its own is locked
     pace=8_000,
     bulk_pace=60_000,
 )

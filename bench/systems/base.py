@@ -16,7 +16,7 @@ DRIVER_SECONDS = 180.0
 
 
 class DriverFailed(Exception):
-    """A driver ended badly; the message ends with what it wrote."""
+    """A driver ended badly; the message is the last line it wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +123,7 @@ def finish(driver: subprocess.Popen[str]) -> dict[str, Any]:
         raise DriverFailed(f"no answer within {DRIVER_SECONDS:g} s") from None
     lines = told.strip().splitlines()
     if driver.returncode or not lines:
-        raise DriverFailed((complained.strip() or told.strip() or f"exit code {driver.returncode}")[-600:])
+        last = [line for line in (complained or told).splitlines() if line.strip()][-1:]
+        raise DriverFailed(last[0].strip()[:600] if last else f"it ended with exit code {driver.returncode}")
     answer: dict[str, Any] = json.loads(lines[-1])
     return answer

@@ -64,5 +64,5 @@ SYSTEM = _Celery(
     ended=None,
     pace=1_000,
     bulk_pace=2_000,
-    skips={step: "not in PostgreSQL" for step in "fgijkm"},
+    skips=dict.fromkeys("fijkm", "not in PostgreSQL"),
 )

@@ -13,7 +13,7 @@ SYSTEM = System(
     driver="on_chancy.py",
     unfinished="SELECT EXISTS (SELECT FROM chancy_jobs WHERE state IN ('pending', 'running', 'retrying'))",
     ended="SELECT extract(epoch FROM max(completed_at))::float8 FROM chancy_jobs",
-    gate=None,  # its worker polls: held at a gate it would sleep a second after it
+    gate="chancy_jobs",
     pace=3_500,
     bulk_pace=4_500,
 )

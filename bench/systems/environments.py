@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -126,9 +127,20 @@ def _find_python(oldest: tuple[int, int]) -> str:
     if sys.version_info[:2] >= oldest:
         return sys.executable
     for minor in range(20, oldest[1] - 1, -1):
-        if found := shutil.which(f"python3.{minor}"):
+        for found in _named(f"python3.{minor}"):
             return found
     raise NotInstallable(f"needs Python {oldest[0]}.{oldest[1]} or newer, and there is none on PATH")
+
+
+def _named(name: str) -> Iterator[str]:
+    """The programs of this name that run: a version manager leaves names on PATH that lead nowhere."""
+    own = [
+        str(path)
+        for path in Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv").glob(f"versions/*/bin/{name}")
+    ]
+    for program in [shutil.which(name), *own]:
+        if program and subprocess.run([program, "--version"], capture_output=True).returncode == 0:
+            yield program
 
 
 def _find_uv() -> list[str]:

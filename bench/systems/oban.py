@@ -13,6 +13,7 @@ SYSTEM = System(
     driver="on_oban.py",
     unfinished="SELECT EXISTS (SELECT FROM oban_jobs WHERE state IN ('available', 'executing', 'retryable'))",
     ended="SELECT extract(epoch FROM max(completed_at))::float8 FROM oban_jobs",
+    gate="oban_jobs",
     pace=6_000,
     bulk_pace=7_000,
 )

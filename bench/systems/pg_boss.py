@@ -13,6 +13,7 @@ SYSTEM = System(
     driver="on_pg_boss.mjs",
     unfinished="SELECT EXISTS (SELECT FROM pgboss.job WHERE name = 'confirm' AND state < 'completed')",
     ended="SELECT extract(epoch FROM max(completed_on))::float8 FROM pgboss.job WHERE name = 'confirm'",
+    gate="pgboss.job",
     pace=25_000,
     bulk_pace=50_000,
 )

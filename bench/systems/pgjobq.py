@@ -7,7 +7,6 @@ from typing import Any
 
 from bench.systems.base import System
 from bench.systems.environments import Ours
-
 from pgjobq.migrate import library_version
 
 

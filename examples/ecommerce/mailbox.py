@@ -1,6 +1,6 @@
 """A mail server that delivers nothing: it keeps each message as a file, for tests and people to read.
 
-python -m examples.ecommerce.mailbox --folder /tmp/letters --port 2525
+python -m examples.ecommerce.mailbox --folder letters --port 2525
 """
 
 from __future__ import annotations

@@ -38,8 +38,9 @@ class Held(Protocol):
 class CurrentJob:
     """The job that is being run, for its own handler; `current_job()` gives it.
 
-    `attempt` grows with every start and is never handed out twice for a job: send it along as a fencing token to
-    systems outside, and let them refuse a smaller one than they have seen.
+    `attempt` grows with every start: send it along as a fencing token to systems outside, and let them refuse a smaller
+    one than they have seen. (One exception: a start within the last second before a crash of the database server may be
+    forgotten by it, and its number handed out again; together with the worker's id it is unique even then.)
     """
 
     __slots__ = ("_held", "_schema", "_worker", "cancelled", "completing")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
@@ -160,32 +160,38 @@ class Queue:
         return ids
 
     async def aenqueue_many(self, calls: Iterable[Call] | AsyncIterable[Call], *, conn: object = None) -> list[int]:
-        """The async twin of `enqueue_many`; takes async iterables, too."""
+        """The async twin of `enqueue_many`; takes and streams async iterables, too."""
         ids: list[int] = []
-        if isinstance(calls, AsyncIterable):
-            calls = [call async for call in calls]
         if conn is not None:
-            for statement in self._chunks(calls):
+            async for statement in self._achunks(calls):
                 chunk = await run.aexecute(conn, statement)
                 ids += chunk
             return ids
         async with self.pools.atransaction() as own:
-            for statement in self._chunks(calls):
+            async for statement in self._achunks(calls):
                 chunk = await run.aexecute(own, statement)
                 ids += chunk
         return ids
 
     def _chunks(self, calls: Iterable[Call]) -> Iterator[Statement[list[int]]]:
-        chunk: list[Call] = []
-        size = 0
-        for position, call in enumerate(calls):
-            chunk.append(_checked(call, position))
-            size += len(call.args_text)
-            if len(chunk) >= CHUNK_JOBS or size >= CHUNK_CHARACTERS:
-                yield statements.enqueue_many(self.schema, chunk)
-                chunk, size = [], 0
+        chunk = _Chunk(self.schema)
+        for call in calls:
+            if chunk.add(call):
+                yield chunk.take()
         if chunk:
-            yield statements.enqueue_many(self.schema, chunk)
+            yield chunk.take()
+
+    async def _achunks(self, calls: Iterable[Call] | AsyncIterable[Call]) -> AsyncIterator[Statement[list[int]]]:
+        if not isinstance(calls, AsyncIterable):
+            for statement in self._chunks(calls):
+                yield statement
+            return
+        chunk = _Chunk(self.schema)
+        async for call in calls:
+            if chunk.add(call):
+                yield chunk.take()
+        if chunk:
+            yield chunk.take()
 
     # ------------------------------------------------------------------------------------------ look
 
@@ -295,6 +301,31 @@ class Queue:
 
     async def _arun(self, statement: Statement[T], conn: object) -> T:
         return await self.pools.aexecute(statement) if conn is None else await run.aexecute(conn, statement)
+
+
+class _Chunk:
+    """Calls on their way into one statement."""
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+        self._position = 0
+        self._size = 0
+        self._calls: list[Call] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def add(self, call: Call) -> bool:
+        """Take one more; True when the chunk is full."""
+        self._calls.append(_checked(call, self._position))
+        self._position += 1
+        self._size += len(call.args_text)
+        return len(self._calls) >= CHUNK_JOBS or self._size >= CHUNK_CHARACTERS
+
+    def take(self) -> Statement[list[int]]:
+        """The statement that enqueues them; the chunk is empty then."""
+        calls, self._calls, self._size = self._calls, [], 0
+        return statements.enqueue_many(self._schema, calls)
 
 
 def _checked(call: object, position: int) -> Call:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import psycopg
 
 from chaos.history import History
 from pgjobq import Discard, Queue, Retry, Snooze, current_job
+from pgjobq.current import CurrentJob
 
 queue = Queue()
 
@@ -26,11 +29,16 @@ ENDS = {
     "nap_first": "succeeded",
     "transfer": "succeeded",
     "die_once": "succeeded",
+    "hold": "succeeded",
+    "hold_and_fail": "succeeded",
+    "hold_and_transfer": "succeeded",
     "fail": "failed",
     "poison": "failed",
     "decline": "cancelled",
 }
 """How each task's jobs must end."""
+EFFECTS = ("transfer", "hold_and_transfer")
+"""Tasks that write a row in the transaction in which they complete."""
 OFTEN = Retry(max_attempts=40, wait=0.1, factor=1.5, cap=1.0, jitter=0.1)
 """Deaths spend attempts too, and a chaos run has many."""
 THRICE = Retry(max_attempts=3, wait=0.1, factor=1.0, jitter=0.0)
@@ -42,111 +50,135 @@ def history() -> History:
     return History(Path(os.environ["CHAOS_HISTORY"]))
 
 
-def begin(key: str) -> None:
-    job = current_job()
-    facts = {"job": job.id, "pid": os.getpid(), "at_worker": os.environ.get("CHAOS_WORKER", ""), "task": job.task}
-    history().write("started", key, job.attempt, **facts)
-
-
-def end(key: str, how: str) -> None:
-    history().write("ended", key, current_job().attempt, how=how, pid=os.getpid())
+@contextlib.contextmanager
+def told(key: str) -> Iterator[CurrentJob]:
+    """The start of this attempt, and how it ended: `returned`, or the name of what left the handler."""
+    job, pid = current_job(), os.getpid()
+    at_worker = os.environ.get("CHAOS_WORKER", "")
+    history().write("started", key, job.attempt, job=job.id, pid=pid, at_worker=at_worker, task=job.task)
+    try:
+        yield job
+    except BaseException as error:
+        history().write("ended", key, job.attempt, how=type(error).__name__, pid=pid)
+        raise
+    history().write("ended", key, job.attempt, how="returned", pid=pid)
 
 
 @queue.task(retry=OFTEN)
 async def quick(key: str) -> None:
-    begin(key)
-    await asyncio.sleep(0)
-    end(key, "returned")
+    with told(key):
+        await asyncio.sleep(0)
 
 
 @queue.task(retry=OFTEN)
 def quick_plain(key: str) -> None:
-    begin(key)
-    end(key, "returned")
+    with told(key):
+        pass
 
 
 @queue.task(retry=OFTEN)
 async def work(key: str, seconds: float) -> None:
-    begin(key)
-    await asyncio.sleep(seconds)
-    end(key, "returned")
+    with told(key):
+        await asyncio.sleep(seconds)
 
 
 @queue.task(retry=OFTEN)
 def work_plain(key: str, seconds: float) -> None:
-    begin(key)
-    time.sleep(seconds)
-    end(key, "returned")
+    with told(key):
+        time.sleep(seconds)
 
 
 @queue.task(retry=OFTEN)
 async def stumble(key: str) -> str:
-    begin(key)
-    if current_job().attempt == 1:
-        end(key, "raised")
-        raise ValueError("the first time")
-    end(key, "returned")
-    return "a result, so that it is settled the long way"
+    with told(key) as job:
+        if job.attempt == 1:
+            raise ValueError("the first time")
+        return "a result, so that it is settled the long way"
 
 
 @queue.task(retry=OFTEN)
 async def nap_first(key: str) -> None:
-    begin(key)
-    if current_job().attempt == 1:
-        end(key, "snoozed")
-        raise Snooze(seconds=0.3)
-    end(key, "returned")
+    with told(key) as job:
+        if job.attempt == 1:
+            raise Snooze(seconds=0.3)
 
 
 @queue.task(retry=OFTEN)
 def transfer(key: str, seconds: float) -> None:
     """Its effect and its completion are one transaction; what becomes of that, the ledger says."""
-    begin(key)
-    name = f"chaos handler {os.getpid()}"
-    with psycopg.connect(os.environ["CHAOS_DSN"], application_name=name, connect_timeout=5) as conn:
-        conn.execute("INSERT INTO chaos.effect (key, attempt) VALUES (%s, %s)", (key, current_job().attempt))
+    with told(key), _transaction() as conn:
+        _take_effect(conn, key)
         time.sleep(seconds)
         current_job().complete(conn)
-    end(key, "completed")
 
 
 @queue.task(retry=OFTEN)
 def die_once(key: str) -> None:
-    begin(key)
-    if current_job().attempt == 1:
-        _die(key)
-    end(key, "returned")
+    with told(key) as job:
+        if job.attempt == 1:
+            _die(key)
 
 
 @queue.task(retry=THRICE)
 def poison(key: str) -> None:
-    begin(key)
-    _die(key)
+    with told(key):
+        _die(key)
 
 
 @queue.task(retry=THRICE)
 async def fail(key: str) -> None:
-    begin(key)
-    end(key, "raised")
-    raise ValueError("as asked")
+    with told(key):
+        raise ValueError("as asked")
 
 
 @queue.task(retry=OFTEN)
 async def decline(key: str) -> None:
-    begin(key)
-    end(key, "discarded")
-    raise Discard("as asked")
+    with told(key):
+        raise Discard("as asked")
+
+
+# --- for drills: the first attempt runs until the first gate is open, every other one until the second is
 
 
 @queue.task(retry=OFTEN)
 async def hold(key: str) -> None:
-    """Runs until the test opens the gate."""
-    begin(key)
-    while not Path(os.environ["CHAOS_GATE"]).exists():
-        await asyncio.sleep(0.02)
-    end(key, "returned")
+    with told(key):
+        while not _gate().exists():
+            await asyncio.sleep(0.02)
 
 
-def _die(key: str) -> Any:
+@queue.task(retry=OFTEN)
+async def hold_and_fail(key: str) -> None:
+    with told(key) as job:
+        while not _gate().exists():
+            await asyncio.sleep(0.02)
+        if job.attempt == 1:
+            raise ValueError("the first time")
+
+
+@queue.task(retry=OFTEN)
+def hold_and_transfer(key: str) -> None:
+    with told(key) as job:
+        while not _gate().exists():
+            time.sleep(0.02)
+        with _transaction() as conn:
+            _take_effect(conn, key)
+            job.complete(conn)
+
+
+def _gate() -> Path:
+    return Path(os.environ["CHAOS_GATE"] + ("1" if current_job().attempt == 1 else "2"))
+
+
+def _transaction() -> psycopg.Connection[Any]:
+    name = f"chaos handler {os.getpid()}"
+    return psycopg.connect(os.environ["CHAOS_DSN"], application_name=name, connect_timeout=5)
+
+
+def _take_effect(conn: psycopg.Connection[Any], key: str) -> None:
+    conn.execute("INSERT INTO chaos.effect (key, attempt) VALUES (%s, %s)", (key, current_job().attempt))
+
+
+def _die(key: str) -> None:
     history().write("dies", key, current_job().attempt, pid=os.getpid())
     os.kill(os.getpid(), signal.SIGKILL)

@@ -31,7 +31,8 @@ class Bouncer:
         server = {k: v for k, v in conninfo_to_dict(dsn).items() if k in ("host", "port", "user", "password")}
         quoted = " ".join(f"{key}='" + str(value).replace("'", "''") + "'" for key, value in server.items())
         ini = directory / "pgbouncer.ini"
-        ini.write_text(CONFIGURATION.format(server=quoted, port=self.port, directory=directory))
+        text = CONFIGURATION.format(server=quoted, port=self.port, directory=directory)
+        ini.write_text(text + "server_login_retry = 1\n")  # 15 s by default: so long it makes all wait after an outage
         self._account.own(ini)
         self._account.own(directory)
         self._command = [program, "-q", str(ini)]

@@ -5,7 +5,7 @@ b   at least once executed, exactly once completed; effects of complete(conn) ex
 c   an owner that lost its lease changes nothing
 d   every start spends an attempt: attempt numbers grow, and max_attempts is kept
 e   recovery within one lease and one poll
-f   no worker needed a restart by hand; none died but those that were killed
+f   no worker needed a restart by hand, none died but those that were killed, and no healthy one lost a job
 law each job stands in exactly one table
 """
 
@@ -59,11 +59,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything a run leaves behind. `deaths`: of worker processes, as logged by their supervisors, and of supervisors."""
+    """Everything a run leaves behind.
+
+    ends: how jobs of each task must end; effective: the tasks that complete together with their effect; deaths: of
+    worker processes, as their supervisors logged them, and of supervisors.
+    """
 
     history: list[Event]
     ledger: Ledger
     ends: dict[str, str]
+    effective: tuple[str, ...]
     deaths: list[Death] = field(default_factory=list)
     limits: Limits = field(default_factory=Limits)
 
@@ -100,7 +105,7 @@ def _ending(entry: Entry, evidence: Evidence) -> Iterator[Finding]:
     if entry.state not in FINAL:
         yield Finding("a", f"{entry.key} ({entry.task}, job {entry.job}) came to no end: {entry.state}")
     elif entry.state != wanted:
-        spared = sum(1 for event in evidence.history if event.key == entry.key and event.facts.get("how") == "snoozed")
+        spared = sum(1 for event in evidence.history if event.key == entry.key and event.facts.get("how") == "Snooze")
         if entry.state != "failed" or entry.attempt - spared < entry.max_attempts:
             text = f"{entry.key} ({entry.task}) must be {wanted} and is {entry.state} after {entry.attempt} attempts"
             yield Finding("a", text)
@@ -111,7 +116,7 @@ def _completions(evidence: Evidence) -> Iterator[Finding]:
     for move in evidence.ledger.moves:
         if move.place == "finished":
             finishes[move.job] += 1 if move.deed == "INSERT" else -1
-    ended = {(event.key, event.attempt) for event in evidence.history if event.what == "ended"}
+    ended = {(event.key, event.attempt) for event in evidence.history if event.facts.get("how") == "returned"}
     effects: dict[str, list[int]] = defaultdict(list)
     for effect in evidence.ledger.effects:
         effects[effect.key].append(effect.attempt)
@@ -119,7 +124,7 @@ def _completions(evidence: Evidence) -> Iterator[Finding]:
         if entry.state in FINAL and finishes[entry.job] != 1:
             yield Finding("b", f"{entry.key} was completed {finishes[entry.job]} times")
         wrote = effects.get(entry.key, [])
-        if entry.task == "transfer":
+        if entry.task in evidence.effective:
             if wrote != ([entry.attempt] if entry.state == "succeeded" else []):
                 text = f"{entry.key} is {entry.state} by attempt {entry.attempt}, and its effects are of {wrote}"
                 yield Finding("b", text)
@@ -142,7 +147,6 @@ def _fence(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _attempts(evidence: Evidence) -> Iterator[Finding]:
-    crashes = [e.at for e in evidence.history if e.what == "fault" and e.facts.get("crash")]
     budgets = {entry.key: entry.max_attempts for entry in evidence.ledger.jobs}
     made = {entry.key: entry.attempt for entry in evidence.ledger.jobs}
     starts: dict[str, list[Event]] = defaultdict(list)
@@ -150,14 +154,14 @@ def _attempts(evidence: Evidence) -> Iterator[Finding]:
     for event in evidence.history:
         if event.what == "started":
             starts[event.key].append(event)
-        elif event.facts.get("how") == "snoozed":
+        elif event.facts.get("how") == "Snooze":
             spared[event.key] += 1
     for key, events in starts.items():
         again = 0
         for before, event in zip(events, events[1:], strict=False):
             if event.attempt > before.attempt:
                 continue
-            if any(before.at - 0.1 <= at <= min(before.at + LOST_IN_A_CRASH, event.at) for at in crashes):
+            if _lost_in_crash(evidence.history, before, event):
                 again += 1
             else:
                 yield Finding("d", f"{key} was started as attempt {event.attempt} after attempt {before.attempt}")
@@ -181,32 +185,47 @@ def recoveries(history: list[Event]) -> list[tuple[str, str, float | None]]:
 
 
 def _recovery(evidence: Evidence) -> Iterator[Finding]:
-    limits = evidence.limits
+    limits, history = evidence.limits, evidence.history
     most = limits.lease + limits.poll + limits.slack
-    for fault, worker, seconds in recoveries(evidence.history):
+    for fault, worker, seconds in recoveries(history):
         if seconds is not None and seconds > most:
             yield Finding("e", f"after {fault} worker {worker} took {seconds:.1f} s to start a job (at most {most:.1f})")
-    for death, cut_off in _cut_off(evidence.history):
-        again = [e.at for e in evidence.history if e.what == "started" and e.key == cut_off.key and e.at > death.at]
-        if not again:
-            continue  # it ended as failed, or not at all: (a) tells
+    starts: dict[str, list[Event]] = defaultdict(list)
+    for event in history:
+        if event.what == "started":
+            starts[event.key].append(event)
+        elif "within" in event.facts:
+            first = next((e.at for e in history if e.what == "started" and e.key == event.key), float("inf"))
+            if first - event.at > event.facts["within"]:
+                yield Finding("e", f"{event.key} waited {first - event.at:.1f} s; it is to be told of, not polled for")
+    for taken, until, cut_off in _cut_off(history):
+        again = next((e.at for e in starts[cut_off.key] if e.at > taken.at and e.attempt > cut_off.attempt), until)
         backoff = min(2 ** min(cut_off.attempt - 1, 10) - 1, 60)
-        waited = again[0] - death.at - backoff - _outage(evidence.history, death.at, again[0])
+        waited = again - taken.at - backoff - _outage(history, taken.at, again)
         if waited > most:
-            yield Finding("e", f"{cut_off.key} was cut off by a death and waited {waited:.1f} s for its next start")
+            yield Finding("e", f"{cut_off.key} was cut off and waited {waited:.1f} s for its next start (at most {most:.1f})")
 
 
-def _cut_off(history: list[Event]) -> Iterator[tuple[Event, Event]]:
-    """Deaths of processes, each with the starts whose ends they prevented."""
-    ended = {(event.key, event.attempt) for event in history if event.what == "ended"}
+def _cut_off(history: list[Event]) -> Iterator[tuple[Event, float, Event]]:
+    """Each start that had not ended when its process died or was isolated: by what, until when, and the start."""
+    ended = {(event.key, event.attempt): event.at for event in history if event.what == "ended"}
     started: dict[int, list[Event]] = defaultdict(list)
+    healed = {event.facts["number"]: event.at for event in history if event.what == "healed"}
     for event in history:
         if event.what == "started":
             started[event.facts["pid"]].append(event)
-        elif event.what in ("dies", "worker_killed"):
-            for start in started.pop(event.facts["pid"], []):
-                if (start.key, start.attempt) not in ended:
-                    yield event, start
+        for pid in _gone(event):
+            until = healed.get(event.facts.get("number", -1), 0.0)  # dead: then (a) tells of what never came back
+            for start in started.pop(pid, []):
+                if ended.get((start.key, start.attempt), float("inf")) > max(event.at, until):
+                    yield event, until, start
+
+
+def _gone(event: Event) -> list[int]:
+    """The processes that died or were isolated by this."""
+    if event.what in ("dies", "worker_killed"):
+        return [event.facts["pid"]]
+    return list(event.facts["isolated"]) if event.what == "fault" else []
 
 
 def _outage(history: list[Event], since: float, until: float) -> float:
@@ -220,6 +239,25 @@ def _survival(evidence: Evidence) -> Iterator[Finding]:
     for death in evidence.deaths:
         if death.pid not in killed:
             yield Finding("f", f"process {death.pid} of worker {death.worker} ended by itself: {death.how}")
+    ended = {(event.key, event.attempt) for event in evidence.history if event.what == "ended"}
+    gone: set[int] = set()
+    running: dict[str, Event] = {}
+    for event in evidence.history:
+        gone.update(_gone(event))
+        if event.what == "started":
+            before = running.get(event.key)
+            lawful = before is None or (before.key, before.attempt) in ended or before.facts["pid"] in gone
+            if before is not None and not lawful and not _lost_in_crash(evidence.history, before, event):
+                yield Finding("f", f"{event.key} was taken from process {before.facts['pid']}, which was well")
+            running[event.key] = event
+
+
+def _lost_in_crash(history: list[Event], before: Event, event: Event) -> bool:
+    """Whether the claim of the start `before` may have been lost in a crash of the server, with its attempt number."""
+    if event.attempt > before.attempt:
+        return False
+    crashes = (e.at for e in history if e.what == "fault" and e.facts["crash"])
+    return any(before.at - 0.1 <= at <= min(before.at + LOST_IN_A_CRASH, event.at) for at in crashes)
 
 
 def _law(evidence: Evidence) -> Iterator[Finding]:

@@ -45,10 +45,6 @@ class History:
         """All events so far, in the order in which they were written."""
         return [_parse(line) for line in self.path.read_bytes().splitlines()]
 
-    def close(self) -> None:
-        """Write no more."""
-        os.close(self._fd)
-
 
 def _parse(line: bytes) -> Event:
     facts = json.loads(line)

@@ -36,6 +36,7 @@ SELECT j.id, coalesce(j.args->>'key', ''), j.task, coalesce(v.state, 'nowhere'),
        j.max_attempts
 FROM pgjobq.job j JOIN pgjobq.jobs v ON v.id = j.id ORDER BY j.id
 """
+MOVES = "SELECT place, deed, job, attempt, coalesce(worker::text, ''), by FROM chaos.move ORDER BY n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,7 @@ def read(dsn: str) -> Ledger:
     with psycopg.connect(dsn) as conn:
         conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         jobs = [Entry(*row) for row in conn.execute(JOBS)]
-        moves = conn.execute("SELECT place, deed, job, attempt, coalesce(worker::text, ''), by FROM chaos.move ORDER BY n")
-        effects = conn.execute("SELECT key, attempt FROM chaos.effect")
-        misplaced = conn.execute("SELECT job, places FROM pgjobq.misplaced")
-        return Ledger(
-            jobs, [Move(*row) for row in moves], [Effect(*row) for row in effects], [(row[0], row[1]) for row in misplaced]
-        )
+        moves = [Move(*row) for row in conn.execute(MOVES)]
+        effects = [Effect(*row) for row in conn.execute("SELECT key, attempt FROM chaos.effect")]
+        misplaced = [(row[0], row[1]) for row in conn.execute("SELECT job, places FROM pgjobq.misplaced")]
+        return Ledger(jobs, moves, effects, misplaced)

@@ -16,7 +16,7 @@ from chaos.history import History
 
 __all__ = ["Enqueuer", "make_job", "running_load"]
 
-WEIGHTS = {
+WEIGHTS: dict[str, float] = {
     "quick": 30,
     "quick_plain": 10,
     "work": 14,
@@ -27,7 +27,7 @@ WEIGHTS = {
     "fail": 4,
     "decline": 4,
 }
-DEADLY = {"die_once": 1, "poison": 1}
+DEADLY = {"die_once": 0.08, "poison": 0.04}
 BULK = 12
 
 
@@ -44,7 +44,7 @@ class Enqueuer(threading.Thread):
     Args:
         name: begins all its keys.
         pause: seconds between transactions.
-        deadly: how many of about a hundred jobs kill their worker.
+        deadly: 0: no job kills its worker, 1: about one in a thousand.
     """
 
     def __init__(self, name: str, dsn: str, history: History, seed: int, *, pause: float, deadly: int) -> None:
@@ -106,7 +106,8 @@ class Enqueuer(threading.Thread):
         key = self._next_key()
         self._asked.append(key)
         delay = self._dice.choice((None, None, None, 0.3, 1.0))
-        queue.enqueue(task, make_job(task, key, self._dice), conn=conn, delay=delay, priority=self._dice.choice((0, 0, 5)))
+        priority = self._dice.choice((0, 0, 5))
+        queue.enqueue(task, make_job(task, key, self._dice), conn=conn, delay=delay, priority=priority)
         return key
 
     def _next_key(self) -> str:

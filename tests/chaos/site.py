@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import psycopg
 from chaos import app, ledger
 from chaos.bouncer import Bouncer
 from chaos.checker import Death, Evidence, Finding, Limits, check
+from chaos.disk import Disk
 from chaos.history import History
 from chaos.proxy import Proxy
 from chaos.workers import SHORT, ChaosWorker, clean_environment
@@ -32,7 +33,9 @@ class Site:
     Args:
         dsn: of a database with pgjobq's schema; the enqueuers and handlers use it directly.
         directory: where history and logs go.
-        postgres: the server, if it is ours to crash; proxy, bouncer: further ways to it.
+        postgres: the server, if it is ours to crash.
+
+    `proxy` and `bouncer` are further ways to it, `disk` is what it stands on; to be set before workers are started.
     """
 
     def __init__(self, dsn: str, directory: Path, postgres: Postgres | None = None) -> None:
@@ -42,34 +45,71 @@ class Site:
         self.workers: list[ChaosWorker] = []
         self.proxy: Proxy | None = None
         self.bouncer: Bouncer | None = None
+        self.disk: Disk | None = None
         self._count = 0
+        self._faults = 0
         ledger.install(dsn)
 
     # ------------------------------------------------------------------------------------ workers
 
-    def worker(self, *flags: str, dsn: str | None = None, name: str = "", **env: str) -> ChaosWorker:
-        """Start one; `dsn`: its way to the database."""
-        environ = clean_environment(PGJOBQ_DSN=dsn or self.dsn, CHAOS_DSN=self.dsn, CHAOS_GATE=str(self.gate)) | env
+    def worker(self, *flags: str, way: str = "direct", name: str = "", **env: str) -> ChaosWorker:
+        """Start one; `way` to the database: direct, proxied or pooled."""
+        dsn = {"direct": self._direct, "proxied": self._proxied, "pooled": self._pooled}[way]()
+        environ = clean_environment(PGJOBQ_DSN=dsn, CHAOS_DSN=self.dsn, CHAOS_GATE=str(self.gate)) | env
         name = name or f"w{len(self.workers) + 1}"
-        worker = ChaosWorker(name, self.history, self.directory, environ, *(flags or SHORT))
+        worker = ChaosWorker(name, way, self.history, self.directory, environ, *(flags or SHORT))
         self.workers.append(worker)
         return worker
 
-    def through_proxy(self) -> str:
-        """The DSN of the same database by way of the proxy."""
+    def _direct(self) -> str:
+        return self.dsn
+
+    def _proxied(self) -> str:
         assert self.proxy is not None
         return as_url(self.dsn, host="127.0.0.1", port=self.proxy.port)
 
+    def _pooled(self) -> str:
+        assert self.bouncer is not None
+        return self.bouncer.dsn
+
     def destroy(self) -> None:
-        """End all workers."""
+        """End all workers, whatever state they are in."""
         for worker in self.workers:
             worker.destroy()
-        self.history.close()
+
+    def open_gate(self, number: int) -> None:
+        """1: let the first attempts go that wait in `hold`; 2: the others."""
+        Path(f"{self.gate}{number}").touch()
+
+    @contextlib.contextmanager
+    def fault(
+        self,
+        name: str,
+        *,
+        workers: Iterable[ChaosWorker] = (),
+        isolated: Iterable[int] = (),
+        crash: bool = False,
+        outage: bool = False,
+    ) -> Iterator[None]:
+        """Write down that something is wrong for the block.
+
+        workers: which are touched, and have to come back; isolated: processes that cannot renew their leases, so that
+        it is right to take their jobs; crash: claims of the last moments may be lost; outage: nobody gets through.
+        """
+        self._faults += 1
+        number, names, began = self._faults, [worker.name for worker in workers], time.monotonic()
+        facts = {"fault": name, "number": number, "workers": names, "isolated": list(isolated), "crash": crash}
+        self.history.write("fault", **facts)
+        try:
+            yield
+        finally:
+            away = time.monotonic() - began if outage else 0.0
+            self.history.write("healed", fault=name, number=number, workers=names, outage=away)
 
     # ------------------------------------------------------------------------------------ jobs
 
-    def enqueue(self, task: str, count: int = 1, **more: Any) -> list[str]:
-        """Committed jobs; their keys."""
+    def enqueue(self, task: str, count: int = 1, within: float | None = None, **more: Any) -> list[str]:
+        """Committed jobs; their keys. `within`: seconds in which they must be started."""
         keys = [f"s-{self._count + number}" for number in range(1, count + 1)]
         self._count += count
         with psycopg.connect(self.dsn) as conn:
@@ -77,7 +117,7 @@ class Site:
                 args = {"key": key} | more
                 app.queue.enqueue(task, args, conn=conn)
         for key in keys:
-            self.history.write("enqueued", key, fate="committed")
+            self.history.write("enqueued", key, fate="committed", **({"within": within} if within else {}))
         return keys
 
     def one_of_each(self, count: int) -> list[str]:
@@ -119,13 +159,18 @@ class Site:
         sql = "SELECT count(*) FROM pgjobq.job j WHERE NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = j.id)"
         return int(self.query(sql)[0][0])
 
+    def unfinished_or_none(self) -> int | None:
+        """The same; None while the server does not answer."""
+        with contextlib.suppress(psycopg.OperationalError):
+            return self.unfinished()
+        return None
+
     def settle_down(self, timeout: float = 90) -> bool:
         """Wait until every job has ended; False when they do not."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            with contextlib.suppress(psycopg.OperationalError):
-                if self.unfinished() == 0:
-                    return True
+            if self.unfinished_or_none() == 0:
+                return True
             time.sleep(0.2)
         return False
 
@@ -142,7 +187,7 @@ class Site:
     def evidence(self, limits: Limits | None = None) -> Evidence:
         """History and ledger as they are now. Stopped and destroyed workers are asked for deaths before."""
         limits = limits or Limits()
-        return Evidence(self.history.read(), ledger.read(self.dsn), app.ENDS, self.deaths(), limits)
+        return Evidence(self.history.read(), ledger.read(self.dsn), app.ENDS, app.EFFECTS, self.deaths(), limits)
 
     def check(self, limits: Limits | None = None) -> list[Finding]:
         """The promises that were not kept."""

@@ -26,17 +26,24 @@ SHORT = ("--lease", "3", "--heartbeat", "0.7", "--poll-interval", "0.5", "--grac
 def clean_environment(**changes: str) -> dict[str, str]:
     """Ours without whatever names a database or sets up a worker."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "DATABASE_URL", "CHAOS_"))}
-    return kept | {"PYTHONPATH": os.pathsep.join((str(SOURCE), str(TESTS))), "NO_COLOR": "1"} | changes
+    path = [SOURCE, TESTS, TESTS / "chaos" / "mutated"]
+    return kept | {"PYTHONPATH": os.pathsep.join(map(str, path)), "NO_COLOR": "1"} | changes
 
 
 class ChaosWorker:
-    """One `python -m pgjobq.worker` in a process group of its own, logging JSON into a file."""
+    """One `python -m pgjobq.worker` in a process group of its own, logging JSON into a file.
 
-    def __init__(self, name: str, history: History, directory: Path, environ: dict[str, str], *flags: str) -> None:
-        self.name, self._history = name, history
+    way: how it reaches the server: direct, proxied or pooled.
+    """
+
+    def __init__(
+        self, name: str, way: str, history: History, directory: Path, environ: dict[str, str], *flags: str
+    ) -> None:
+        self.name, self.way, self._history = name, way, history
         self._flags, self._environ = flags, environ | {"CHAOS_WORKER": name, "CHAOS_HISTORY": str(history.path)}
         self._log = directory / f"{name}.log"
         self._starts = 0
+        self._stopped = False
         self.start()
 
     def start(self) -> None:
@@ -44,8 +51,9 @@ class ChaosWorker:
         self._starts += 1
         command = [sys.executable, "-m", "pgjobq.worker", "chaos.app:queue", "--log-format", "json", *self._flags]
         with self._log.open("ab") as out:
+            quiet, environ = subprocess.DEVNULL, self._environ
             self.popen = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self._environ, cwd="/", start_new_session=True
+                command, stdin=quiet, stdout=out, stderr=out, env=environ, cwd="/", start_new_session=True
             )
         self._history.write("worker_started", pid=self.popen.pid, worker=self.name)
 
@@ -112,11 +120,13 @@ class ChaosWorker:
 
     def stop(self, timeout: float = 40) -> int:
         """SIGTERM, and its exit code."""
+        self._stopped = True
         self.popen.terminate()
         return self.popen.wait(timeout)
 
     def destroy(self) -> None:
         """Whatever is left of it goes."""
+        self._stopped = self._stopped or self.alive
         self.send_group(signal.SIGCONT)
         self.send_group(signal.SIGKILL)
         self.popen.wait(30)
@@ -127,6 +137,6 @@ class ChaosWorker:
         for event in self.events("process_died"):
             how = event.get("signal") or f"exit code {event.get('exit_code')}"
             found.append(Death(self.name, event["pid"], how))
-        if not self.alive:
+        if not self.alive and not self._stopped:
             found.append(Death(self.name, self.pid, f"the supervisor ended with {self.popen.returncode}"))
         return found

@@ -1,8 +1,8 @@
 """The claim cursor against a simulated database: whatever the order of commits, no job is lost while looks continue.
 
-The simulation has PostgreSQL's own rules, the awkward ones included: a snapshot's xmax is one past the newest xid that has
-*ended*, not the next to be given out; an xid is drawn before a number; a claim's own xid comes with the rows it locks, or
-before its snapshot when it has settled something in the same transaction, or not at all.
+The simulation has PostgreSQL's own rules, the awkward ones included: a snapshot's xmax is one past the newest xid that
+has *ended*, not the next to be given out; an xid is drawn before a number; a claim's own xid comes with the rows it
+locks, or before its snapshot when it has settled something in the same transaction, or not at all.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Database:
             self.ready.update(transaction.wrote)
 
     def claim(self, look: Look, limit: int, own: Transaction | None) -> Answer:
-        """What the statement `claim` does. `own`: its transaction, when it has settled something before and so has an xid."""
+        """What the statement `claim` does. `own`: its transaction, when that has settled something already."""
         xmax = self.newest_ended + 1
         xmin = min([xid for xid in self.open if xid < xmax], default=xmax)
         rows: list[tuple[Lane, int]] = []
@@ -90,7 +90,7 @@ class Database:
 
 
 class NeverZero(ClaimCursor):
-    """Without the looks from zero, which would heal whatever the rule loses. Each look is "safe" if `thorough` says so."""
+    """Without the looks from zero, which would heal whatever the rule loses; "safe" looks where `thorough`."""
 
     thorough = True
     xmax = 0
@@ -113,14 +113,18 @@ class Naive(NeverZero):
 class ByXmax(NeverZero):
     """Stamps with the next snapshot's xmax: it may be smaller than the xid of somebody who is still writing."""
 
-    def learn(self, look: Look, taken: Taken, *, limit: int, xmin: int, xid: int | None, seconds: float, now: float) -> None:
+    def learn(
+        self, look: Look, taken: Taken, *, limit: int, xmin: int, xid: int | None, seconds: float, now: float
+    ) -> None:
         super().learn(look, taken, limit=limit, xmin=xmin, xid=self.xmax, seconds=seconds, now=now)
 
 
 class Hasty(NeverZero):
     """Stamps with the xid of the claim itself: with a settle before the claim, it is older than what the claim saw."""
 
-    def learn(self, look: Look, taken: Taken, *, limit: int, xmin: int, xid: int | None, seconds: float, now: float) -> None:
+    def learn(
+        self, look: Look, taken: Taken, *, limit: int, xmin: int, xid: int | None, seconds: float, now: float
+    ) -> None:
         super().learn(look, taken, limit=limit, xmin=xmin, xid=xid, seconds=seconds, now=now)
         if self._fresh is not None and xid is not None:
             self._stamped.append((xid, self._fresh))
@@ -255,15 +259,41 @@ def _story(*words: str) -> list[Step]:
 
 
 OLD_WRITER = _story(
-    "begin", "begin", "insert 0 1", "insert 1 1", "commit 1", "safe 0 4", "settle 0", "safe 0 4", "settle 0", "safe 0 4",
-)  # fmt: skip
+    "begin",
+    "begin",
+    "insert 0 1",
+    "insert 1 1",
+    "commit 1",
+    "safe 0 4",
+    "settle 0",
+    "safe 0 4",
+    "settle 0",
+    "safe 0 4",
+)
 # The worker settles (its xid comes first), then the two writers get theirs; the younger one commits before it is seen.
 YOUNG_WRITER = _story(
-    "begin", "settle 0", "begin", "insert 1 1", "insert 0 1", "commit 0", "safe 0 4", "safe 0 4", "safe 0 4",
-)  # fmt: skip
+    "begin",
+    "settle 0",
+    "begin",
+    "insert 1 1",
+    "insert 0 1",
+    "commit 0",
+    "safe 0 4",
+    "safe 0 4",
+    "safe 0 4",
+)
 FULL_LOOK = _story(
-    "begin", "begin", "insert 0 1", "insert 0 1", "insert 1 1", "commit 1", "fast 0 4", "commit 0", "settle 0", "safe 0 1",
-)  # fmt: skip
+    "begin",
+    "begin",
+    "insert 0 1",
+    "insert 0 1",
+    "insert 1 1",
+    "commit 1",
+    "fast 0 4",
+    "commit 0",
+    "settle 0",
+    "safe 0 1",
+)
 
 
 @pytest.mark.parametrize(

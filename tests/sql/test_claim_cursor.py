@@ -63,7 +63,7 @@ def _transact(conn: psycopg.Connection[Any], chance: random.Random) -> None:
     if 0.75 <= kind < 0.9:
         conn.execute("SELECT pg_current_xact_id()")
         time.sleep(chance.random() * 0.05)
-    if 0.95 <= kind:
+    if kind >= 0.95:
         conn.execute("SAVEPOINT s")
         _enqueue(conn, chance, jobs)
         time.sleep(0.01)
@@ -85,10 +85,12 @@ def _enqueue(conn: psycopg.Connection[Any], chance: random.Random, jobs: int) ->
         )
 
 
-def claim_for_a_while(dsn: str, cursor: ClaimCursor, seed: int, over: threading.Event, errors: list[BaseException]) -> None:
+def claim_for_a_while(
+    dsn: str, cursor: ClaimCursor, seed: int, over: threading.Event, errors: list[BaseException]
+) -> None:
     """Claim, as a worker does, until `over` is set and ten looks after that were empty.
 
-    Each turn settles the last batch and claims the next in one transaction. A tenth of the jobs goes back to ready once.
+    Each turn settles the last batch and claims the next in one transaction. A tenth of the jobs goes back once.
     """
     chance, ended = random.Random(seed), 0
     held: list[Lease] = []
@@ -109,7 +111,12 @@ def claim_for_a_while(dsn: str, cursor: ClaimCursor, seed: int, over: threading.
                 held = claimed.leases
                 taken = [((lease.queue, lease.priority), lease.seq) for lease in held]
                 cursor.learn(
-                    look, taken, limit=limit, xmin=claimed.xmin, xid=claimed.xid, seconds=claimed.seconds,
+                    look,
+                    taken,
+                    limit=limit,
+                    xmin=claimed.xmin,
+                    xid=claimed.xid,
+                    seconds=claimed.seconds,
                     now=time.monotonic(),
                 )
                 ended = ended + 1 if done and not held else 0

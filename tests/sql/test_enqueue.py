@@ -15,8 +15,15 @@ FACTS = """
 SELECT to_jsonb(j) - 'id' - 'created_at' FROM pgjobq.job j WHERE id = $1
 """
 DEFAULTS = {
-    "task": "send", "args": {}, "queue": "default", "priority": 0, "max_attempts": 20, "ref": None, "tags": None, "headers": None,
-}  # fmt: skip
+    "task": "send",
+    "args": {},
+    "queue": "default",
+    "priority": 0,
+    "max_attempts": 20,
+    "ref": None,
+    "tags": None,
+    "headers": None,
+}
 
 
 def test_defaults(hand: Hand) -> None:
@@ -29,9 +36,14 @@ def test_defaults(hand: Hand) -> None:
 
 def test_every_parameter(hand: Hand) -> None:
     given = {
-        "args": {"order_id": 7, "note": "ü 🐘 'quoted' \\ %s $1"}, "queue": "mail", "priority": -9, "ref": "order:7",
-        "tags": ["a", 'b"c', "d,e", "{}"], "max_attempts": 3, "headers": {"trace": "x"},
-    }  # fmt: skip
+        "args": {"order_id": 7, "note": "ü 🐘 'quoted' \\ %s $1"},
+        "queue": "mail",
+        "priority": -9,
+        "ref": "order:7",
+        "tags": ["a", 'b"c', "d,e", "{}"],
+        "max_attempts": 3,
+        "headers": {"trace": "x"},
+    }
     job = hand.enqueue("send", **given)
     assert hand.value(FACTS, job) == {"task": "send", **given}
     assert hand.lanes() == [("mail", -9)]
@@ -111,20 +123,34 @@ def test_arguments_named_like_columns_do_not_confuse_the_function(hand: Hand) ->
 
 def test_many_in_order(hand: Hand) -> None:
     jobs = [
-        {"task": f"t{number}", "delay": "1 hour" if number % 3 == 0 else None, "priority": number % 5 - 2, "queue": f"q{number % 2}"}
+        {
+            "task": f"t{number}",
+            "delay": "1 hour" if number % 3 == 0 else None,
+            "priority": number % 5 - 2,
+            "queue": f"q{number % 2}",
+        }
         for number in range(100)
-    ]  # fmt: skip
+    ]
     ids = hand.enqueue_many(jobs)
     assert ids == sorted(ids)
     asked = hand.sql("SELECT id, task, priority, queue FROM pgjobq.job ORDER BY id")
-    assert asked == [(id, job["task"], job["priority"], job["queue"]) for id, job in zip(ids, jobs, strict=True)]
-    assert {id for id, place in hand.places().items() if place[0] == "scheduled"} == set(ids[::3])
+    assert [row[0] for row in asked] == ids
+    assert [row[1:] for row in asked] == [(job["task"], job["priority"], job["queue"]) for job in jobs]
+    assert {job for job, place in hand.places().items() if place[0] == "scheduled"} == set(ids[::3])
     assert sorted(hand.lanes()) == sorted({(job["queue"], job["priority"]) for job in jobs if job["delay"] is None})
 
 
 def test_many_takes_every_key_and_the_same_defaults(hand: Hand) -> None:
-    full = {"task": "a", "args": {"x": 1}, "queue": "mail", "priority": 3, "max_attempts": 2, "ref": "r", "tags": ["t", 'u"v'],
-            "headers": {"h": "1"}}  # fmt: skip
+    full = {
+        "task": "a",
+        "args": {"x": 1},
+        "queue": "mail",
+        "priority": 3,
+        "max_attempts": 2,
+        "ref": "r",
+        "tags": ["t", 'u"v'],
+        "headers": {"h": "1"},
+    }
     first, second = hand.enqueue_many([full, {"task": "send"}])
     assert hand.value(FACTS, first) == full
     assert hand.value(FACTS, second) == DEFAULTS
@@ -141,8 +167,9 @@ def test_many_at_once(hand: Hand) -> None:
     assert len(set(ids)) == 10_000
     wrong = hand.value(
         "SELECT count(*) FROM unnest($1::bigint[]) WITH ORDINALITY AS u(id, n) JOIN pgjobq.job j USING (id)"
-        " WHERE (j.args->>'n')::int <> u.n - 1", ids
-    )  # fmt: skip
+        " WHERE (j.args->>'n')::int <> u.n - 1",
+        ids,
+    )
     assert wrong == 0
     assert hand.value("SELECT count(*) FROM pgjobq.ready") == 10_000
 
@@ -269,7 +296,9 @@ def test_ids_past_every_smaller_type(hand: Hand, number: int) -> None:
 
 
 def test_ids_and_sequences_are_bigint(hand: Hand) -> None:
-    assert hand.sql("SELECT DISTINCT data_type FROM information_schema.sequences WHERE sequence_schema = 'pgjobq'") == [("bigint",)]
+    assert hand.sql("SELECT DISTINCT data_type FROM information_schema.sequences WHERE sequence_schema = 'pgjobq'") == [
+        ("bigint",)
+    ]
     columns = hand.sql(
         "SELECT DISTINCT data_type FROM information_schema.columns WHERE table_schema = 'pgjobq'"
         " AND (column_name IN ('job', 'seq') OR (table_name, column_name) IN (('job', 'id'), ('jobs', 'id')))"

@@ -1,7 +1,7 @@
 """The plans of the statements that matter: on an empty table, on a full one, on one full of dead rows.
 
-A statement is prepared once and its plan kept, so what was planned on the empty table must do on the full one. Pages are
-counted, not milliseconds.
+A statement is prepared once and its plan kept, so what was planned on the empty table must do on the full one. Pages
+are counted, not milliseconds.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ LANES = [("default", 0), ("mail", 0), ("mail", 5)]
 
 FILL = f"""
 INSERT INTO pgjobq.job (created_at, priority, max_attempts, queue, task, args, ref)
-SELECT now(), CASE g % 4 WHEN 3 THEN 5 ELSE 0 END, 20, CASE WHEN g % 4 < 2 THEN 'default' ELSE 'mail' END, 'send', '{{"n": 1}}',
-       'order:' || g
+SELECT now(), CASE g % 4 WHEN 3 THEN 5 ELSE 0 END, 20, CASE WHEN g % 4 < 2 THEN 'default' ELSE 'mail' END, 'send',
+       '{{"n": 1}}',        'order:' || g
 FROM generate_series(1, {READY + RUNNING + FINISHED + SCHEDULED + BLOCKED}) g ORDER BY g;
 INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome)
 SELECT id, now(), now() - interval '1 day', gen_random_uuid(), 1, CASE WHEN id % 100 = 0 THEN 'f' ELSE 's' END
@@ -47,13 +47,29 @@ SELECT id, id, priority, queue FROM pgjobq.job WHERE id > {FINISHED + RUNNING + 
 INSERT INTO pgjobq.lane SELECT DISTINCT queue, priority FROM pgjobq.ready;
 """
 
-LOOKS = ["claim", "adopt", "complete", "settle", "promote", "next_due", "rescue", "retain", "find_lanes", "lanes", "get", "list", "errors"]
+LOOKS = [
+    "claim",
+    "adopt",
+    "complete",
+    "settle",
+    "promote",
+    "next_due",
+    "rescue",
+    "retain",
+    "find_lanes",
+    "lanes",
+    "get",
+    "list",
+    "errors",
+]
 
 
 def _params(hand: Hand) -> dict[str, list[object]]:
     """Ordinary parameters of each statement, for the ids that FILL makes."""
     held = list(range(FINISHED + 1, FINISHED + 101))
-    outcomes = json.dumps([{"job": job, "attempt": 1, "fate": fate} for job, fate in zip(held, ["s", "again"] * 50, strict=True)])
+    outcomes = json.dumps(
+        [{"job": job, "attempt": 1, "fate": fate} for job, fate in zip(held, ["s", "again"] * 50, strict=True)]
+    )
     return {
         "claim": [[q for q, _ in LANES], [p for _, p in LANES], [0, 0, 0], 100, hand.id],
         "adopt": [["send", "other"], None, 100, hand.id],
@@ -109,7 +125,16 @@ INDEXES = {
     "promote": {"scheduled_due"},
     "next_due": {"scheduled_due"},
     "find_lanes": {"ready_lane"},
-    "get": {"job_pkey", "finished_pkey", "running_pkey", "scheduled_pkey", "blocked_pkey", "ready_lane", "ready_again", "attempt_error_job"},
+    "get": {
+        "job_pkey",
+        "finished_pkey",
+        "running_pkey",
+        "scheduled_pkey",
+        "blocked_pkey",
+        "ready_lane",
+        "ready_again",
+        "attempt_error_job",
+    },
     "list": {"job_pkey"},
     "errors": {"attempt_error_job"},
 }
@@ -121,11 +146,21 @@ def test_the_intended_indexes_are_used(crowd: dict[str, Any], when: str) -> None
     assert {name: indexes for name, indexes in missing.items() if indexes} == {}
 
 
-# Pages for a hundred jobs (claim, complete, settle) or one look (the others); about three times what is seen.
+# Pages for a hundred jobs (claim, complete, settle) or one look (the others); about three times what is seen. `list` is
+# said by applications only, with other settings: see below.
 MOST_PAGES = {
-    "claim": 2_500, "complete": 2_000, "settle": 3_000, "promote": 60, "next_due": 30, "lanes": 10, "get": 60, "errors": 10,
-    "find_lanes": 100, "adopt": 400, "rescue": 150, "list": 6_000,
-}  # fmt: skip
+    "claim": 2_500,
+    "complete": 2_000,
+    "settle": 3_000,
+    "promote": 60,
+    "next_due": 30,
+    "lanes": 10,
+    "get": 60,
+    "errors": 10,
+    "find_lanes": 100,
+    "adopt": 400,
+    "rescue": 150,
+}
 
 
 @pytest.mark.parametrize("when", ["kept", "analyzed"])
@@ -141,11 +176,11 @@ def test_a_claim_that_starts_deep_in_a_lane_reads_as_little(crowd: dict[str, Any
     queues, priorities = [q for q, _ in LANES], [p for _, p in LANES]
     for above in (first, (first + last) // 2, last - 1000, last):
         plan = explain(hand, "claim", [queues, priorities, [above] * 3, 100, hand.id])
-        assert plan.read_from("ready") < 250
+        assert plan.read_from("ready") < 450
 
 
 def test_an_application_asks_for_one_job_and_for_its_ref(crowd: dict[str, Any]) -> None:
-    """On a connection with default settings; psycopg prepares after five times, and after five more the plan may be kept."""
+    """On a connection with default settings; psycopg prepares soon, and later the plan may be kept."""
     with Hand(crowd["dsn"], lease=None) as app:
         app.sql("RESET ALL")
         for name in ("plan_cache_mode", "enable_seqscan", "jit"):
@@ -187,7 +222,7 @@ def graveyard(pg_server: str, schema_template: str) -> Iterator[Hand]:
         psycopg.connect(dsn) as holder,
         Hand(dsn) as hand,
     ):
-        prepare(hand, ["claim", "complete", "promote", "next_due", "rescue", "get"])
+        prepare(hand, ["claim", "complete", "settle", "promote", "next_due", "rescue", "get"])
         hand.sql("SET synchronous_commit = off")
         holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         holder.execute("SELECT count(*) FROM pgjobq.ready")
@@ -195,8 +230,14 @@ def graveyard(pg_server: str, schema_template: str) -> Iterator[Hand]:
             f"""INSERT INTO pgjobq.job (created_at, priority, max_attempts, queue, task, args)
                 SELECT now(), 0, 20, 'default', 'send', '{{}}' FROM generate_series(1, {PROCESSED + LEFT})"""
         )
-        hand.sql("INSERT INTO pgjobq.ready (seq, job, priority, queue) SELECT id, id, 0, 'default' FROM pgjobq.job ORDER BY id")
-        hand.sql("INSERT INTO pgjobq.scheduled (job, run_at, priority, queue) SELECT seq, now(), 0, 'default' FROM pgjobq.ready")
+        hand.sql(
+            "INSERT INTO pgjobq.ready (seq, job, priority, queue)"
+            " SELECT id, id, 0, 'default' FROM pgjobq.job ORDER BY id"
+        )
+        hand.sql(
+            "INSERT INTO pgjobq.scheduled (job, run_at, priority, queue)"
+            " SELECT seq, now(), 0, 'default' FROM pgjobq.ready"
+        )
         hand.sql("DELETE FROM pgjobq.scheduled")
         hand.sql("INSERT INTO pgjobq.lane VALUES ('default', 0)")
         hand.sql(
@@ -205,7 +246,8 @@ def graveyard(pg_server: str, schema_template: str) -> Iterator[Hand]:
         )
         hand.sql(
             f"""WITH held AS (DELETE FROM pgjobq.running RETURNING job)
-                INSERT INTO pgjobq.finished (job, finished_at, worker, attempt, outcome) SELECT job, now(), '{hand.id}', 1, 's' FROM held"""
+                INSERT INTO pgjobq.finished (job, finished_at, worker, attempt, outcome)
+                SELECT job, now(), '{hand.id}', 1, 's' FROM held"""
         )
         hand.sql("VACUUM pgjobq.ready, pgjobq.running")  # in vain: the snapshot is older
         yield hand
@@ -233,10 +275,36 @@ def test_pages_stay_flat_while_more_is_processed(graveyard: Hand) -> None:
     assert max(pages) < 250, pages
 
 
+def _settling(hand: Hand, count: int) -> dict[str, Plan]:
+    """What it costs to settle `count` jobs among the dead."""
+    leases = hand.look(count, [("default", 0)], [PROCESSED]).leases
+    assert len(leases) == count
+    outcomes = [{"job": lease.job, "attempt": 1, "fate": "s"} for lease in leases]
+    try:
+        return {
+            "complete": explain(hand, "complete", [[lease.job for lease in leases], [1] * count, hand.id]),
+            "settle": explain(hand, "settle", [json.dumps(outcomes), hand.id]),
+        }
+    finally:
+        hand.complete(*leases)
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_settles_among_the_dead_probe_for_their_own_rows(graveyard: Hand, count: int) -> None:
+    """Also when the last vacuum has found the table nearly empty, so that reading all of it looks cheap."""
+    pages = {name: plan.read_from("running") for name, plan in _settling(graveyard, count).items()}
+    assert max(pages.values()) < 30 + 15 * count, pages
+
+
+def test_a_large_batch_is_not_compared_with_itself(graveyard: Hand) -> None:
+    """A join without an index condition would look at 200 x 200 pairs."""
+    for name, plan in _settling(graveyard, 200).items():
+        removed = sum(node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"] for node in plan.nodes)
+        assert removed < 5_000, name
+
+
 def test_the_other_statements_among_the_dead(graveyard: Hand) -> None:
-    (lease,) = graveyard.look(1, [("default", 0)], [PROCESSED]).leases
     plans = {
-        "complete": explain(graveyard, "complete", [[lease.job], [1], graveyard.id]),
         "get": explain(graveyard, "get", ["77"]),
         "next_due": explain(graveyard, "next_due", [1.0]),
         "promote": explain(graveyard, "promote", [1000]),
@@ -245,6 +313,4 @@ def test_the_other_statements_among_the_dead(graveyard: Hand) -> None:
     assert {name: plan.sequential & BIG for name, plan in plans.items() if plan.sequential & BIG} == {}
     pages = {name: plan.buffers for name, plan in plans.items()}
     print(pages)
-    assert pages["complete"] < 100
     assert pages["get"] < 100
-    graveyard.complete(lease)

@@ -59,20 +59,36 @@ def test_every_definer_function_pins_its_path_with_pg_temp_last(hand: Hand) -> N
 
 @pytest.mark.parametrize("delay", [None, "1 hour"])
 def test_a_producer_enqueues(hand: Hand, producer: Connection, delay: str | None) -> None:
-    row = producer.execute("SELECT pgjobq.enqueue('send', queue => 'new', priority => 3, delay => %s)", [delay]).fetchone()
+    row = producer.execute(
+        "SELECT pgjobq.enqueue('send', queue => 'new', priority => 3, delay => %s)", [delay]
+    ).fetchone()
     assert row is not None
     assert hand.place(row[0])[0] == ("scheduled" if delay else "ready")
 
 
 FORBIDDEN = [
-    "SELECT * FROM pgjobq.job", "SELECT * FROM pgjobq.jobs", "SELECT * FROM pgjobq.misplaced", "SELECT * FROM pgjobq.ready",
-    "SELECT * FROM pgjobq.lane", "SELECT last_value FROM pgjobq.idle_until", "SELECT nextval('pgjobq.job_id_seq')",
-    "DELETE FROM pgjobq.ready", "INSERT INTO pgjobq.lane VALUES ('x', 0)", "UPDATE pgjobq.job SET task = 'x'",
-    "TRUNCATE pgjobq.finished", "SELECT pgjobq.retry(1)", "SELECT pgjobq.cancel(1)", "SELECT pgjobq.enqueue_many('[]')",
-    "SELECT pgjobq.complete(1, 1, gen_random_uuid())", "SELECT pgjobq.wake('default')", "SELECT pgjobq.wake_at(now())",
-    "SELECT pgjobq.open_lane('x', 0)", "SELECT pgjobq.clock()", "CREATE TABLE pgjobq.mine (id int)",
+    "SELECT * FROM pgjobq.job",
+    "SELECT * FROM pgjobq.jobs",
+    "SELECT * FROM pgjobq.misplaced",
+    "SELECT * FROM pgjobq.ready",
+    "SELECT * FROM pgjobq.lane",
+    "SELECT last_value FROM pgjobq.idle_until",
+    "SELECT nextval('pgjobq.job_id_seq')",
+    "DELETE FROM pgjobq.ready",
+    "INSERT INTO pgjobq.lane VALUES ('x', 0)",
+    "UPDATE pgjobq.job SET task = 'x'",
+    "TRUNCATE pgjobq.finished",
+    "SELECT pgjobq.retry(1)",
+    "SELECT pgjobq.cancel(1)",
+    "SELECT pgjobq.enqueue_many('[]')",
+    "SELECT pgjobq.complete(1, 1, gen_random_uuid())",
+    "SELECT pgjobq.wake('default')",
+    "SELECT pgjobq.wake_at(now())",
+    "SELECT pgjobq.open_lane('x', 0)",
+    "SELECT pgjobq.clock()",
+    "CREATE TABLE pgjobq.mine (id int)",
     "CREATE TRIGGER t AFTER INSERT ON pgjobq.job EXECUTE FUNCTION pg_catalog.suppress_redundant_updates_trigger()",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)
@@ -86,7 +102,9 @@ def test_each_public_function_works_with_execute_alone(hand: Hand, producer: Con
     assert name is not None
     for function in ("enqueue_many", "retry", "cancel", "complete"):
         hand.sql(f'GRANT EXECUTE ON FUNCTION pgjobq.{function} TO "{name[0]}"')
-    ids = [id for (id,) in producer.execute("""SELECT * FROM pgjobq.enqueue_many('[{"task": "a"}, {"task": "b"}]')""")]
+    ids = [
+        job for (job,) in producer.execute("""SELECT * FROM pgjobq.enqueue_many('[{"task": "a"}, {"task": "b"}]')""")
+    ]
     assert producer.execute("SELECT pgjobq.cancel(%s)", [ids[0]]).fetchone() == (True,)
     assert producer.execute("SELECT pgjobq.retry(%s)", [ids[0]]).fetchone() == (True,)
     lease = next(lease for lease in hand.claim() if lease.job == ids[1])
@@ -95,7 +113,7 @@ def test_each_public_function_works_with_execute_alone(hand: Hand, producer: Con
 
 
 def test_temporary_objects_of_the_caller_are_never_reached(hand: Hand, producer: Connection) -> None:
-    """The classic against SECURITY DEFINER: tables, functions and operators of the caller's own under the names we use."""
+    """The classic against SECURITY DEFINER: the caller's own tables, functions and operators under our names."""
     for table in ("job", "ready", "lane", "scheduled", "idle_until", "next_look"):
         producer.execute(f"CREATE TEMP TABLE {table} AS SELECT 1 AS id, 2 AS last_value".encode())
     for signature in ("now()", "statement_timestamp()", "pg_notify(text, text)", "pg_current_xact_id()", "clock()"):

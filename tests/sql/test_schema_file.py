@@ -20,9 +20,14 @@ CHURNING = ["blocked", "ready", "running", "scheduled"]
 def _psql(dsn: str) -> subprocess.CompletedProcess[str]:
     program = shutil.which("psql")
     if program is None:
-        pytest.fail("psql is not installed, and this test needs it: install PostgreSQL's client programs", pytrace=False)
+        pytest.fail(
+            "psql is not installed, and this test needs it: install PostgreSQL's client programs", pytrace=False
+        )
     return subprocess.run(
-        [program, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", FILE], capture_output=True, text=True, timeout=60
+        [program, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", FILE],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
 
@@ -57,7 +62,8 @@ def test_the_head_tells_of_every_table(hand: Hand) -> None:
 
 def test_settings_of_the_churning_tables(hand: Hand) -> None:
     rows = hand.sql(
-        "SELECT relname, reloptions FROM pg_class WHERE relnamespace = 'pgjobq'::regnamespace AND relkind = 'r' AND reloptions IS NOT NULL"
+        "SELECT relname, reloptions FROM pg_class WHERE relnamespace = 'pgjobq'::regnamespace AND relkind = 'r'"
+        " AND reloptions IS NOT NULL"
     )
     options = {name: dict(option.split("=") for option in given) for name, given in rows}
     for name in CHURNING:
@@ -73,7 +79,9 @@ def test_a_heartbeat_stays_on_its_page(hand: Hand) -> None:
     hand.conn.execute("SELECT 1")
     for _ in range(50):
         hand.beat()
-    hot = "SELECT pg_stat_force_next_flush(), n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'worker'"
+    hot = (
+        "SELECT pg_stat_force_next_flush(), n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'worker'"
+    )
     if hand.conn.info.server_version < 150_000:
         pytest.skip("statistics cannot be flushed on demand before PostgreSQL 15")
     hand.sql("SELECT pg_stat_force_next_flush()")

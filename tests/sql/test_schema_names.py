@@ -46,7 +46,9 @@ def test_side_by_side(empty_dsn: str) -> None:
             assert hand.places() == {job: ("succeeded", 3, None)}
         with psycopg.connect(empty_dsn) as conn:
             filled = [
-                other for other in NAMES if conn.execute(f'SELECT FROM "{other}".job'.encode()).rowcount  # type: ignore[arg-type]
+                other
+                for other in NAMES
+                if conn.execute(f'SELECT FROM "{other}".job'.encode()).rowcount  # type: ignore[arg-type]
             ]
         assert filled == NAMES[: count + 1]
 
@@ -79,7 +81,11 @@ def test_wakes_its_own_workers_only(empty_dsn: str) -> None:
     with psycopg.connect(empty_dsn) as conn:
         install(conn, "shop_jobs")
         install(conn)
-    with Hand(empty_dsn, schema="shop_jobs") as shop, Hand(empty_dsn) as other, psycopg.connect(empty_dsn, autocommit=True) as ears:
+    with (
+        Hand(empty_dsn, schema="shop_jobs") as shop,
+        Hand(empty_dsn) as other,
+        psycopg.connect(empty_dsn, autocommit=True) as ears,
+    ):
         for hand in (shop, other):
             hand.say("doze", 60_000)
             hand.say("next_due", 3600.0)
@@ -110,7 +116,21 @@ def test_upkeep_of_one_does_not_hold_up_the_other(empty_dsn: str) -> None:
             assert other.promote() == 1
 
 
-HOSTILE = ["", "x" * 49, "Shop", "a b", 'a"b', "a'; DROP TABLE orders; --", "1st", "pg_jobs", "a.b", "a-b", "jöbs", "a\n", "a\0"]
+HOSTILE = [
+    "",
+    "x" * 49,
+    "Shop",
+    "a b",
+    'a"b',
+    "a'; DROP TABLE orders; --",
+    "1st",
+    "pg_jobs",
+    "a.b",
+    "a-b",
+    "jöbs",
+    "a\n",
+    "a\0",
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
@@ -118,6 +138,8 @@ def test_hostile_names_are_refused(empty_dsn: str, name: str) -> None:
     with pytest.raises(ConfigError, match="schema name"):
         Queue(empty_dsn, schema=name)
     with psycopg.connect(empty_dsn) as conn:
-        with pytest.raises(ConfigError, match="for example|use for example"):
+        with pytest.raises(ConfigError, match="for example"):
             install(conn, name)
-        assert conn.execute("SELECT FROM pg_namespace WHERE nspname !~ '^(pg_|public$|information_schema$)'").rowcount == 0
+        assert (
+            conn.execute("SELECT FROM pg_namespace WHERE nspname !~ '^(pg_|public$|information_schema$)'").rowcount == 0
+        )

@@ -69,7 +69,13 @@ def test_who_lost_the_lease_is_rolled_back(queue: Queue, stage: Stage, kind: str
     seen: list[bool] = []
 
     def steal(job: int) -> None:
-        stage.query("UPDATE pgjobq.running SET attempt = attempt + 1, worker = gen_random_uuid() WHERE job = %s", job)
+        stage.query(
+            """WITH thief AS (
+                   INSERT INTO pgjobq.worker (id, expires_at, pid, concurrency, host, app, version, queues, tasks)
+                   VALUES (gen_random_uuid(), now() + interval '1 hour', 1, 1, '', '', '', '{}', '{}') RETURNING id)
+               UPDATE pgjobq.running SET attempt = attempt + 1, worker = thief.id FROM thief WHERE job = %s""",
+            job,
+        )
 
     def plain() -> None:
         job = current_job()

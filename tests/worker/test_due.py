@@ -16,7 +16,8 @@ def test_due_jobs_start_at_their_time(stage: Stage) -> None:
     stage.worker("--poll-interval", "60").ready()
     stage.wait_state(stage.enqueue("note"), "succeeded")
     base = datetime.now(UTC) + timedelta(seconds=0.5)
-    due = {stage.enqueue("note", run_at=base + timedelta(seconds=n * 0.31)): base.timestamp() + n * 0.31 for n in range(10)}
+    times = [base + timedelta(seconds=number * 0.31) for number in range(10)]
+    due = {stage.enqueue("note", run_at=at): at.timestamp() for at in times}
     stage.wait_marks("start", 1 + len(due), timeout=30)
     late = sorted(stage.starts(job)[0]["wall"] - at for job, at in due.items())
     print(f"due jobs were late by (ms): {[round(x * 1000) for x in late]}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,29 +48,6 @@ def test_a_handler_that_blocks_the_loop_keeps_its_lease(stage: Stage) -> None:
 
 
 # ---------------------------------------------------------------------------------------- outages
-
-
-@contextmanager
-def cut(stage: Stage, who: str) -> Iterator[list[int]]:
-    """Terminate the connections whose application_name matches, over and over; gives how many there were."""
-    over = threading.Event()
-    count = [0]
-
-    def work() -> None:
-        with psycopg.connect(stage.dsn, autocommit=True) as conn:
-            while not over.wait(0.02):
-                sql = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-                         WHERE datname = current_database() AND application_name LIKE %s"""
-                row = conn.execute(sql, (who,)).fetchone()
-                count[0] += row[0] if row else 0
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield count
-    finally:
-        over.set()
-        thread.join(30)
 
 
 @contextmanager
@@ -158,23 +134,28 @@ def test_a_server_that_is_away_for_several_leases_costs_no_job(server: Postgres,
         assert worker.stop() == 0
 
 
-def test_a_restart_under_load_loses_nothing(server: Postgres, fragile: Stage) -> None:
-    """Three restarts and crashes while jobs are enqueued and run: every job succeeds once, no process dies, and the
-    workers come back by themselves."""
+@pytest.mark.parametrize("how", ["restart", "crash"])
+def test_a_server_that_goes_down_under_load(server: Postgres, fragile: Stage, how: str) -> None:
+    """It goes down three times while jobs run: every job succeeds once, no process dies, and the workers come back by
+    themselves. After an orderly restart nothing is even started twice; a crash may forget claims (they commit
+    lazily), whose jobs are then started again under the same attempt number, and the fence lets one of them count."""
     workers = [fragile.worker("--lease", "10", "--heartbeat", "1", "--processes", "2").ready() for _ in range(2)]
-    jobs = fragile.enqueue_many("nap", 900, {"seconds": 0.03})
+    wait_until(lambda: fragile.value("SELECT count(*) FROM pgjobq.worker") == 4)
+    jobs = fragile.enqueue_many("nap", 700, {"seconds": 0.03})
     for number in range(3):
         fragile.wait_marks("end", 60 * (number + 1))
-        if number % 2:
+        if how == "crash":
             server.crash()
         server.restart()
     fragile.wait_all("succeeded")
     starts = [mark["job"] for mark in fragile.marks("start")]
     assert set(starts) == set(jobs)
     again = len(starts) - len(jobs)
-    print(f"900 jobs, 3 restarts: {again} started again")
-    assert again == 0
-    assert fragile.value("SELECT count(*) FROM pgjobq.finished WHERE attempt > 1") == 0
+    print(f"{len(jobs)} jobs, 3 times {how}: {again} started again")
+    assert again <= {"restart": 0, "crash": 200}[how]
+    assert fragile.value("SELECT count(*) FROM pgjobq.finished") == len(jobs)
+    logs = [worker.events(name) for worker in workers for name in ("jobs_taken_back", "lease_lost")]
+    assert fragile.value("SELECT count(*) FROM pgjobq.finished WHERE attempt > 1") == 0, logs
     for worker in workers:
         assert worker.events("process_died") == []
         assert worker.stop() == 0
@@ -185,18 +166,29 @@ def test_a_restart_under_load_loses_nothing(server: Postgres, fragile: Stage) ->
 
 
 def test_claims_whose_answer_was_lost_are_given_back(stage: Stage) -> None:
-    """The workers' connections are cut again and again under load: every job is run once and none stays in running,
-    though the database counts claims of which the worker never heard."""
-    worker = stage.worker("--lease", "4", "--heartbeat", "1", "--concurrency", "20").ready()
-    jobs = stage.enqueue_many("nap", 2000, {"seconds": 0.01})
-    with cut(stage, "pgjobq worker %") as count:
-        stage.wait_marks("end", 300, timeout=30)
-    assert count[0] >= 5
+    """The worker's connection is cut again and again under load: every job is run once as its first attempt, and none
+    stays in running, though the database counts claims of which the worker never heard."""
+    worker = stage.worker("--lease", "10", "--heartbeat", "1", "--concurrency", "20").ready()
+    jobs = stage.enqueue_many("nap", 1500, {"seconds": 0.01})
+    cut = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name LIKE 'pgjobq worker %'"""
+    cuts = 0
+    with psycopg.connect(stage.dsn, autocommit=True) as conn:
+        while cuts < 20:
+            seen = len(stage.marks("end"))
+            if seen > len(jobs) - 60:
+                break
+            stage.wait_marks("end", seen + 30)
+            cuts += conn.execute(cut).fetchall()[0][0]
+    assert cuts >= 10
     stage.wait_all("succeeded")
     starts = [mark["job"] for mark in stage.marks("start")]
     assert set(starts) == set(jobs)
     assert len(starts) == len(jobs)
-    assert stage.value("SELECT count(*) FROM pgjobq.finished WHERE attempt > 1") == 0
-    assert stage.value("SELECT count(*) FROM pgjobq.attempt_error") == 0
+    spent = stage.query(
+        """SELECT f.job, f.attempt, f.worker, e.kind, e.message, e.worker FROM pgjobq.finished f
+           LEFT JOIN pgjobq.attempt_error e USING (job) WHERE f.attempt > 1 OR e.job IS NOT NULL"""
+    )
+    assert spent == [], worker.events("jobs_taken_back") + worker.events("lease_lost")
     assert worker.events("process_died") == []
     assert worker.stop() == 0

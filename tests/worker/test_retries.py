@@ -91,7 +91,12 @@ def test_jitter_only_shortens(queue: Queue, stage: Stage) -> None:
 def test_give_up_on_and_rules(queue: Queue, stage: Stage) -> None:
     """The exception's class decides: give up at once, wait exactly so long, or follow a Retry of its own."""
     rules: Any = {KeyError: 50.0, OSError: timedelta(minutes=2), ArithmeticError: Retry(max_attempts=1)}
-    errors = {"lookup": KeyError("k"), "os": ConnectionError("c"), "math": ZeroDivisionError(), "value": ValueError("v")}
+    errors = {
+        "lookup": KeyError("k"),
+        "os": ConnectionError("c"),
+        "math": ZeroDivisionError(),
+        "value": ValueError("v"),
+    }
 
     @queue.task(retry=Retry(max_attempts=9, wait=7, jitter=0, give_up_on=(ValueError,), rules=rules))
     async def fail(which: str) -> None:

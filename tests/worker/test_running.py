@@ -63,11 +63,11 @@ def test_arguments_arrive_with_their_types(queue: Queue, kind: str) -> None:
     """What is annotated as a date, UUID, Decimal, Enum or dataclass arrives as one."""
     seen: Seen = []
 
-    def take(when: datetime, key: UUID, price: Decimal, colour: Colour, lines: list[Line], more: int = 7) -> None:
-        seen.append((when, key, price, colour, lines, more))
+    def take(when: datetime, key: UUID, price: Decimal, hue: Colour, lines: list[Line], more: int = 7) -> None:
+        seen.append((when, key, price, hue, lines, more))
 
-    async def atake(when: datetime, key: UUID, price: Decimal, colour: Colour, lines: list[Line], more: int = 7) -> None:
-        seen.append((when, key, price, colour, lines, more))
+    async def atake(when: datetime, key: UUID, price: Decimal, hue: Colour, lines: list[Line], more: int = 7) -> None:
+        seen.append((when, key, price, hue, lines, more))
 
     task: Any = queue.task(atake if kind == "async" else take)
     given = (datetime(2026, 3, 1, 12, tzinfo=UTC), uuid4(), Decimal("9.90"), Colour.RED, [Line("x", 2)])

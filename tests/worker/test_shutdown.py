@@ -11,7 +11,10 @@ import pytest
 from worker.stage import Running, Stage, is_alive, wait_until
 
 BOTH = [signal.SIGTERM, signal.SIGINT]
-AGAIN = "SELECT attempt - spared FROM pgjobq.ready WHERE job = %s UNION ALL SELECT attempt - spared FROM pgjobq.scheduled WHERE job = %s"
+AGAIN = """
+SELECT attempt - spared FROM pgjobq.ready WHERE job = %s
+UNION ALL SELECT attempt - spared FROM pgjobq.scheduled WHERE job = %s
+"""
 
 
 def spent(stage: Stage, job: int) -> int:

@@ -11,7 +11,8 @@ from worker.stage import Running, Stage, clean_environment
 
 def start(stage: Stage, *arguments: str, **env: str) -> Running:
     """`python -m pgjobq.worker` with nothing in the environment but what is said."""
-    running = stage.run([sys.executable, "-m", "pgjobq.worker", *arguments], clean_environment(**stage.environ(), **env))
+    environ = clean_environment(**stage.environ(), **env)
+    running = stage.run([sys.executable, "-m", "pgjobq.worker", *arguments], environ)
     running.wait()
     return running
 

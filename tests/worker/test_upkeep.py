@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from support.databases import name_of
+from support.dsn import as_url
 from worker.stage import Stage, wait_until
 
 
@@ -23,7 +24,10 @@ def test_retention_deletes_what_is_old(stage: Stage, drained: bool) -> None:
         stage.enqueue("fail", ref=f"fail {days}", max_attempts=1)
         stage.enqueue("fail", ref=f"waiting {days}")
         stage.drain()
-        stage.query("UPDATE pgjobq.scheduled s SET run_at = now() FROM pgjobq.job j WHERE j.id = s.job AND j.ref LIKE 'fail_once%%'")
+        stage.query(
+            """UPDATE pgjobq.scheduled s SET run_at = now()
+               FROM pgjobq.job j WHERE j.id = s.job AND j.task = 'fail_once'"""
+        )
         stage.drain()
         # the younger ones are aged again in the following rounds: what is left to the wanted age
         age(stage, {31: 23, 8: 7, 1: 1}[days])
@@ -34,9 +38,9 @@ def test_retention_deletes_what_is_old(stage: Stage, drained: bool) -> None:
         worker = stage.worker().ready()
         wait_until(lambda: refs(stage) == wanted)
         assert worker.stop() == 0
-    orphans = "SELECT count(*) FROM pgjobq.attempt_error e WHERE NOT EXISTS (SELECT FROM pgjobq.job j WHERE j.id = e.job)"
+    orphans = "SELECT count(*) FROM pgjobq.attempt_error WHERE job NOT IN (SELECT id FROM pgjobq.job)"
     assert stage.value(orphans) == 0
-    kept = "SELECT count(*) FROM pgjobq.attempt_error e JOIN pgjobq.job j ON j.id = e.job WHERE j.ref LIKE 'fail_once%%'"
+    kept = "SELECT count(*) FROM pgjobq.attempt_error e JOIN pgjobq.job j ON j.id = e.job WHERE task = 'fail_once'"
     assert stage.value(kept) == 1
 
 
@@ -80,7 +84,7 @@ def test_a_role_that_may_not_vacuum_is_told_so_once(stage: Stage) -> None:
             conn.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA pgjobq TO {role}")
             conn.execute(f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA pgjobq TO {role}")
             # the session's user stays whoever may log in; the role is taken on at once
-            worker = stage.worker(PGOPTIONS=f"-c role={role}").ready()
+            worker = stage.worker(dsn=as_url(stage.dsn, options=f"-c role={role}")).ready()
             stage.wait_state(stage.enqueue("note"), "succeeded")
             refused = worker.wait_event("vacuum_refused")
             assert "ready" in refused["table"]
@@ -111,7 +115,8 @@ def test_two_processes_share_the_work(stage: Stage) -> None:
 
 def test_the_worker_table_tells_who_is_there(stage: Stage) -> None:
     """pid, host, app, version, queues and tasks of each process, with a lease that is renewed."""
-    worker = stage.worker("--queues", "mail,default", "--concurrency", "4", "--lease", "10", "--heartbeat", "0.3").ready()
+    flags = ("--queues", "mail,default", "--concurrency", "4", "--lease", "10", "--heartbeat", "0.3")
+    worker = stage.worker(*flags).ready()
     wait_until(lambda: stage.value("SELECT count(*) FROM pgjobq.worker") == 1)
     pid, app, concurrency, queues, tasks, left, beat = stage.query(
         "SELECT pid, app, concurrency, queues, tasks, expires_at - now(), beat_at FROM pgjobq.worker"

@@ -38,6 +38,13 @@ def transaction() -> Iterator[Conn]:
 
 
 @asynccontextmanager
+async def aconnection() -> AsyncIterator[AsyncConn]:
+    """For async tasks that wait for others in between: each statement commits by itself, nothing stays locked."""
+    async with await psycopg.AsyncConnection.connect(ShopSettings.from_environ().dsn, autocommit=True) as conn:
+        yield conn
+
+
+@asynccontextmanager
 async def atransaction() -> AsyncIterator[AsyncConn]:
     """For async tasks: the same, awaited."""
     async with await psycopg.AsyncConnection.connect(ShopSettings.from_environ().dsn) as conn:

@@ -26,8 +26,10 @@ def show_time(moment: datetime | None) -> str:
 
 
 def show_duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min`, `2 h`: as exact as a person cares for."""
+    """`40 ms`, `1.4 s`, `12 s`, `3 min`, `2 h`: as exact as a person cares for."""
     seconds = max(0.0, seconds)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:

@@ -11,7 +11,7 @@ import psycopg
 
 from pgjobq.engine.exchange import Exchange
 from pgjobq.engine.report import Report
-from pgjobq.engine.wire import OUTAGES, Wire
+from pgjobq.engine.wire import OUTAGES, Wire, is_pooled, refuses_settings
 from pgjobq.events import ConnectionBack, ConnectionLost, Polling
 from pgjobq.outcome import describe
 from pgjobq.settings import WorkerSettings
@@ -78,10 +78,9 @@ class Contact:
 
     async def reach(self) -> Exchange:
         """Connect, listen, and register if that has not been done. Raises one of OUTAGES."""
-        wire = await self._open()
-        exchange = Exchange(wire, self._schema, self.worker or uuid4(), self._bound)
+        exchange = await self._open()
+        wire = exchange.wire
         try:
-            await exchange.insist_on_primary()
             if self.listens:
                 await wire.listen(self._schema, self._on_notify)
             if self.worker is None:
@@ -95,17 +94,38 @@ class Contact:
         self._away_since, self._pause = None, FIRST_PAUSE
         return exchange
 
-    async def _open(self) -> Wire:
-        """A connection with our settings; without them when a pooler in between refuses to pass them on."""
+    async def _open(self) -> Exchange:
+        """A connection to a server that can be written to, with our settings; without them behind a pooler."""
         try:
-            return await Wire.open(self._dsn, session=self.listens)
+            exchange = await self._try_to_open()
         except psycopg.OperationalError as error:
-            if not self.listens or "unsupported startup parameter" not in str(error):
+            if not self.listens or not refuses_settings(error):
                 raise
+        else:
+            if exchange is not None:
+                return exchange
         self.listens = False
-        reason = "a connection pooler refuses session settings; docs/operations.md says what to set on the role"
+        reason = "a connection pooler stands in between; docs/operations.md says what to set on the role"
         self._report.say(Polling(reason=reason, poll_interval=self._settings.poll_interval))
-        return await Wire.open(self._dsn, session=False)
+        exchange = await self._try_to_open()
+        assert exchange is not None, "without listening a pooler is no reason to give up"
+        return exchange
+
+    async def _try_to_open(self) -> Exchange | None:
+        """None: a pooler stands in between, and we meant to listen."""
+        wire = await Wire.open(self._dsn, session=self.listens)
+        exchange = Exchange(wire, self._schema, self.worker or uuid4(), self._bound)
+        try:
+            server_pid, is_standby = await exchange.server()
+            if is_standby:
+                raise psycopg.OperationalError("the server is a standby: waiting for a primary")
+            if not self.listens or not is_pooled(wire.connection, server_pid):
+                return exchange
+        except BaseException:
+            await wire.close()
+            raise
+        await wire.close()
+        return None
 
     async def _register(self, exchange: Exchange) -> None:
         who, settings = self._identity, self._settings

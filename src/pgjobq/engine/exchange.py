@@ -114,10 +114,10 @@ class Exchange:
         """Take back what workers hold whose lease ran out `margin` seconds ago; how many jobs."""
         return len(await self._run("rescue", None, SILENT, None, margin))
 
-    async def insist_on_primary(self) -> None:
-        """Raise OperationalError on a server that cannot be written to: look for another one, or wait for it."""
-        if (await self._run("server"))[0][2]:
-            raise psycopg.OperationalError("the server is a standby: waiting for a primary")
+    async def server(self) -> tuple[int, bool]:
+        """The process number of the server's side, and whether it is a standby."""
+        pid, is_standby = (await self._run("server"))[0]
+        return pid, is_standby
 
     async def _run(self, name: str, *params: object) -> list[tuple[Any, ...]]:
         async with self._bounded():

@@ -97,7 +97,7 @@ class Heart:
         with self._lock:
             deserving = [worker for worker in self._watched if self._alive(worker)]
         if self._connection is None:
-            self._connection = open_sync(self._dsn, "heart", session=self._session)
+            self._connection, self._session = open_sync(self._dsn, "heart", session=self._session)
         with bounded(lambda: self._connection, max(3.0, self._lease / 3)):
             rows = self._connection.execute(self._text, (deserving, self._lease)).fetchall()
         known = {row[0] for row in rows}

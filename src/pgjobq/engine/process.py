@@ -53,6 +53,9 @@ def main(link_fd: int, board_fd: int, board_size: int) -> int:
         # Ctrl-C and process managers signal the whole group; the supervisor decides. A handler of ours and not SIG_IGN,
         # which the programs that a job starts would inherit.
         signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(
+        signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM)
+    )  # the supervisor started us with both blocked
     said = link.hear()
     if not said:
         return CRASHED
@@ -65,7 +68,8 @@ def main(link_fd: int, board_fd: int, board_size: int) -> int:
             if order["schema"] is not None:
                 queue.schema = order["schema"]
             dsn = queue.pools.dsn(order["dsn"])
-            facts = _check_database(dsn, queue, settings, journal)
+            # A process that replaces a dead one may meet a database that is away: the pump waits for it.
+            facts = {} if order["replaces"] else _check_database(dsn, queue, settings, journal)
         except (PgjobqError, *OUTAGES) as error:
             link.say("refused", [MISCONFIGURED, str(error).strip()])
             return MISCONFIGURED
@@ -122,7 +126,7 @@ async def _work(
 
 def _check_database(dsn: str, queue: Queue, settings: WorkerSettings, journal: Journal) -> dict[str, Any]:
     """What the banner tells; raises SchemaMissing and the like before anything is claimed."""
-    with open_sync(dsn, "start", session=not settings.poll_only) as connection:
+    with open_sync(dsn, "start", session=not settings.poll_only)[0] as connection:
         status = migrate.check(connection, queue.schema)
         if status.current > status.wanted:
             journal.emit(SchemaNewer(current=status.current, wanted=status.wanted))

@@ -27,7 +27,7 @@ from pgjobq.engine.report import Report
 from pgjobq.engine.settling import settle_singly
 from pgjobq.engine.slots import Slots
 from pgjobq.engine.threads import Threads
-from pgjobq.engine.wire import OUTAGES, REFUSALS
+from pgjobq.engine.wire import OUTAGES, is_passing
 from pgjobq.outcome import Outcome, Returned
 
 if TYPE_CHECKING:
@@ -199,14 +199,11 @@ class Pump:
             settled, locked, claimed = await exchange.turn(batch, look, want, doze_ms=doze)
             if doze:
                 self._intake.announced()
-        except REFUSALS:
+        except OUTAGES as error:
             self._outbox.keep(batch)
-            if not batch:
-                raise
-            self._hold_locked(await settle_singly(exchange, self._outbox))
-            return
-        except OUTAGES:
-            self._outbox.keep(batch)
+            if batch and not is_passing(error):
+                self._hold_locked(await settle_singly(exchange, self._outbox))
+                return
             self._outbox.uncertain = self._outbox.uncertain or bool(batch)
             raise
         self._hold_locked(self._outbox.account(batch, settled, locked))

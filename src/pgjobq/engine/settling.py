@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pgjobq.engine.attempt import SUCCEEDED
 from pgjobq.engine.exchange import Exchange
 from pgjobq.engine.outbox import Batch, Entry, Outbox
-from pgjobq.engine.wire import OUTAGES, REFUSALS
-from pgjobq.outcome import Failed, Failure, describe
+from pgjobq.engine.wire import OUTAGES, is_passing
+from pgjobq.outcome import Failed, Failure, Retried, describe
 
 __all__ = ["settle_singly"]
+
+AGAIN_IN = 60.0
+"""Seconds after which a job is run again that the database would let neither succeed nor fail."""
 
 
 async def settle_singly(exchange: Exchange, outbox: Outbox) -> list[Entry]:
@@ -16,28 +20,44 @@ async def settle_singly(exchange: Exchange, outbox: Outbox) -> list[Entry]:
     Returns what is locked by its handler's own transaction. Raises one of OUTAGES, with nothing dropped.
     """
     whole = outbox.take()
-    singles = [Batch([attempt], []) for attempt in whole.done] + [Batch([], [entry]) for entry in whole.others]
+    entries = [Entry(attempt.lease, SUCCEEDED, attempt) for attempt in whole.done] + whole.others
     locked: list[Entry] = []
-    for position, single in enumerate(singles):
+    for position, entry in enumerate(entries):
         try:
-            locked += await _settle_one(exchange, outbox, single)
+            locked += await _settle_one(exchange, outbox, entry)
         except OUTAGES:
-            for unsettled in singles[position:]:
-                outbox.keep(unsettled)
+            outbox.keep(Batch([], entries[position:]))
             outbox.uncertain = True
             raise
     return locked
 
 
-async def _settle_one(exchange: Exchange, outbox: Outbox, single: Batch) -> list[Entry]:
-    try:
-        settled, locked, _ = await exchange.turn(single, None, 0)
-    except REFUSALS as refusal:
-        if not single.others:
-            raise
-        told = describe(refusal)
-        failure = Failure("OutcomeRefused", f"the outcome could not be stored: {told.message}", told.traceback)
-        lease, _, attempt = single.others[0]
-        single = Batch([], [Entry(lease, Failed(failure), attempt)])
-        settled, locked, _ = await exchange.turn(single, None, 0)
-    return outbox.account(single, settled, locked)
+async def _settle_one(exchange: Exchange, outbox: Outbox, entry: Entry) -> list[Entry]:
+    """Write it, or what can be written in its place; raises only what may pass."""
+    attempted = entry
+    for in_its_place in (_as_failed, _as_retried, None):
+        single = Batch([], [attempted])
+        try:
+            settled, locked, _ = await exchange.turn(single, None, 0)
+        except OUTAGES as error:
+            if is_passing(error):
+                raise
+            if in_its_place is not None:
+                attempted = in_its_place(entry, error)
+        else:
+            return outbox.account(single, settled, locked)
+    # The database takes nothing about this job: it stays with this worker until that ends.
+    return outbox.account(Batch([], [entry]), set(), set())
+
+
+def _as_failed(entry: Entry, refusal: BaseException) -> Entry:
+    return Entry(entry.lease, Failed(_told(refusal)), entry.attempt)
+
+
+def _as_retried(entry: Entry, refusal: BaseException) -> Entry:
+    return Entry(entry.lease, Retried(AGAIN_IN, _told(refusal)), entry.attempt)
+
+
+def _told(refusal: BaseException) -> Failure:
+    told = describe(refusal)
+    return Failure("OutcomeRefused", f"the outcome could not be stored: {told.message}", told.traceback)

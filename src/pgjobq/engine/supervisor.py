@@ -178,7 +178,10 @@ class Supervisor:
         board = Board.create(self._settings.concurrency + UNSETTLED)
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "pgjobq.engine.process", str(theirs.fileno()), str(board.fd), str(board.size)]
+        # A signal to the whole group must not meet a process that has no handlers yet; it unblocks them itself.
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
         popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), board.fd))
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
         theirs.close()
         process = Process(number, popen, Link(ours), board, time.monotonic())
         self._processes[number] = process
@@ -188,7 +191,7 @@ class Supervisor:
             share, rest = divmod(self._settings.max_jobs, self._wanted)
             settings["max_jobs"] = share + (number <= rest)
         order = {"app": self._arguments.app, "dsn": self._arguments.dsn, "schema": self._arguments.schema}
-        process.link.say("start", order | {"settings": settings})
+        process.link.say("start", order | {"settings": settings, "replaces": restart})
         if self._settings.processes > 1 or restart:
             self._journal.emit(ProcessStarted(number=number, pid=popen.pid, restart=restart))
 

@@ -31,8 +31,8 @@ DELETED_AT_ONCE = 1_000
 RETAIN_EVERY = 60.0
 VACUUM_EVERY = 1.0
 LANES_EVERY = 5.0
-LONGEST_ROUND = 120.0
-"""Seconds for all chores together; none of them takes long, unless the server hangs."""
+LONGEST_CHORE = 120.0
+"""Seconds that a vacuum or a deletion may take before its connection is given up; anything else is short."""
 DAY = 86_400.0
 
 
@@ -64,6 +64,7 @@ class Upkeep:
         self._dsn, self._schema, self._settings, self._session = dsn, schema, settings, session
         self._journal = journal
         self._contact_since = contact_since
+        self._bound = max(3.0, settings.lease / 3)
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._may_vacuum: bool | None = None
         self._due: dict[str, float] = {}
@@ -97,9 +98,7 @@ class Upkeep:
     def _run(self) -> None:
         while not self._stopped:
             try:
-                with bounded(lambda: self._connection, LONGEST_ROUND):
-                    pause = self._round()
-                self._wait(pause)
+                self._wait(self._round())
             except (psycopg.OperationalError, psycopg.InterfaceError, OSError):
                 self._hang_up()  # the heart says that the database is away
                 self._pause(1.0)
@@ -213,17 +212,21 @@ class Upkeep:
                 reason = "the worker's role does not own the tables; let it be a member of their owner"
                 self._journal.emit(VacuumRefused(table=f"{self._schema}.ready", reason=reason))
         if self._may_vacuum and self._say("churned")[0][0]:
-            self._connected().execute(statement_text("vacuum", self._schema), prepare=False)
+            connection = self._connected()
+            with bounded(lambda: self._connection, LONGEST_CHORE):
+                connection.execute(statement_text("vacuum", self._schema), prepare=False)
 
     # ---------------------------------------------------------------------------------------- the connection
 
     def _say(self, name: str, *params: object) -> list[tuple[Any, ...]]:
-        cursor = self._connected().execute(statement_text(name, self._schema), params)
-        return cursor.fetchall() if cursor.description else []
+        connection = self._connected()
+        with bounded(lambda: self._connection, LONGEST_CHORE if name == "retain" else self._bound):
+            cursor = connection.execute(statement_text(name, self._schema), params)
+            return cursor.fetchall() if cursor.description else []
 
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         if self._connection is None:
-            self._connection = open_sync(self._dsn, "upkeep", session=self._session)
+            self._connection, self._session = open_sync(self._dsn, "upkeep", session=self._session)
             if self._session:
                 self._connection.execute(f'LISTEN "{self._schema}:due"')
         return self._connection

@@ -14,12 +14,25 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import tuple_row
 
-__all__ = ["OUTAGES", "REFUSALS", "Wire", "bounded", "open_sync", "take_notifications", "worker_conninfo"]
+__all__ = ["OUTAGES", "Wire", "bounded", "is_passing", "open_sync", "take_notifications", "worker_conninfo"]
 
 OUTAGES = (psycopg.Error, OSError, TimeoutError)
 """What a worker meets when a server is away, read-only, full or otherwise unwell: drop the connection, come back."""
-REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.NotSupportedError)
-"""Those that are about what was written, and would be the same on any connection."""
+
+# SQLSTATE classes of trouble that passes: connection, resources, operator, system, serialization, internal; and a
+# server or transaction that may only read, a lock that was not to be had, an idle time-out.
+_PASSING = {"08", "53", "57", "58", "40", "XX"}
+_PASSING_STATES = {"25006", "55P03", "25P03"}
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same statement may go through later; else the trouble is in what it was to write.
+
+    psycopg's classes do not tell: it files what a trigger raises under OperationalError.
+    """
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return state is None or state[:2] in _PASSING or state in _PASSING_STATES
+
 
 # A statement prepared while its table was empty keeps a sequential scan for ever, and autoanalyze of a near-empty table
 # flips plans later: hence generic plans and no sequential scans. The rest undoes what a role or database may impose.
@@ -52,13 +65,26 @@ def worker_conninfo(dsn: str, part: str, *, session: bool = True) -> str:
     wanted: dict[str, Any] = {"application_name": f"pgjobq {part} {os.getpid()}", **_BOUNDS}
     if session:
         options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
-        wanted["options"] = f"{options} {given.get('options') or ''}".strip()
+        wanted["options"] = f"{options} {given.get('options') or os.environ.get('PGOPTIONS', '')}".strip()
         given.pop("options", None)
     return make_conninfo("", **{**wanted, **{key: value for key, value in given.items() if value is not None}})
 
 
-def open_sync(dsn: str, part: str, *, session: bool = True) -> psycopg.Connection[tuple[Any, ...]]:
-    """A connection for the keeper's threads."""
+def open_sync(dsn: str, part: str, *, session: bool) -> tuple[psycopg.Connection[tuple[Any, ...]], bool]:
+    """A connection for the keeper's threads, and whether it is a session of our own (see `is_pooled`)."""
+    try:
+        connection = _connect(dsn, part, session=session)
+    except psycopg.OperationalError as error:
+        if not session or not refuses_settings(error):
+            raise
+        return _connect(dsn, part, session=False), False
+    if not session or not is_pooled(connection, connection.execute("SELECT pg_backend_pid()").fetchall()[0][0]):
+        return connection, session
+    connection.close()
+    return _connect(dsn, part, session=False), False
+
+
+def _connect(dsn: str, part: str, *, session: bool) -> psycopg.Connection[tuple[Any, ...]]:
     return psycopg.connect(
         worker_conninfo(dsn, part, session=session),
         autocommit=True,
@@ -66,6 +92,17 @@ def open_sync(dsn: str, part: str, *, session: bool = True) -> psycopg.Connectio
         cursor_factory=psycopg.RawCursor,
         prepare_threshold=1 if session else None,
     )
+
+
+def refuses_settings(error: psycopg.OperationalError) -> bool:
+    """Whether a pooler in between does not pass our settings on."""
+    return "unsupported startup parameter" in str(error)
+
+
+def is_pooled(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], server_pid: int) -> bool:
+    """Whether a pooler stands in between: it greets with a process number of its own invention. Then neither LISTEN nor
+    prepared statements nor settings can be relied on."""
+    return connection.info.backend_pid != server_pid
 
 
 @contextlib.contextmanager
@@ -110,6 +147,9 @@ class Wire:
         self.connection = connection
         self.session = session
         self._loop = asyncio.get_running_loop()
+        # A descriptor of our own to watch: libpq closes its own at once when it meets the end of the connection, and a
+        # loop that still watches a closed and soon reused descriptor goes wrong (libuv aborts the process).
+        self._ear = os.dup(connection.fileno())
 
     @classmethod
     async def open(cls, dsn: str, *, session: bool) -> Wire:
@@ -144,13 +184,12 @@ class Wire:
                 self.unwatch()
                 on_loss()
 
-        self._loop.add_reader(self.connection.fileno(), readable)
+        self._loop.add_reader(self._ear, readable)
         readable()  # what arrived behind the last answer has been read already, and makes the socket ready no more
 
     def unwatch(self) -> None:
         """Stop hearing, so that statements may use the connection again."""
-        if not self.connection.closed:
-            self._loop.remove_reader(self.connection.fileno())
+        self._loop.remove_reader(self._ear)
 
     def sever(self) -> None:
         """End every wait on this connection now."""
@@ -158,7 +197,9 @@ class Wire:
 
     async def close(self) -> None:
         """Close without asking the server."""
-        if not self.connection.closed:
-            self.unwatch()
-            self.sever()
+        self.unwatch()
+        self.sever()
         await self.connection.close()
+        if self._ear >= 0:
+            os.close(self._ear)
+            self._ear = -1

@@ -50,12 +50,15 @@ ORDER BY t.priority, j.id
 
 -- name: complete
 -- Settle successes of worker $3: $1 jobs, $2 their attempts. Returns the jobs that were still held: an owner that lost
--- its lease finds none of its own and changes nothing (the fence).
+-- its lease finds none of its own and changes nothing (the fence). LATERAL with OFFSET 0 forces one probe per job: a
+-- plan made when vacuum had just seen a tiny table would else walk over every dead entry of the index.
 WITH held AS (
-    DELETE FROM pgjobq.running r
-    USING unnest($1::bigint[], $2::int[]) AS x(job, attempt)
-    WHERE r.job = x.job AND r.attempt = x.attempt AND r.worker = $3::uuid
-    RETURNING r.job, r.started_at, r.attempt
+    DELETE FROM pgjobq.running WHERE ctid = ANY (ARRAY(
+        SELECT r.ctid FROM unnest($1::bigint[], $2::int[]) AS x(job, attempt)
+        CROSS JOIN LATERAL (
+            SELECT ctid FROM pgjobq.running r
+            WHERE r.job = x.job AND r.attempt = x.attempt AND r.worker = $3::uuid OFFSET 0) r))
+    RETURNING job, started_at, attempt
 )
 INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome)
 SELECT job, started_at, pgjobq.clock(), $3::uuid, attempt, 's' FROM held
@@ -71,18 +74,18 @@ RETURNING job
 -- Returns (job, true) for what is settled now, (job, false) for what is still held but locked: its handler's own
 -- transaction is completing it and has not ended. Neither: this worker lost the lease, or that transaction committed.
 WITH asked AS (
-    SELECT * FROM jsonb_to_recordset($1::text::jsonb) AS x(
+    SELECT DISTINCT ON (job, attempt) * FROM jsonb_to_recordset($1::text::jsonb) AS x(
         job bigint, attempt int, fate text, delay float8, back int, spare int,
         waits_for text, reason text, result jsonb, kind text, message text, traceback text)
+    ORDER BY job, attempt
 ), held AS (
-    DELETE FROM pgjobq.running r USING asked x
-    WHERE r.ctid = ANY (ARRAY(
-            SELECT r.ctid FROM asked x
-            JOIN pgjobq.running r ON r.job = x.job AND r.attempt = x.attempt AND r.worker = $2::uuid
-            ORDER BY r.job FOR UPDATE OF r SKIP LOCKED))
-      AND r.job = x.job AND r.attempt = x.attempt
-    RETURNING r.job, r.started_at, r.worker, r.attempt, r.attempt - coalesce(x.back, 0) AS made,
-              r.spared + coalesce(x.spare, 0) AS spared, x.fate, x.waits_for, x.reason, x.result,
+    DELETE FROM pgjobq.running l USING (
+        SELECT x.*, r.place FROM asked x CROSS JOIN LATERAL (
+            SELECT r.ctid AS place FROM pgjobq.running r
+            WHERE r.job = x.job AND r.attempt = x.attempt AND r.worker = $2::uuid FOR UPDATE OF r SKIP LOCKED) r) x
+    WHERE l.ctid = x.place
+    RETURNING l.job, l.started_at, l.worker, l.attempt, l.attempt - coalesce(x.back, 0) AS made,
+              l.spared + coalesce(x.spare, 0) AS spared, x.fate, x.waits_for, x.reason, x.result,
               x.kind, x.message, x.traceback,
               CASE WHEN x.delay > 0 THEN pgjobq.clock() + make_interval(secs => x.delay) END AS due
 ), placed AS MATERIALIZED (
@@ -113,7 +116,9 @@ WITH asked AS (
 SELECT h.job, true FROM held h WHERE (SELECT count(*) FROM woken) IS NOT NULL
 UNION ALL
 SELECT r.job, false FROM asked x
-JOIN pgjobq.running r ON r.job = x.job AND r.attempt = x.attempt AND r.worker = $2::uuid
+CROSS JOIN LATERAL (
+    SELECT job FROM pgjobq.running r
+    WHERE r.job = x.job AND r.attempt = x.attempt AND r.worker = $2::uuid OFFSET 0) r
 WHERE NOT EXISTS (SELECT FROM held h WHERE h.job = r.job)
 
 -- name: lanes

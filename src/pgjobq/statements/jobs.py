@@ -44,7 +44,7 @@ def enqueue_many(schema: str, calls: Iterable[Call]) -> Statement[list[int]]:
 
 def get(schema: str, job: int) -> Statement[Job | None]:
     """The job of this id, or None."""
-    return Statement("get", statement_text("get", schema), (str(job),), _job_or_none)
+    return Statement("get", statement_text("get", schema), (_id_text(job),), _job_or_none)
 
 
 def jobs(
@@ -58,28 +58,35 @@ def jobs(
     limit: int,
 ) -> Statement[list[Job]]:
     """Jobs that pass every filter given, newest first."""
-    params = (ref, state and state.value, queue, task, None if before is None else str(before), str(limit))
+    params = (
+        ref,
+        state and state.value,
+        queue,
+        task,
+        None if before is None else str(max(0, min(before, 2**63 - 1))),
+        str(limit),
+    )
     return Statement("list", statement_text("list", schema), params, _jobs)
 
 
 def errors(schema: str, job: int) -> Statement[list[AttemptError]]:
     """The failed attempts of a job, first one first."""
-    return Statement("errors", statement_text("errors", schema), (str(job),), _errors)
+    return Statement("errors", statement_text("errors", schema), (_id_text(job),), _errors)
 
 
 def retry(schema: str, job: int) -> Statement[bool]:
     """Run a failed or cancelled job again; False when it is neither."""
-    return Statement("retry", statement_text("retry", schema), (str(job),), _flag)
+    return Statement("retry", statement_text("retry", schema), (_id_text(job),), _flag)
 
 
 def cancel(schema: str, job: int) -> Statement[bool]:
     """Cancel a job that waits; False when it does not wait."""
-    return Statement("cancel", statement_text("cancel", schema), (str(job),), _flag)
+    return Statement("cancel", statement_text("cancel", schema), (_id_text(job),), _flag)
 
 
 def complete_within(schema: str, job: int, attempt: int, worker: str, result: str | None) -> Statement[bool]:
     """Complete an attempt inside the caller's transaction; False when it no longer holds the job."""
-    params = (str(job), str(attempt), worker, result)
+    params = (_id_text(job), str(attempt), worker, result)
     return Statement("complete_within", statement_text("complete_within", schema), params, _flag)
 
 
@@ -102,7 +109,7 @@ def _entry(call: Call) -> str:
     if options.run_at is not None:
         entry["run_at"] = options.run_at.isoformat()
     if options.delay is not None:
-        entry["delay"] = f"{options.delay!r} seconds"
+        entry["delay"] = f"{options.delay:.6f} seconds"
     if options.ref is not None:
         entry["ref"] = options.ref
     if tags:
@@ -112,6 +119,11 @@ def _entry(call: Call) -> str:
     if options.headers:
         entry["headers"] = options.headers
     return _encode(entry).decode()
+
+
+def _id_text(job: int) -> str:
+    """An id may come from a URL: one that no bigint holds is simply nobody's, like 0."""
+    return str(job) if 0 < job < 2**63 else "0"
 
 
 def _text_array(values: Iterable[str]) -> str:

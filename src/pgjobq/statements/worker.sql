@@ -17,6 +17,5 @@ DELETE FROM pgjobq.worker w WHERE w.id = $1::uuid AND NOT EXISTS (SELECT FROM pg
 RETURNING true
 
 -- name: server
--- What the banner and the first check want to know.
-SELECT current_setting('server_version'), current_database(), pg_is_in_recovery(),
-       current_setting('server_version_num')::int
+-- Whom we are talking to: a pooler in between greets with another process number, a standby cannot be written to.
+SELECT pg_backend_pid(), pg_is_in_recovery()

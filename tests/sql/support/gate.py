@@ -36,7 +36,8 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['ready', 'running', 'scheduled', 'blocked', 'finished'] LOOP
-        EXECUTE format('CREATE TRIGGER gate_before BEFORE DELETE ON pgjobq.%I EXECUTE FUNCTION public.gate_before()', name);
+        EXECUTE format('CREATE TRIGGER gate_before BEFORE DELETE ON pgjobq.%I
+                        EXECUTE FUNCTION public.gate_before()', name);
         EXECUTE format('CREATE TRIGGER gate_after AFTER DELETE ON pgjobq.%I REFERENCING OLD TABLE AS gone
                         EXECUTE FUNCTION public.gate_after()', name);
     END LOOP;

@@ -1,21 +1,25 @@
-"""A worker's hand without the worker: every statement of a worker, said one at a time on a connection set as its own is."""
+"""A worker's hand without the worker: each of its statements, on a connection with its settings."""
 
 from __future__ import annotations
 
 import json
 import uuid
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from pgjobq import migrate
 from pgjobq.engine.cursor import Lane, Look
 from pgjobq.engine.exchange import Claimed
 from pgjobq.engine.lease import Lease
 from pgjobq.engine.wire import open_sync
 from pgjobq.statements import statement_text
 
-__all__ = ["Hand", "doctored"]
+__all__ = ["Hand", "doctored", "function_text", "impatient", "start_one"]
+
+SCHEMA = (Path(migrate.__file__).parent / "schema.sql").read_text()
 
 PLACES = """
 SELECT job, 'ready', attempt, spared FROM pgjobq.ready
@@ -45,7 +49,9 @@ class Hand:
     `replaced` holds doctored texts by the statement's name.
     """
 
-    def __init__(self, dsn: str, *, schema: str = "pgjobq", lease: float | None = 60.0, tasks: Sequence[str] = ()) -> None:
+    def __init__(
+        self, dsn: str, *, schema: str = "pgjobq", lease: float | None = 60.0, tasks: Sequence[str] = ()
+    ) -> None:
         self.conn = open_sync(dsn, "hand")
         self.schema = schema
         self.id = uuid.uuid4()
@@ -147,7 +153,11 @@ class Hand:
         return int(self.say("promote", limit)[0][0])
 
     def rescue(
-        self, dead: Iterable[uuid.UUID] | None = None, reason: str = "it died", started: Sequence[int] | None = None, *,
+        self,
+        dead: Iterable[uuid.UUID] | None = None,
+        reason: str = "it died",
+        started: Sequence[int] | None = None,
+        *,
         margin: float = 0.0,
     ) -> list[tuple[Any, ...]]:
         """Take back what the dead hold: (job, worker, task, attempt, max_attempts, over, unstarted)."""
@@ -168,7 +178,7 @@ class Hand:
 
     def enqueue_many(self, jobs: Sequence[dict[str, Any]]) -> list[int]:
         """Many jobs through the SQL function."""
-        return [id for (id,) in self.sql(f"SELECT * FROM {self.schema_sql}.enqueue_many($1)", json.dumps(jobs))]
+        return [job for (job,) in self.sql(f"SELECT * FROM {self.schema_sql}.enqueue_many($1)", json.dumps(jobs))]
 
     def retry(self, job: int) -> bool:
         """An operator's retry."""
@@ -196,3 +206,21 @@ class Hand:
 
     def _said(self, text: str) -> str:
         return text.replace("pgjobq.", f"{self.schema_sql}.")
+
+
+def function_text(name: str) -> str:
+    """The definition of a public function, to be doctored."""
+    start = SCHEMA.index(f"CREATE FUNCTION pgjobq.{name}(")
+    return "CREATE OR REPLACE" + SCHEMA[start + 6 : SCHEMA.index("END $$;", start) + 7]
+
+
+def impatient(hand: Hand) -> Hand:
+    """Whoever waits for a lock where nobody should gets an error soon."""
+    hand.sql("SET lock_timeout = '2s'")
+    return hand
+
+
+def start_one(hand: Hand, **options: object) -> Lease:
+    """Enqueue a job and claim it."""
+    hand.enqueue(**options)
+    return hand.claim_one()

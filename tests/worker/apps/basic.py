@@ -11,8 +11,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import psycopg
-
 from apps.trace import mark, pass_gate, pass_gate_plainly
 from pgjobq import Discard, Queue, Snooze, current_job
 
@@ -176,14 +174,3 @@ def run_program() -> None:
     finally:
         program.kill()
         program.wait()
-
-
-@queue.task
-def work_in_transaction(fail: bool = False) -> None:
-    """Takes a while inside a transaction of its own, and completes in it."""
-    with psycopg.connect(os.environ["STAGE_DSN"]) as conn:
-        conn.execute("INSERT INTO effect (job, attempt) VALUES (%s, %s)", (current_job().id, current_job().attempt))
-        mark("start")
-        pass_gate_plainly()
-        current_job().complete(conn)
-        mark("completed")

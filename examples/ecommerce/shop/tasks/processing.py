@@ -6,7 +6,7 @@ import httpx
 
 from pgjobq import Retry
 
-from ..db import AsyncConn, atransaction
+from ..db import AsyncConn, aconnection
 from ..events import on_order_placed
 from ..jobs import queue
 from ..orders import Order, OrderLine, get_order
@@ -39,18 +39,18 @@ class MerchantRefused(Exception):
 async def start_processing(order_id: int) -> None:
     """Each step may run twice: stock has a key, merchants get an Idempotency-Key, who accepted is noted."""
     settings = ShopSettings.from_environ()
-    async with atransaction() as conn:
+    web = httpx.AsyncClient(base_url=settings.merchants_url, timeout=settings.merchant_timeout, verify=TLS)
+    async with aconnection() as conn, web:
         order = await get_order(conn, order_id)
         await reserve_stock(conn, order)
         told = await merchants_told(conn, order_id)
-    missing = {merchant: lines for merchant, lines in order.by_merchant().items() if merchant not in told}
-    troubles: list[Exception] = []
-    async with httpx.AsyncClient(
-        base_url=settings.merchants_url, timeout=settings.merchant_timeout, verify=TLS
-    ) as client:
-        for merchant, lines in missing.items():
+        troubles: list[Exception] = []
+        for merchant, lines in order.by_merchant().items():
+            if merchant in told:
+                continue
             try:
-                await tell_merchant(client, order, merchant, lines)
+                reference = await tell_merchant(web, order, merchant, lines)
+                await note_acceptance(conn, order_id, merchant, reference)
             except (MerchantUnavailable, MerchantRefused) as trouble:
                 troubles.append(trouble)  # one merchant's trouble keeps no other one waiting
     if troubles:
@@ -77,33 +77,31 @@ async def merchants_told(conn: AsyncConn, order_id: int) -> set[str]:
     return {str(row[0]) for row in await cursor.fetchall()}
 
 
-async def tell_merchant(client: httpx.AsyncClient, order: Order, merchant: str, lines: list[OrderLine]) -> None:
-    """Pass a merchant its part of the order, then note that it accepted.
+async def tell_merchant(web: httpx.AsyncClient, order: Order, merchant: str, lines: list[OrderLine]) -> str:
+    """Pass a merchant its part of the order; gives the merchant's reference.
 
-    Should we die between the two, the next attempt asks again with the same key and is given the same
-    reference. Raises MerchantUnavailable or MerchantRefused.
+    Asked again with the same key, the merchant answers with the same reference.
+    Raises MerchantUnavailable or MerchantRefused.
     """
+    goods = [{"product": line.slug, "quantity": line.quantity} for line in lines]
+    key = {"Idempotency-Key": f"order-{order.id}-{merchant}"}
     try:
-        answer = await client.post(
-            f"/{merchant}/orders",
-            json={
-                "order": order.id,
-                "lines": [{"product": line.slug, "quantity": line.quantity} for line in lines],
-            },
-            headers={"Idempotency-Key": f"order-{order.id}-{merchant}"},
-        )
+        answer = await web.post(f"/{merchant}/orders", json={"order": order.id, "lines": goods}, headers=key)
     except httpx.TransportError as error:
         raise MerchantUnavailable(f"{merchant} did not answer ({type(error).__name__})") from error
     if answer.status_code >= 500 or answer.status_code in (408, 425, 429):
         raise MerchantUnavailable(f"{merchant} answered {answer.status_code}: {what_it_said(answer)}")
     if answer.is_error:
         raise MerchantRefused(f"{merchant} refused with {answer.status_code}: {what_it_said(answer)}")
-    async with atransaction() as conn:
-        await conn.execute(
-            "INSERT INTO shop.merchant_notice (order_id, merchant, reference) VALUES (%s, %s, %s)"
-            " ON CONFLICT DO NOTHING",
-            (order.id, merchant, answer.json()["reference"]),
-        )
+    return str(answer.json()["reference"])
+
+
+async def note_acceptance(conn: AsyncConn, order_id: int, merchant: str, reference: str) -> None:
+    """Remember who has accepted, so that another attempt asks only the others."""
+    await conn.execute(
+        "INSERT INTO shop.merchant_notice (order_id, merchant, reference) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+        (order_id, merchant, reference),
+    )
 
 
 def what_it_said(answer: httpx.Response) -> str:

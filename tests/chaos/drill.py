@@ -1,0 +1,144 @@
+"""Short runs with fixed faults. Each gives a site in which every promise can be checked; on the engine as it is none is
+broken, and every mutant (see mutants) breaks one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from chaos import app
+from chaos.checker import Finding, Limits, check
+from chaos.proxy import Proxy
+from chaos.site import Site
+from support.waiting import eventually
+
+__all__ = ["DRILLS", "LIMITS", "run"]
+
+FLAGS = ("--lease", "1.5", "--heartbeat", "0.3", "--poll-interval", "0.3", "--grace", "3", "--concurrency", "8")
+LIMITS = Limits(lease=1.5, poll=0.3, slack=5.0)
+HELD = ("hold", "hold_and_fail", "hold_and_transfer")
+BOUND = LIMITS.lease + LIMITS.poll + LIMITS.slack
+"""Seconds after which what has not recovered will not."""
+IRREPARABLE = ("c", "d", "law")
+"""Promises that stay broken once they are; the others may only not have been kept yet."""
+LONGER = ("--lease", "3", "--heartbeat", "0.5", "--poll-interval", "0.3", "--grace", "3", "--concurrency", "8")
+MUTE_POLL = ("--lease", "3", "--heartbeat", "0.7", "--poll-interval", "30", "--grace", "3")
+
+
+def run(name: str, site: Site, mutant: str = "") -> list[Finding]:
+    """Run a drill; gives the promises that were broken, after its workers have ended."""
+    environ = {"CHAOS_MUTANT": mutant} if mutant else {}
+    try:
+        with contextlib.suppress(Enough):
+            DRILLS[name](site, environ)
+            _settle(site)
+        evidence = site.evidence(LIMITS)
+    finally:
+        site.destroy()
+    return check(evidence)
+
+
+def _storm(site: Site, environ: dict[str, str]) -> None:
+    """An owner sleeps past its lease and wakes; a process is killed; a transaction commits late; a worker goes."""
+    first = site.worker(*FLAGS, **environ).ready()
+    held = [site.enqueue(task)[0] for task in HELD]
+    _wait(site, lambda: len(site.starts()) >= len(HELD))
+    second = site.worker(*FLAGS, **environ).ready()
+    site.one_of_each(2)
+    with site.fault("frozen past the lease", workers=[first], isolated=first.children()):
+        for pid in first.children():
+            os.kill(pid, signal.SIGSTOP)
+        _wait(site, lambda: {event.key for event in site.starts(worker=second.name)} >= set(held), BOUND + 2)
+        os.kill(first.pid, signal.SIGSTOP)
+    _wake_without_a_word(site, held, first.children())
+    os.kill(first.pid, signal.SIGCONT)
+    site.open_gate(2)
+    site.enqueue("die_once")
+    site.enqueue("poison")
+    site.enqueue("work", 6, seconds=0.6)
+    _wait(site, lambda: len([e for e in site.starts() if e.facts["task"] == "work"]) >= 4)
+    for pid in second.children():
+        second.kill_process(pid)
+    _settle(site)
+    second.stop()
+    with psycopg.connect(site.dsn) as late:
+        app.queue.enqueue("quick", {"key": "late"}, conn=late)
+        site.enqueue("quick", 5)
+        _wait(site, lambda: len(site.starts(worker=first.name)) >= len(HELD) + 5)
+    site.history.write("enqueued", "late", fate="committed")
+
+
+def _wake_without_a_word(site: Site, held: list[str], pids: list[int]) -> None:
+    """The process goes on while its supervisor sleeps, so that nobody tells it that its leases are lost."""
+    site.open_gate(1)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    ends = lambda: {e.key for e in site.history.read() if e.what == "ended" and e.attempt == 1}  # noqa: E731
+    _wait(site, lambda: ends() >= set(held))
+    time.sleep(0.5)  # it settles what it takes for its own; nothing tells of a settlement that is refused
+
+
+def _outage(site: Site, environ: dict[str, str]) -> None:
+    """The server crashes and stays away for longer than a lease while jobs run on and some end; one worker finds its way
+    back a little later than the other."""
+    assert site.postgres is not None
+    parts = conninfo_to_dict(site.dsn)
+    with Proxy(str(parts["host"]), int(parts["port"] or 5432)) as site.proxy:
+        workers = [site.worker(*LONGER, way=way, **environ).ready() for way in ("direct", "proxied")]
+        site.enqueue("hold", 4)
+        ending = site.enqueue("work", 4, seconds=2)
+        _wait(site, lambda: len(site.starts()) >= 8)
+        site.query("CREATE TABLE flush ()")  # what was committed asynchronously is on disk with this commit
+        with site.fault("server crash", workers=workers, crash=True, outage=True):
+            site.proxy.set("refuse")
+            site.postgres.crash()
+            began = time.monotonic()
+            _wait(site, lambda: {e.key for e in site.history.read() if e.what == "ended"} >= set(ending))
+            time.sleep(max(0.0, 3.5 - (time.monotonic() - began)))
+            site.postgres.restart()
+            eventually(lambda: site.query("SELECT true"), 20, ignoring=(psycopg.OperationalError,))
+            time.sleep(1.3)
+            site.proxy.set("pass")
+        site.enqueue("quick", 3)
+        time.sleep(4)  # a rescue without reason has come by then
+        site.open_gate(1)
+        site.open_gate(2)
+        _settle(site)
+        site.destroy()
+
+
+def _quiet(site: Site, environ: dict[str, str]) -> None:
+    """An idle worker that polls twice a minute: a job starts because somebody tells it of the job."""
+    site.worker(*MUTE_POLL, **environ).ready()
+    time.sleep(5.4)  # by now it looks at 5 s and at 10 s
+    site.enqueue("quick", within=3.0)
+
+
+class Enough(Exception):
+    """A promise is broken beyond repair: no need to go on."""
+
+
+def _wait(site: Site, condition: Callable[[], object], timeout: float = BOUND) -> None:
+    """Until it is so or cannot be any more: a mutant may never come there, and the checker says what that means."""
+    end, next_check = time.monotonic() + timeout, time.monotonic() + 1
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+        if time.monotonic() > next_check:
+            next_check = time.monotonic() + 1
+            with contextlib.suppress(psycopg.OperationalError):
+                if any(finding.promise in IRREPARABLE for finding in check(site.evidence(LIMITS))):
+                    raise Enough
+
+
+def _settle(site: Site) -> None:
+    """Until every job has ended; as long as that may take."""
+    _wait(site, lambda: site.unfinished_or_none() == 0, BOUND + 2)
+
+
+DRILLS: dict[str, Callable[[Site, dict[str, str]], None]] = {"storm": _storm, "outage": _outage, "quiet": _quiet}

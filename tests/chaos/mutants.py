@@ -1,0 +1,212 @@
+"""The engine with one mistake each. A checker that lets one of them pass is blind on that side.
+
+A mistake in SQL that the worker says is made in its processes, by a `sitecustomize` of the test's own; one in a function
+of the schema is made in the test's database; one in Python replaces an attribute. Nothing in `src` knows of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+__all__ = ["MUTANTS", "Mutant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One mistake.
+
+    drill: in which it shows; about: what is wrong; statement: (name of the statement, what is replaced, by what);
+    function: the same for a function of the schema; code: does it to the modules.
+    """
+
+    drill: str
+    about: str
+    statement: tuple[str, str, str] | None = None
+    function: tuple[str, str, str] | None = None
+    code: Callable[[], None] | None = None
+
+    def infect_process(self) -> None:
+        """Make it in this process, before the engine is loaded by anybody else."""
+        if self.statement is not None:
+            from pgjobq.statements import text
+
+            name, wrong, instead = self.statement
+            texts = text._statements()
+            texts[name] = _replace(texts[name], wrong, instead)
+            text.statement_text.cache_clear()
+        if self.code is not None:
+            self.code()
+
+    def infect_database(self, dsn: str) -> None:
+        """Make it in this database."""
+        if self.function is not None:
+            name, wrong, instead = self.function
+            with psycopg.connect(dsn, autocommit=True) as conn:
+                row = conn.execute("SELECT pg_get_functiondef(%s::regproc)", (f"pgjobq.{name}",)).fetchone()
+                assert row is not None
+                conn.execute(_replace(row[0], wrong, instead).encode())
+
+
+def _replace(text: str, old: str, new: str) -> str:
+    if old not in text:
+        raise LookupError(f"{old!r} does not stand in\n{text}")
+    return text.replace(old, new)
+
+
+def _patch(module: str, path: str, value: Any) -> Callable[[], None]:
+    def patch() -> None:
+        from importlib import import_module
+
+        holder: Any = import_module(module)
+        *steps, last = path.split(".")
+        for step in steps:
+            holder = getattr(holder, step)
+        getattr(holder, last)  # it must be there
+        setattr(holder, last, value)
+
+    return patch
+
+
+def _plan_naively(self: Any, now: float, *, idle: bool = False) -> Any:
+    from pgjobq.engine.cursor import Look
+
+    return Look("fast", self.lanes, tuple(self.fast.get(lane, 0) for lane in self.lanes))
+
+
+def _rescue_at_once(self: Any) -> None:
+    from pgjobq.engine.lease import SILENT
+
+    self._tell_taken_back(self._say("rescue", None, SILENT, None, 0.0), SILENT)
+
+
+def _forget_in_an_outage() -> None:
+    from pgjobq.engine.pump import Pump
+
+    lawful = Pump._outage
+
+    async def forget(self: Any, error: BaseException) -> None:
+        self._outbox.take()
+        await lawful(self, error)
+
+    _patch("pgjobq.engine.pump", "Pump._outage", forget)()
+
+
+def _overlook_the_dead() -> None:
+    _patch("pgjobq.engine.supervisor", "Supervisor._report_death", lambda self, process, code: None)()
+    _patch("pgjobq.engine.supervisor", "Supervisor._deserves", lambda self, worker: True)()
+
+
+MUTANTS: dict[str, Mutant] = {
+    "complete_by_job_alone": Mutant(
+        "storm",
+        "a success is settled for whoever holds the job now",
+        statement=("complete", "r.job = x.job AND r.attempt = x.attempt AND r.worker = $3::uuid", "r.job = x.job"),
+    ),
+    "settle_by_job_alone": Mutant(
+        "storm",
+        "a failure is settled for whoever holds the job now",
+        statement=("settle", "AND r.attempt = x.attempt", "AND $2::uuid IS NOT NULL OR r.job = x.job"),
+    ),
+    "complete_within_by_job_alone": Mutant(
+        "storm",
+        "complete(conn) does not ask whose attempt it is",
+        function=("complete", "AND r.attempt = complete.attempt AND r.worker = complete.worker", ""),
+    ),
+    "rescue_gives_the_attempt_back": Mutant(
+        "storm",
+        "an attempt that killed its worker is not counted",
+        statement=("rescue", "attempt - unstarted::int", "attempt - 1"),
+    ),
+    "rescue_without_the_lease": Mutant(
+        "outage",
+        "whoever is not me is dead, whatever its lease says",
+        statement=("rescue", "w.expires_at < now() - make_interval(secs => $4::float8)", "$4::float8 IS NOT NULL"),
+    ),
+    "rescue_forgets_to_put_back": Mutant(
+        "storm",
+        "what a dead worker held is deleted and stands nowhere",
+        statement=("rescue", "WHERE unstarted OR (NOT over AND spent = 1)", "WHERE false"),
+    ),
+    "rescue_never_gives_up": Mutant(
+        "storm",
+        "a job that kills its workers does so for ever",
+        statement=("rescue", "NOT h.unstarted AND h.attempt - h.spared >= j.max_attempts AS over", "false AS over"),
+    ),
+    "rescue_at_once_after_an_outage": Mutant(
+        "outage",
+        "after an outage every heartbeat looks old, and is believed",
+        code=_patch("pgjobq.engine.upkeep", "Upkeep._rescue", _rescue_at_once),
+    ),
+    "claim_leaves_the_ready_row": Mutant(
+        "storm",
+        "a claimed job is still offered",
+        statement=(
+            "claim",
+            "DELETE FROM pgjobq.ready WHERE ctid",
+            "UPDATE pgjobq.ready SET attempt = attempt WHERE ctid",
+        ),
+    ),
+    "claim_takes_no_lease": Mutant(
+        "storm",
+        "a claimed job is held by nobody",
+        statement=("claim", "attempt + 1, spared FROM taken", "attempt + 1, spared FROM taken WHERE false"),
+    ),
+    "cursor_naive": Mutant(
+        "storm",
+        "claims start at the highest number seen, and miss who commits late",
+        code=_patch("pgjobq.engine.cursor", "ClaimCursor.plan", _plan_naively),
+    ),
+    "settle_drops_retries": Mutant(
+        "storm",
+        "a job that failed and is to be tried again is forgotten",
+        statement=("settle", "FROM placed WHERE fate = 'again' AND due IS NOT NULL", "FROM placed WHERE false"),
+    ),
+    "settle_takes_the_attempt_back": Mutant(
+        "storm",
+        "a failure spends no attempt",
+        statement=("settle", "r.attempt - coalesce(x.back, 0)", "r.attempt - 1"),
+    ),
+    "promote_leaves_the_row": Mutant(
+        "storm",
+        "a due job is ready and stays scheduled",
+        statement=(
+            "promote",
+            "DELETE FROM pgjobq.scheduled WHERE ctid",
+            "UPDATE pgjobq.scheduled SET attempt = attempt WHERE ctid",
+        ),
+    ),
+    "heart_beats_for_the_dead": Mutant(
+        "storm",
+        "a process that is stopped keeps its leases",
+        code=_patch("pgjobq.engine.supervisor", "Process.frozen", False),
+    ),
+    "the_dead_keep_their_leases": Mutant(
+        "storm",
+        "nobody notices that a process has died, and its leases are renewed",
+        code=_overlook_the_dead,
+    ),
+    "lost_leases_are_not_told": Mutant(
+        "storm",
+        "a worker that was declared dead goes on under its old name",
+        code=_patch("pgjobq.engine.pump", "Pump.lease_lost", lambda self, worker: None),
+    ),
+    "outcomes_lost_in_an_outage": Mutant(
+        "outage",
+        "what could not be written is forgotten",
+        code=_forget_in_an_outage,
+    ),
+    "nobody_is_woken": Mutant(
+        "quiet",
+        "enqueue tells no sleeping worker",
+        function=("wake", "'pgjobq', wake.queue", "'nobody', wake.queue"),
+    ),
+    "nobody_says_that_he_sleeps": Mutant(
+        "quiet",
+        "a worker goes to sleep without saying so",
+        statement=("doze", "SELECT setval", "SELECT 1 WHERE false AND 0 < setval"),
+    ),
+}

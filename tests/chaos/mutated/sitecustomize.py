@@ -1,0 +1,14 @@
+"""Found by every Python process of a worker whose PYTHONPATH has this directory: makes the mistake that is asked for."""
+
+import os
+import sys
+
+if name := os.environ.get("CHAOS_MUTANT"):
+    try:
+        from chaos import mutants
+
+        mutants.MUTANTS[name].infect_process()
+    except BaseException as error:  # Python itself would print it, and go on unharmed
+        sys.stderr.write(f"the mutant {name} does not fit the engine any more: {error!r}\n")
+        sys.stderr.flush()
+        os._exit(97)
