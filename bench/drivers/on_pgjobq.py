@@ -11,9 +11,6 @@ import psycopg
 
 from pgjobq import Queue
 
-import gc
-if os.environ.get("BENCH_GC"):
-    gc.disable()
 queue = Queue(os.environ.get("BENCH_DSN"))
 
 

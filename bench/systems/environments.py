@@ -113,7 +113,7 @@ class Node:
 
 def _is_made(home: Path, packages: tuple[str, ...]) -> bool:
     try:
-        return json.loads((home / "bench.json").read_text()) == list(packages)
+        return bool(json.loads((home / "bench.json").read_text()) == list(packages))
     except (OSError, ValueError):
         return False
 

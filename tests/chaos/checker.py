@@ -15,6 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from chaos.history import Event
 from chaos.ledger import Entry, Ledger
@@ -158,7 +159,7 @@ def _attempts(evidence: Evidence) -> Iterator[Finding]:
             spared[event.key] += 1
     for key, events in starts.items():
         again = 0
-        for before, event in zip(events, events[1:], strict=False):
+        for before, event in pairwise(events):
             if event.attempt > before.attempt:
                 continue
             if _lost_in_crash(evidence.history, before, event):
@@ -239,17 +240,18 @@ def _survival(evidence: Evidence) -> Iterator[Finding]:
     for death in evidence.deaths:
         if death.pid not in killed:
             yield Finding("f", f"process {death.pid} of worker {death.worker} ended by itself: {death.how}")
-    ended = {(event.key, event.attempt) for event in evidence.history if event.what == "ended"}
+    ended = {(event.key, event.attempt): event.at for event in evidence.history if event.what == "ended"}
     gone: set[int] = set()
     running: dict[str, Event] = {}
     for event in evidence.history:
         gone.update(_gone(event))
         if event.what == "started":
             before = running.get(event.key)
-            lawful = before is None or (before.key, before.attempt) in ended or before.facts["pid"] in gone
-            if before is not None and not lawful and not _lost_in_crash(evidence.history, before, event):
-                yield Finding("f", f"{event.key} was taken from process {before.facts['pid']}, which was well")
             running[event.key] = event
+            if before is None or before.facts["pid"] in gone or _lost_in_crash(evidence.history, before, event):
+                continue
+            if ended.get((before.key, before.attempt), float("inf")) > event.at:
+                yield Finding("f", f"{event.key} was taken from process {before.facts['pid']}, which was well")
 
 
 def _lost_in_crash(history: list[Event], before: Event, event: Event) -> bool:

@@ -1,4 +1,4 @@
-"""Promote, rescue, retain and the other chores, as tables of before and after; `Hand.places` checks the law each time."""
+"""Promote, rescue, retain and the other chores, as tables of before and after, the law checked each time."""
 
 from __future__ import annotations
 

@@ -16,11 +16,12 @@ from pgjobq.events import ConnectionBack, ConnectionLost, Polling
 from pgjobq.outcome import describe
 from pgjobq.settings import WorkerSettings
 
-__all__ = ["Contact", "Identity", "exchange_bound"]
+__all__ = ["Contact", "Identity"]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds between attempts to reach a database that is away."""
 SHORTEST_BOUND = 3.0
+"""Seconds that any round trip may take before its connection is given up; a third of the lease when that is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,6 @@ class Identity:
     host: str
     pid: int
     version: str
-
-
-def exchange_bound(lease: float) -> float:
-    """Seconds that any round trip may take before its connection is given up."""
-    return max(SHORTEST_BOUND, lease / 3)
 
 
 class Contact:
@@ -64,7 +60,7 @@ class Contact:
         self._report = report
         self._on_notify = on_notify
         self._watch, self._forget = watch, forget
-        self._bound = exchange_bound(settings.lease)
+        self._bound = max(SHORTEST_BOUND, settings.lease / 3)
         self._pause = FIRST_PAUSE
         self._away_since: float | None = None
         self.listens = not settings.poll_only

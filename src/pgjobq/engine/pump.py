@@ -18,7 +18,7 @@ import psycopg
 
 from pgjobq.engine.attempt import HARD_MARGIN, Attempt, prepare
 from pgjobq.engine.board import Board
-from pgjobq.engine.contact import Contact, Identity, exchange_bound
+from pgjobq.engine.contact import Contact, Identity
 from pgjobq.engine.exchange import Exchange
 from pgjobq.engine.intake import Intake
 from pgjobq.engine.lease import Lease
@@ -239,10 +239,11 @@ class Pump:
     def _store(self, leases: list[Lease], sent_at: float) -> None:
         """Take what was claimed, and start what there are places for.
 
-        A slow server is no reason to mistrust a claim; an answer later than any exchange may take is: we were stopped.
+        A slow server is no reason to mistrust a claim; an answer that took a good part of the lease is, since this
+        process may have been stopped meanwhile, and the lease have run out.
         """
         now = time.monotonic()
-        since = now if now - sent_at <= exchange_bound(self._settings.lease) else sent_at
+        since = now if now - sent_at <= self._settings.lease / 3 else sent_at
         for lease in leases:
             lease.claimed_at = since
         self._buffer.extend(leases)

@@ -52,7 +52,7 @@ class Hand:
     def __init__(
         self, dsn: str, *, schema: str = "pgjobq", lease: float | None = 60.0, tasks: Sequence[str] = ()
     ) -> None:
-        self.conn = open_sync(dsn, "hand")
+        self.conn = open_sync(dsn, "hand", session=True)
         self.schema = schema
         self.id = uuid.uuid4()
         self.replaced: dict[str, str] = {}

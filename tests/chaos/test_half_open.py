@@ -1,0 +1,59 @@
+"""Connections that are dead and do not say so: both ends believe in them, and no packet ever comes."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from chaos.proxy import Mode
+from chaos.site import Site
+from support.waiting import eventually
+
+pytestmark = pytest.mark.chaos
+
+BOUND = 30.0
+"""Seconds; seen: docs/promises.md. Without a bound of the worker's own it would be for ever."""
+
+
+@pytest.mark.parametrize("kind", ["quick", "nap_first"])
+def test_half_open_sockets(proxied_site: Site, kind: str) -> None:
+    """The server's side of every connection is gone, the worker's stays: a job enqueued now starts, and so does one that
+    has to be promoted by the worker's upkeep."""
+    site = proxied_site
+    assert site.proxy is not None
+    worker = site.worker(way="proxied").ready()
+    site.enqueue("quick", 3)
+    assert site.settle_down(), site.logs()
+    eventually(lambda: len(worker.events("job_succeeded")) >= 3)
+    with site.fault("network: half open", workers=[worker], isolated=worker.children()):
+        site.proxy.set("half_open")
+    enqueued = time.monotonic()
+    key = site.enqueue(kind)[0]
+    last = site.wait_starts(2 if kind == "nap_first" else 1, key, timeout=BOUND)[-1]
+    print(f"half open, {kind}: {last.at - enqueued:.1f} s to the last start")
+    site.proxy.set("pass")
+    assert site.settle_down(), site.logs()
+    assert worker.stop() == 0
+    site.demand_kept_promises()
+
+
+@pytest.mark.parametrize("mode", ["mute", "deaf"])
+def test_one_way_traffic(proxied_site: Site, mode: Mode) -> None:
+    """One direction is dropped for 4 s, with jobs running: nothing is lost or done twice, and the worker is back."""
+    site = proxied_site
+    assert site.proxy is not None
+    worker = site.worker(way="proxied").ready()
+    site.one_of_each(2)
+    site.wait_starts(4)
+    with site.fault(f"network: {mode}", workers=[worker], isolated=worker.children()):
+        site.proxy.set(mode)
+        time.sleep(4)
+        site.proxy.set("pass")
+    healed = time.monotonic()
+    key = site.enqueue("quick")[0]
+    started = site.wait_starts(1, key, timeout=BOUND)[0]
+    print(f"{mode}: {started.at - healed:.1f} s to the next start")
+    assert site.settle_down(), site.logs()
+    assert worker.stop() == 0
+    site.demand_kept_promises()

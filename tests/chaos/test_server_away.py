@@ -1,0 +1,70 @@
+"""The server crashes, is killed, or takes no writes for some seconds: no worker dies, and no healthy job is run again."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from chaos import faults
+from chaos.site import Site
+
+pytestmark = pytest.mark.chaos
+
+DEEDS = {
+    "crash": faults.crash_server,
+    "kill": faults.kill_server,
+    "read_only": faults.make_read_only,
+    "exhausted": faults.exhaust,
+    "tightened": faults.tighten,
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_four_seconds_without_the_server(own_site: Site, deed: str) -> None:
+    """Longer than the lease of 3 s. Jobs run through the outage and end in it; their outcomes are written afterwards."""
+    site = own_site
+    workers = [site.worker().ready() for _ in range(2)]
+    site.enqueue("work", 6, seconds=2.5)
+    site.enqueue("work", 6, seconds=6)
+    site.wait_starts(12)
+    site.query("CREATE TABLE flush ()")  # what was committed asynchronously is on disk with this commit
+    with DEEDS[deed](site, random.Random(1)):
+        time.sleep(4)
+    healed = time.monotonic()
+    key = site.enqueue("quick")[0]
+    print(f"{deed}: {site.wait_starts(1, key)[0].at - healed:.1f} s to the next start")
+    assert site.settle_down(), site.logs()
+    if deed != "exhausted":  # there one may get through and the other not, and then its lease does run out
+        assert len(site.starts()) == 13
+    assert [worker.stop() for worker in workers] == [0, 0]
+    assert site.deaths() == []
+    site.demand_kept_promises()
+
+
+def test_connections_that_are_terminated_again_and_again(own_site: Site) -> None:
+    """Ten times every connection of every worker, under load."""
+    site = own_site
+    workers = [site.worker().ready() for _ in range(2)]
+    for _ in range(10):
+        site.one_of_each(2)
+        with faults.terminate(site, random.Random(1)):
+            time.sleep(0.2)
+    assert site.settle_down(), site.logs()
+    assert [worker.stop() for worker in workers] == [0, 0]
+    site.demand_kept_promises()
+
+
+def test_a_worker_that_is_started_while_the_server_is_away(own_site: Site) -> None:
+    """It waits for the server."""
+    site = own_site
+    assert site.postgres is not None
+    site.enqueue("quick", 3)
+    with faults.crash_server(site, random.Random(1)):
+        worker = site.worker()
+        time.sleep(3)
+        assert worker.alive, worker.text
+    assert site.settle_down(30), site.logs()
+    assert worker.stop() == 0
+    site.demand_kept_promises()
