@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -37,22 +38,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     sizes = QUICK if given.quick else FULL
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers and servers are ended, too
     with Progress() as progress:
         progress.doing("starting PostgreSQL" if given.dsn is None else "connecting")
         with open_server(given.dsn) as server:
-            results = measure(server, sizes, steps, chosen, progress)
+            results = measure(server, sizes, steps, chosen, progress, everyone=bool(given.systems))
     print(render(results))
     _keep(results, given.out, given.docs)
     return 1 if any(system == "pgjobq" for system, _, _ in results.troubles) else 0
 
 
 def measure(
-    server: Server, sizes: Sizes, steps: Iterable[Step], chosen: Iterable[System], progress: Progress
+    server: Server,
+    sizes: Sizes,
+    steps: Iterable[Step],
+    chosen: Iterable[System],
+    progress: Progress,
+    *,
+    everyone: bool = True,
 ) -> Results:
     """Every step for every system, systems in turn so that a drift of the machine meets all of them."""
     plan = {"date": datetime.now(UTC).date().isoformat(), "sizes": sizes.told()}
     results = Results(machine.describe(), server.facts(), plan)
-    run = Run(server, sizes, results)
+    run = Run(server, sizes, results, everyone)
     ready = [system for system in chosen if _prepare(run, system, progress)]
     try:
         for step in steps:
@@ -86,8 +94,11 @@ def _prepare(run: Run, system: System, progress: Progress) -> bool:
 
 
 def _measure_cell(run: Run, step: Step, system: System, progress: Progress) -> None:
-    if step.letters[0] in system.skips:
-        trouble = (system.name, step.letters, system.skips[step.letters[0]])
+    reason = system.skips.get(step.letters[0])
+    if reason is None and step.narrow and system.minor and not run.everyone:
+        reason = "left out to keep the run short; --systems with its name measures it"
+    if reason is not None:
+        trouble = (system.name, step.letters, reason)
         if trouble not in run.results.troubles:
             run.results.troubles.append(trouble)
         return

@@ -16,9 +16,10 @@ await main(async (options, verb) => {
     bulk: (orders) => boss.insert(QUEUE, orders.map((order) => ({ data: payload(order) }))),
     async work({ concurrency, limited }) {
       const settings = {
-        // A handler gets its whole batch at once: a limit of jobs at a time means that many workers with one job each.
-        batchSize: limited ? 1 : 500,
-        localConcurrency: limited ? concurrency : 1,
+        // A worker with batches of one sleeps half a second after each job, whatever waits: so a limit of jobs at a time
+        // is two workers with half of it each, whose handler runs its batch at once.
+        batchSize: limited ? Math.max(1, concurrency / 2) : 500,
+        localConcurrency: limited ? 2 : 1,
         pollingIntervalSeconds: 0.5,
         burstWhenBatchFull: true,
       };

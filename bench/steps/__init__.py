@@ -15,15 +15,15 @@ __all__ = ["FULL", "QUICK", "STEPS", "Run", "Sizes", "Step", "choose_steps"]
 STEPS = [
     Step("a", "enqueue one by one", measure_one, repeated=True),
     Step("bcg", "enqueue in bulk, drain with one process, bytes and WAL", measure_life, repeated=True),
-    Step("d", "drain with two processes", measure_two, repeated=True),
+    Step("d", "drain with two processes", measure_two),
     Step("e", "pickup latency", measure_pickup),
     Step("f", "drain under a held snapshot", measure_held),
     Step("h", "memory and idle CPU", measure_idle),
-    Step("i", "eight clients enqueue at once", measure_eight, quick=False),
+    Step("i", "eight clients enqueue at once", measure_eight, quick=False, narrow=True),
     Step("j", "deep backlogs", measure_backlog, quick=False),
-    Step("k", "handlers that wait", measure_waiting, quick=False),
+    Step("k", "handlers that wait", measure_waiting, quick=False, narrow=True),
     Step("l", "plain functions", measure_plain, quick=False),
-    Step("m", "a crowd of idle workers", measure_crowd, quick=False),
+    Step("m", "a crowd of idle workers", measure_crowd, quick=False, narrow=True),
 ]
 
 

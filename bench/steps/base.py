@@ -33,7 +33,7 @@ class Sizes:
         return asdict(self)
 
 
-FULL = Sizes(2, 2_000, 100_000, 200, 200_000, 50_000, 4.0, 4.0, (10_000, 1_000_000, 3_000_000), 32)
+FULL = Sizes(2, 2_000, 100_000, 150, 200_000, 50_000, 2.5, 3.0, (10_000, 1_000_000, 3_000_000), 32)
 QUICK = Sizes(1, 400, 10_000, 40, 20_000, 5_000, 1.0, 1.5, (10_000,), 8)
 
 
@@ -44,17 +44,24 @@ class Run:
     server: Server
     sizes: Sizes
     results: Results
+    everyone: bool = False
+    """Minor systems take part in every step, too."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A kind of question. `measure` answers it for one system, once; a run asks `rounds` times, systems in turn."""
+    """A kind of question. `measure` answers it for one system, once.
+
+    `repeated`: asked in every round, systems in turn. `quick`: part of a quick run. `narrow`: minor systems take part
+    only when they are asked for by name.
+    """
 
     letters: str
     title: str
     measure: Callable[[Run, System], None]
     repeated: bool = False
     quick: bool = True
+    narrow: bool = False
 
 
 def cut(asked: int, pace: float, seconds: float) -> int:

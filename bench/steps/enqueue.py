@@ -10,8 +10,8 @@ from bench.systems import System
 from bench.systems.base import finish
 
 CLIENTS = 8
-START_SECONDS = 4.0
-"""Eight interpreters on two cores need so long to be ready; then they begin together."""
+START_SECONDS = 3.0
+"""Eight interpreters on two cores need about so long to be ready; then they begin together."""
 
 
 def measure_one(run: Run, system: System) -> None:

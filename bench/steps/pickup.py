@@ -9,7 +9,7 @@ from bench.stage import TookTooLong, set_stage
 from bench.steps.base import Run
 from bench.systems import System
 
-GAP = 0.03
+GAP = 0.025
 PATIENCE = 15.0
 
 

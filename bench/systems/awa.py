@@ -16,4 +16,5 @@ SYSTEM = System(
     gate=None,  # its runtime does not start while a table of its own is locked
     pace=8_000,
     bulk_pace=60_000,
+    minor=True,
 )

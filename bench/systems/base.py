@@ -36,6 +36,7 @@ class System:
             is cut down by.
         options: what its driver is told besides.
         skips: steps it takes no part in, and why.
+        minor: left out of the narrow steps of a full run, to keep that short.
         fill: SQL that puts %(jobs)s ready jobs there without its library, for backlogs of millions.
     """
 
@@ -55,6 +56,7 @@ class System:
     supervised: bool = False
     keeps_history: bool = True
     has_sync: bool = False
+    minor: bool = False
 
     @property
     def slug(self) -> str:

@@ -16,4 +16,5 @@ SYSTEM = System(
     gate="chancy_jobs",
     pace=3_500,
     bulk_pace=4_500,
+    minor=True,
 )

@@ -16,4 +16,5 @@ SYSTEM = System(
     gate="oban_jobs",
     pace=6_000,
     bulk_pace=7_000,
+    minor=True,
 )

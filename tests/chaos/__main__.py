@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Faults on a running site.")
     parser.add_argument("--seconds", type=float, default=float(os.environ.get("CHAOS_SECONDS") or 600))
     parser.add_argument("--seed", type=int, default=int(os.environ.get("CHAOS_SEED") or time.time()))
-    parser.add_argument("--logs", action="store_true", help="print the end of the workers' logs, too")
+    parser.add_argument("--keep", type=Path, help="a directory for the history and the workers' logs")
     wanted = parser.parse_args(argv)
 
     from chaos.mixed import run_mixed
@@ -26,11 +26,10 @@ def main(argv: list[str] | None = None) -> int:
 
     say = lambda line: print(line, flush=True)  # noqa: E731
     say(f"chaos for {wanted.seconds:g} s with seed {wanted.seed}")
-    result = run_mixed(wanted.seconds, wanted.seed, say)
+    result = run_mixed(wanted.seconds, wanted.seed, say, wanted.keep)
     say("\n" + draw(result))
-    if wanted.logs or not result.valid:
-        say("\n" + result.logs)
     if not result.valid:
+        say(f"\n{result.logs}")
         say(f"\nagain: python -m tests.chaos --seconds {wanted.seconds:g} --seed {wanted.seed}")
     return 0 if result.valid else 1
 

@@ -190,7 +190,9 @@ def _recovery(evidence: Evidence) -> Iterator[Finding]:
     most = limits.lease + limits.poll + limits.slack
     for fault, worker, seconds in recoveries(history):
         if seconds is not None and seconds > most:
-            yield Finding("e", f"after {fault} worker {worker} took {seconds:.1f} s to start a job (at most {most:.1f})")
+            yield Finding(
+                "e", f"after {fault} worker {worker} took {seconds:.1f} s to start a job (at most {most:.1f})"
+            )
     starts: dict[str, list[Event]] = defaultdict(list)
     for event in history:
         if event.what == "started":
@@ -200,11 +202,18 @@ def _recovery(evidence: Evidence) -> Iterator[Finding]:
             if first - event.at > event.facts["within"]:
                 yield Finding("e", f"{event.key} waited {first - event.at:.1f} s; it is to be told of, not polled for")
     for taken, until, cut_off in _cut_off(history):
-        again = next((e.at for e in starts[cut_off.key] if e.at > taken.at and e.attempt > cut_off.attempt), until)
-        backoff = min(2 ** min(cut_off.attempt - 1, 10) - 1, 60)
-        waited = again - taken.at - backoff - _outage(history, taken.at, again)
+        again = next((e for e in starts[cut_off.key] if e.at > taken.at and e.attempt > cut_off.attempt), None)
+        came = until if again is None else again.at
+        waited = came - taken.at - _outage(history, taken.at, came) - (_backoff(cut_off, again) if again else 0.0)
         if waited > most:
-            yield Finding("e", f"{cut_off.key} was cut off and waited {waited:.1f} s for its next start (at most {most:.1f})")
+            yield Finding(
+                "e", f"{cut_off.key} was cut off and waited {waited:.1f} s to start again (at most {most:.1f})"
+            )
+
+
+def _backoff(cut_off: Event, again: Event) -> float:
+    """What the rescues in between made it wait on purpose: a death can spend an attempt that had hardly begun."""
+    return sum(min(2.0 ** min(attempt - 1, 10) - 1, 60.0) for attempt in range(cut_off.attempt, again.attempt))
 
 
 def _cut_off(history: list[Event]) -> Iterator[tuple[Event, float, Event]]:

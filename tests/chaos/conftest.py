@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from chaos.proxy import Proxy
 from chaos.site import Site, open_server
-from psycopg.conninfo import conninfo_to_dict
 from support.conservation import check_conservation
 
 

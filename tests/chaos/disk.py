@@ -22,10 +22,12 @@ class Disk:
         self._ballast = path / "ballast"
 
     def fill(self) -> None:
-        """Leave nothing but a block or two."""
-        space = os.statvfs(self.path)
-        with self._ballast.open("wb") as out, contextlib.suppress(OSError):
-            os.posix_fallocate(out.fileno(), 0, max(1, space.f_bavail - 1) * space.f_frsize)
+        """Leave nothing. Block by block at the end, since the server goes on writing meanwhile."""
+        with self._ballast.open("wb", buffering=0) as out:
+            for size in (1 << 20, 1 << 12):
+                with contextlib.suppress(OSError):
+                    while True:
+                        out.write(bytes(size))
 
     def free(self) -> None:
         """Give the space back."""

@@ -85,8 +85,8 @@ def _wake_without_a_word(site: Site, held: list[str], pids: list[int]) -> None:
 
 
 def _outage(site: Site, environ: dict[str, str]) -> None:
-    """The server crashes and stays away for longer than a lease while jobs run on and some end; one worker finds its way
-    back a little later than the other."""
+    """The server crashes and stays away for longer than a lease while jobs run on and some end; one worker finds its
+    way back a little later than the other."""
     assert site.postgres is not None
     parts = conninfo_to_dict(site.dsn)
     with Proxy(str(parts["host"]), int(parts["port"] or 5432)) as site.proxy:

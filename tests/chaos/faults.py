@@ -272,4 +272,3 @@ FAULTS: tuple[Fault, ...] = (
     Fault(fill_disk, (2.0, 4.0), weight=1, needs="disk"),
 )
 """All of them; a site without what a fault needs goes without that fault."""
-

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -44,13 +44,16 @@ class Enqueuer(threading.Thread):
     Args:
         name: begins all its keys.
         pause: seconds between transactions.
+        queues: where single jobs go, at random; bulk goes to `default`.
         deadly: 0: no job kills its worker, 1: about one in a thousand.
     """
 
-    def __init__(self, name: str, dsn: str, history: History, seed: int, *, pause: float, deadly: int) -> None:
+    def __init__(
+        self, name: str, dsn: str, history: History, seed: int, *, pause: float, deadly: int, queues: Sequence[str]
+    ) -> None:
         super().__init__(name=f"chaos-{name}", daemon=True)
         self._prefix, self._dsn, self._history, self._pause = name, dsn, history, pause
-        self._dice = random.Random(seed)
+        self._dice, self._queues = random.Random(seed), queues
         weights = WEIGHTS | ({task: weight * deadly for task, weight in DEADLY.items()} if deadly else {})
         self._tasks, self._weights = list(weights), list(weights.values())
         self._count = 0
@@ -106,8 +109,9 @@ class Enqueuer(threading.Thread):
         key = self._next_key()
         self._asked.append(key)
         delay = self._dice.choice((None, None, None, 0.3, 1.0))
-        priority = self._dice.choice((0, 0, 5))
-        queue.enqueue(task, make_job(task, key, self._dice), conn=conn, delay=delay, priority=priority)
+        priority, where = self._dice.choice((0, 0, 5)), self._dice.choice(self._queues)
+        args = make_job(task, key, self._dice)
+        queue.enqueue(task, args, conn=conn, delay=delay, priority=priority, queue=where)
         return key
 
     def _next_key(self) -> str:
@@ -159,11 +163,18 @@ class Enqueuer(threading.Thread):
 
 @contextlib.contextmanager
 def running_load(
-    dsn: str, history: History, seed: int, *, enqueuers: int = 3, pause: float = 0.15, deadly: int = 1
+    dsn: str,
+    history: History,
+    seed: int,
+    *,
+    enqueuers: int = 3,
+    pause: float = 0.15,
+    deadly: int = 1,
+    queues: Sequence[str] = ("default",),
 ) -> Iterator[list[Enqueuer]]:
     """Enqueuers that run for the block and end with it."""
     running = [
-        Enqueuer(f"e{number}", dsn, history, seed * 100 + number, pause=pause, deadly=deadly)
+        Enqueuer(f"e{number}", dsn, history, seed * 100 + number, pause=pause, deadly=deadly, queues=queues)
         for number in range(enqueuers)
     ]
     for one in running:

@@ -19,7 +19,7 @@ from chaos.faults import FAULTS, Fault
 from chaos.load import running_load
 from chaos.proxy import Proxy
 from chaos.site import Site, open_server
-from chaos.workers import SHORT
+from chaos.workers import SHORT, ChaosWorker
 from support.bouncer import find_pgbouncer
 
 __all__ = ["Result", "run_mixed"]
@@ -56,18 +56,23 @@ class Result:
         return not self.findings and not any(self.exits.values())
 
 
-def run_mixed(seconds: float, seed: int, say: Callable[[str], None] = lambda _: None) -> Result:
-    """Run for `seconds`, choosing faults, jobs and times from `seed`; `say` hears the progress."""
+def run_mixed(
+    seconds: float, seed: int, say: Callable[[str], None] = lambda _: None, keep: Path | None = None
+) -> Result:
+    """Run for `seconds`, choosing faults, jobs and times from `seed`; `say` hears the progress.
+
+    keep: a directory in which history and logs stay.
+    """
     dice = random.Random(seed)
-    with open_site() as site:
-        workers = [site.worker(*SHORT, "--processes", "2", name="direct")]
-        workers.append(site.worker(way="proxied", name="proxied"))
+    with open_site(keep) as site:
+        workers = [_start(site, "direct", "--processes", "2"), _start(site, "proxied")]
         if site.bouncer is not None:
-            workers.append(site.worker(*SHORT, "--poll-only", way="pooled", name="pooled"))
+            workers.append(_start(site, "pooled"))
         for worker in workers:
             worker.ready()
         began = time.monotonic()
-        with running_load(site.dsn, site.history, seed):
+        queues = ["default", "default", *(worker.name for worker in workers)]
+        with running_load(site.dsn, site.history, seed, queues=queues):
             _torment(site, dice, began, seconds, say)
         say(f"{time.monotonic() - began:5.0f} s  the load is over: {site.unfinished()} jobs to go")
         site.settle_down(SETTLE)
@@ -75,11 +80,17 @@ def run_mixed(seconds: float, seed: int, say: Callable[[str], None] = lambda _: 
         return judge(seed, time.monotonic() - began, site.evidence(), exits, site.logs())
 
 
+def _start(site: Site, way: str, *flags: str) -> ChaosWorker:
+    """A worker that serves the common queue, and one of its own: there its absence cannot be made up for by others."""
+    return site.worker(*SHORT, "--queues", f"default,{way}", *flags, way=way, name=way)
+
+
 @contextlib.contextmanager
-def open_site() -> Iterator[Site]:
+def open_site(keep: Path | None) -> Iterator[Site]:
     """A server of our own with a proxy and, where it is installed, PgBouncer in front of it."""
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pgjobq-chaos-")))
+        directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pgjobq-chaos-")))
+        directory.mkdir(parents=True, exist_ok=True)
         postgres, dsn = stack.enter_context(open_server())
         site = Site(dsn, directory, postgres)
         stack.callback(site.destroy)
@@ -103,7 +114,9 @@ def _torment(site: Site, dice: random.Random, began: float, seconds: float, say:
         with fault.deed(site, dice):
             struck = next(e for e in reversed(site.history.read()) if e.what == "fault")
             at = ", ".join(struck.facts["workers"])
-            say(f"{now:5.0f} s  {struck.facts['fault']} for {hold:.1f} s ({at}); {site.unfinished_or_none()} jobs to go")
+            say(
+                f"{now:5.0f} s  {struck.facts['fault']} for {hold:.1f} s ({at}); {site.unfinished_or_none()} jobs to go"
+            )
             time.sleep(hold)
         time.sleep(dice.uniform(*PAUSE))
 
@@ -132,5 +145,3 @@ def judge(seed: int, seconds: float, evidence: Evidence, exits: dict[str, int], 
         exits=exits,
         logs=logs,
     )
-
-

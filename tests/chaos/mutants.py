@@ -80,7 +80,7 @@ def _plan_naively(self: Any, now: float, *, idle: bool = False) -> Any:
 def _rescue_at_once(self: Any) -> None:
     from pgjobq.engine.lease import SILENT
 
-    self._tell_taken_back(self._say("rescue", None, SILENT, None, 0.0), SILENT)
+    self._tell_taken_back(self._say("rescue", None, SILENT, None, 0.0, 0), SILENT)
 
 
 def _forget_in_an_outage() -> None:

@@ -207,5 +207,3 @@ def open_server(data: Path | None = None, **settings: object) -> Iterator[tuple[
         with psycopg.connect(postgres.dsn()) as conn:
             install(conn)
         yield postgres, postgres.dsn()
-
-

@@ -56,15 +56,17 @@ def test_connections_that_are_terminated_again_and_again(own_site: Site) -> None
     site.demand_kept_promises()
 
 
-def test_a_worker_that_is_started_while_the_server_is_away(own_site: Site) -> None:
-    """It waits for the server."""
+def test_a_process_that_is_killed_while_the_server_is_away(own_site: Site) -> None:
+    """Its replacement waits for the server: one death, the one that was made."""
     site = own_site
     assert site.postgres is not None
-    site.enqueue("quick", 3)
+    worker = site.worker().ready()
     with faults.crash_server(site, random.Random(1)):
-        worker = site.worker()
+        for pid in worker.children():
+            worker.kill_process(pid)
         time.sleep(3)
-        assert worker.alive, worker.text
+    site.enqueue("quick", 3)
     assert site.settle_down(30), site.logs()
+    assert len(worker.events("process_died")) == 1
     assert worker.stop() == 0
     site.demand_kept_promises()

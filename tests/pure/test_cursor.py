@@ -164,7 +164,7 @@ STEPS = st.lists(
     min_size=10,
     max_size=80,
 )
-MANY = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
 def tell(steps: Sequence[Step], kind: Callable[[], NeverZero]) -> set[tuple[Lane, int]]:

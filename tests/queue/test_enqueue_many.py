@@ -109,6 +109,7 @@ def test_a_generator_may_use_the_same_connection(queue: Queue, send: Task[..., N
         assert len(queue.enqueue_many(read(), conn=conn)) == 2500
 
 
+@pytest.mark.timeout(300)  # tracing every allocation is slow
 def test_a_stream_stays_a_stream(queue: Queue, send: Task[..., None]) -> None:
     """200,000 calls: beside the ids, memory for a thousand of them."""
     queue.enqueue_many([send.call(number=-1)])

@@ -19,6 +19,7 @@ keeper     heart and upkeep together, in threads of their own
 app        from `module:queue` to the Queue
 process    one worker process, as its supervisor starts it
 link       what a supervisor and its processes say to each other
+crew       what the supervisor knows of its processes
 supervisor starts, watches, ends and replaces worker processes
 report     outcomes as events, and their sums
 loops      which event loop

@@ -59,7 +59,7 @@ def main(link_fd: int, board_fd: int, board_size: int) -> int:
     said = link.hear()
     if not said:
         return CRASHED
-    order = dict(said)["start"]
+    (_, order), *early = said  # a supervisor that is told to stop at once says so right behind
     settings = msgspec.convert(order["settings"], WorkerSettings)
     with Journal(settings.log_format, settings.log_level, sys.stderr) as journal:
         try:
@@ -78,12 +78,20 @@ def main(link_fd: int, board_fd: int, board_size: int) -> int:
             return CRASHED
         link.say("hello", facts | {"dsn": dsn, "schema": queue.schema, "tasks": list(queue.registry.names)})
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_work(link, Board(board_fd, board_size), journal, dsn, queue, settings, order["app"]))
+            board = Board(board_fd, board_size)
+            runner.run(_work(link, early, board, journal, dsn, queue, settings, order["app"]))
     return OK
 
 
 async def _work(
-    link: Link, board: Board, journal: Journal, dsn: str, queue: Queue, settings: WorkerSettings, app: str
+    link: Link,
+    early: list[tuple[str, Any]],
+    board: Board,
+    journal: Journal,
+    dsn: str,
+    queue: Queue,
+    settings: WorkerSettings,
+    app: str,
 ) -> None:
     report = Report(journal)
     identity = Identity(app, socket.gethostname(), os.getpid(), migrate.library_version())
@@ -103,6 +111,8 @@ async def _work(
         "lost": lambda worker: pump.lease_lost(UUID(worker)),
     }
     loop = asyncio.get_running_loop()
+    for kind, value in early:
+        orders[kind](value)
 
     def obey() -> None:
         while (said := link.hear()) is not None:

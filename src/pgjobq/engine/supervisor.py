@@ -44,6 +44,7 @@ LOOK_EVERY = 0.25
 """Seconds between looks at time-outs and restarts; messages, signals and deaths are noticed at once."""
 AFTER_HURRY = 8.0
 """Seconds after which a process that was told to hurry is killed."""
+SHUT_DOWN = "its worker was shut down while it ran, and its handler did not end when told to"
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 10.0
 UNSETTLED = 1024
 """Places on the board beyond the concurrency: jobs that have ended and are not yet settled."""
@@ -254,7 +255,7 @@ class Supervisor:
             elif self._stopping_since is None:
                 self._restart_later(process)
         elif process.workers:
-            self._take_back(process, "its worker was shut down while it ran, and its handler did not end when told to")
+            self._take_back(process, SHUT_DOWN, spare=True)
         if self._refusal is not None:
             self._stop("refused")
         process.link.close()
@@ -266,12 +267,12 @@ class Supervisor:
         if self._keeper is not None:
             self._journal.emit(ProcessDied(number=process.number, pid=process.popen.pid, jobs=jobs, **how))
         reason = process.killed_for or f"its worker process (pid {process.popen.pid}) ended with {_how(code)}"
-        self._take_back(process, reason)
+        self._take_back(process, reason, spare=process.killed_for == SHUT_DOWN)
 
-    def _take_back(self, process: Process, reason: str) -> None:
+    def _take_back(self, process: Process, reason: str, *, spare: bool) -> None:
         started = [entry.job for entry in process.board.entries()]
         for worker in process.workers:
-            self._kept.bury(Burial(worker, reason, started))
+            self._kept.bury(Burial(worker, reason, started, spare=spare))
 
     def _restart_later(self, process: Process) -> None:
         now = time.monotonic()
@@ -348,7 +349,7 @@ class Supervisor:
                 self._hurry("the grace is over")
         elif now - self._hurried_at >= AFTER_HURRY:
             for process in self._processes.values():
-                process.killed_for = process.killed_for or "its worker was shut down while it ran"
+                process.killed_for = process.killed_for or SHUT_DOWN
                 process.popen.kill()
 
     def _end_everything(self) -> None:

@@ -18,6 +18,9 @@ from pgjobq.outcome import Outcome
 
 __all__ = ["Interruption", "Threads"]
 
+SOON = 0.01
+"""Seconds after which a time-out is tried again that came before the thread."""
+
 Ended = Callable[[Attempt, Outcome], None]
 
 
@@ -80,6 +83,8 @@ class Threads:
                 attempt.timed_out = True
                 attempt.job.cancelled = True
                 _raise_in(ident)
+            elif attempt in self._timers:  # its thread has not come to it yet, or has just done with it
+                self._timers[attempt] = self._loop.call_later(SOON, self._time_out, attempt)
 
     def _collect(self) -> None:
         self._called = False
@@ -120,6 +125,8 @@ class Threads:
             with self._lock:
                 self._running[attempt] = ident
             attempt.begin()
+            if attempt.interrupted:  # while it waited for this thread
+                raise Interruption
             result = attempt.task.function(**attempt.arguments)
             if inspect.isawaitable(result):
                 result = self._await(result)

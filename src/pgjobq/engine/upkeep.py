@@ -37,10 +37,10 @@ DAY = 86_400.0
 
 
 class Burial:
-    """A worker known to be dead: its id, why, and which jobs it had started (None: unknown, so all)."""
+    """A worker known to be dead: its id, why, which jobs it had started, and whether these are spared the attempt."""
 
-    def __init__(self, worker: UUID, reason: str, started: Sequence[int] | None) -> None:
-        self.worker, self.reason, self.started = worker, reason, started
+    def __init__(self, worker: UUID, reason: str, started: Sequence[int], *, spare: bool = False) -> None:
+        self.worker, self.reason, self.started, self.spare = worker, reason, started, spare
 
 
 class Upkeep:
@@ -162,7 +162,7 @@ class Upkeep:
     def _bury(self) -> None:
         while self._burials:
             burial = self._burials[0]
-            rows = self._say("rescue", [burial.worker], burial.reason, burial.started, 0.0)
+            rows = self._say("rescue", [burial.worker], burial.reason, burial.started, 0.0, int(burial.spare))
             self._tell_taken_back(rows, burial.reason)
             self._burials.pop(0)
 
@@ -172,7 +172,7 @@ class Upkeep:
         if since is None or time.monotonic() - since < self._settings.lease:
             return
         if self._turn("rescue", min(1.0, self._settings.lease / 3)):
-            rows = self._say("rescue", None, SILENT, None, 0.0)
+            rows = self._say("rescue", None, SILENT, None, 0.0, 0)
             self._tell_taken_back(rows, SILENT)
 
     def _tell_taken_back(self, rows: list[tuple[Any, ...]], reason: str) -> None:

@@ -35,9 +35,11 @@ FROM next
 
 -- name: rescue
 -- Take back what dead workers hold. $1: workers known to be dead, with $2 as the reason; NULL: those whose lease ran
--- out $4 seconds ago or earlier. A job that is
--- not in $3 (NULL: unknown, so all count) had not been started and gets its attempt back. Every start spends an attempt, so a job that
--- kills its workers ends as failed. A row that its owner is settling right now is locked and left alone.
+-- out $4 seconds ago or earlier. Every start spends an attempt, so a job that kills its workers ends as failed; but a
+-- job of a worker in $1 that is not in $3 (NULL: unknown, so all count) had not been started and gets its attempt back,
+-- and with $5 = 1 the started ones are spared theirs (a shutdown is not the job's fault). A row that is locked is being
+-- settled or completed right now and is left alone; if it is still there later, its worker is in no list any more, and
+-- it is taken back like any other without a worker.
 WITH dead AS MATERIALIZED (
     SELECT w.id FROM pgjobq.worker w
     WHERE CASE WHEN $1::uuid[] IS NULL THEN w.expires_at < now() - make_interval(secs => $4::float8) ELSE w.id = ANY ($1::uuid[]) END
@@ -47,12 +49,14 @@ WITH dead AS MATERIALIZED (
         SELECT r.ctid FROM pgjobq.running r
         WHERE r.worker IN (SELECT id FROM dead) OR NOT EXISTS (SELECT FROM pgjobq.worker w WHERE w.id = r.worker)
         ORDER BY r.job FOR UPDATE SKIP LOCKED))
-    RETURNING job, started_at, worker, attempt, spared, 
-              ($3::bigint[] IS NOT NULL AND NOT job = ANY ($3::bigint[])) AS unstarted
+    RETURNING job, started_at, worker, attempt, spared,
+              coalesce(worker = ANY ($1::uuid[]) AND NOT job = ANY ($3::bigint[]), false) AS unstarted
 ), counted AS MATERIALIZED (
-    SELECT h.*, j.queue, j.priority, j.task, j.max_attempts, h.attempt - h.spared AS spent,
-           NOT h.unstarted AND h.attempt - h.spared >= j.max_attempts AS over
+    SELECT h.job, h.started_at, h.worker, h.attempt, h.spared + s.spare AS spared, h.unstarted,
+           j.queue, j.priority, j.task, j.max_attempts, h.attempt - h.spared - s.spare AS spent,
+           NOT h.unstarted AND h.attempt - h.spared - s.spare >= j.max_attempts AS over
     FROM held h JOIN pgjobq.job j ON j.id = h.job
+    CROSS JOIN LATERAL (SELECT CASE WHEN NOT h.unstarted AND h.worker = ANY ($1::uuid[]) THEN $5::int ELSE 0 END AS spare) s
 ), errors AS (
     INSERT INTO pgjobq.attempt_error (job, started_at, failed_at, worker, attempt, kind, message)
     SELECT job, started_at, pgjobq.clock(), worker, attempt, 'WorkerDied', $2::text FROM counted WHERE NOT unstarted
@@ -67,7 +71,7 @@ WITH dead AS MATERIALIZED (
 ), soon AS (
     INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
     SELECT nextval('pgjobq.job_id_seq'), job, priority, attempt - unstarted::int, spared, queue
-    FROM counted WHERE unstarted OR (NOT over AND spent = 1)
+    FROM counted WHERE unstarted OR (NOT over AND spent <= 1)
 ), gone AS (
     DELETE FROM pgjobq.worker w USING dead WHERE w.id = dead.id
 ), told AS MATERIALIZED (

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from pgjobq import migrate
 from pgjobq.engine.cursor import Lane, Look
 from pgjobq.engine.exchange import Claimed
 from pgjobq.engine.lease import Lease
-from pgjobq.engine.wire import open_sync
+from pgjobq.engine.wire import worker_conninfo
 from pgjobq.statements import statement_text
 
 __all__ = ["Hand", "doctored", "function_text", "impatient", "start_one"]
@@ -52,7 +53,13 @@ class Hand:
     def __init__(
         self, dsn: str, *, schema: str = "pgjobq", lease: float | None = 60.0, tasks: Sequence[str] = ()
     ) -> None:
-        self.conn = open_sync(dsn, "hand", session=True)
+        self.conn = psycopg.connect(
+            worker_conninfo(dsn, "hand"),
+            autocommit=True,
+            row_factory=tuple_row,
+            cursor_factory=psycopg.RawCursor,
+            prepare_threshold=1,
+        )
         self.schema = schema
         self.id = uuid.uuid4()
         self.replaced: dict[str, str] = {}
@@ -159,9 +166,10 @@ class Hand:
         started: Sequence[int] | None = None,
         *,
         margin: float = 0.0,
+        spare: int = 0,
     ) -> list[tuple[Any, ...]]:
         """Take back what the dead hold: (job, worker, task, attempt, max_attempts, over, unstarted)."""
-        return sorted(self.say("rescue", None if dead is None else list(dead), reason, started, margin))
+        return sorted(self.say("rescue", None if dead is None else list(dead), reason, started, margin, spare))
 
     def retain(self, limit: int = 1000, succeeded: float | None = None, failed: float | None = None) -> int:
         """Delete what ended longer ago than so many seconds."""
