@@ -206,9 +206,7 @@ def _recovery(evidence: Evidence) -> Iterator[Finding]:
         came = until if again is None else again.at
         waited = came - taken.at - _outage(history, taken.at, came) - (_backoff(cut_off, again) if again else 0.0)
         if waited > most:
-            yield Finding(
-                "e", f"{cut_off.key} was cut off and waited {waited:.1f} s to start again (at most {most:.1f})"
-            )
+            yield Finding("e", f"{cut_off.key} was cut off and waited {waited:.1f} s to start again (of {most:.1f})")
 
 
 def _backoff(cut_off: Event, again: Event) -> float:
@@ -267,8 +265,13 @@ def _lost_in_crash(history: list[Event], before: Event, event: Event) -> bool:
     """Whether the claim of the start `before` may have been lost in a crash of the server, with its attempt number."""
     if event.attempt > before.attempt:
         return False
-    crashes = (e.at for e in history if e.what == "fault" and e.facts["crash"])
-    return any(before.at - 0.1 <= at <= min(before.at + LOST_IN_A_CRASH, event.at) for at in crashes)
+    healed = {e.facts["number"]: e.at for e in history if e.what == "healed"}
+    for crash in history:
+        if crash.what == "fault" and crash.facts["crash"]:
+            over = healed.get(crash.facts["number"], event.at)  # backends of a killed postmaster work on for a moment
+            if crash.at - LOST_IN_A_CRASH <= before.at <= over and event.at > crash.at:
+                return True
+    return False
 
 
 def _law(evidence: Evidence) -> Iterator[Finding]:

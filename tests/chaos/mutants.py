@@ -1,7 +1,7 @@
 """The engine with one mistake each. A checker that lets one of them pass is blind on that side.
 
-A mistake in SQL that the worker says is made in its processes, by a `sitecustomize` of the test's own; one in a function
-of the schema is made in the test's database; one in Python replaces an attribute. Nothing in `src` knows of it.
+A mistake in SQL that the worker says is made in its processes, by a `sitecustomize` of the test's own; one in a
+function of the schema is made in the test's database; one in Python replaces an attribute. Nothing in `src` knows.
 """
 
 from __future__ import annotations

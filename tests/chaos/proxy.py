@@ -1,7 +1,7 @@
 """A TCP proxy that breaks in the ways networks do, between a worker and its server.
 
-It cannot withhold TCP's acknowledgements, so a black hole here is what a hung proxy or pooler looks like: keepalives and
-tcp_user_timeout never notice it, and only a time-out of the worker's own does.
+It cannot withhold TCP's acknowledgements, so a black hole here is what a hung proxy or pooler looks like: keepalives
+and tcp_user_timeout never notice it, and only a time-out of the worker's own does.
 """
 
 from __future__ import annotations

@@ -23,8 +23,7 @@ def draw(result: Result) -> str:
         f"finished twice       {result.doubled}",
         f"worker deaths        {sum(result.deaths.values())}",
         *(f"    {count:3}  {name}" for name, count in sorted(result.deaths.items())),
-        f"time to recover      {_percentile(result.recovered, 50)} (p50), {_percentile(result.recovered, 99)} (p99) "
-        f"of {len(result.recovered)}",
+        f"time to recover      {_percentile(result.recovered, 50)} (p50), {_percentile(result.recovered, 99)} (p99)",
         *(f"         {seconds:5.1f} s  after {what}" for seconds, what in result.slowest),
         f"exit codes           {', '.join(f'{name} {code}' for name, code in result.exits.items())}",
         f"promises broken      {len(result.findings)}",

@@ -1,4 +1,4 @@
-"""An owner that is frozen or cut off past its lease: its job goes to another, and what it reports on waking is refused."""
+"""An owner that is frozen or cut off past its lease: its job goes to another, and what it reports later is refused."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_frozen_owner_is_refused(site: Site) -> None:
 
 
 def test_an_owner_that_is_cut_off_is_refused(proxied_site: Site) -> None:
-    """Everything between owner and server is dropped for longer than the lease, while its handlers come to their ends."""
+    """Everything between owner and server is dropped for longer than the lease, while its handlers end."""
     site = proxied_site
     assert site.proxy is not None
     owner = site.worker(*HASTE, way="proxied").ready()

@@ -18,8 +18,8 @@ BOUND = 30.0
 
 @pytest.mark.parametrize("kind", ["quick", "nap_first"])
 def test_half_open_sockets(proxied_site: Site, kind: str) -> None:
-    """The server's side of every connection is gone, the worker's stays: a job enqueued now starts, and so does one that
-    has to be promoted by the worker's upkeep."""
+    """The server's side of every connection is gone, the worker's stays: a job enqueued now starts, and so does one
+    that has to be promoted by the worker's upkeep."""
     site = proxied_site
     assert site.proxy is not None
     worker = site.worker(way="proxied").ready()
@@ -38,7 +38,7 @@ def test_half_open_sockets(proxied_site: Site, kind: str) -> None:
     site.demand_kept_promises()
 
 
-@pytest.mark.parametrize("mode", ["mute", "deaf"])
+@pytest.mark.parametrize("mode", ["mute", pytest.param("deaf", marks=pytest.mark.slow)])
 def test_one_way_traffic(proxied_site: Site, mode: Mode) -> None:
     """One direction is dropped for 4 s, with jobs running: nothing is lost or done twice, and the worker is back."""
     site = proxied_site

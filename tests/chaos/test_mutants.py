@@ -13,6 +13,9 @@ from chaos.site import Site, open_server
 
 pytestmark = pytest.mark.chaos
 
+QUICK = ("complete_by_job_alone", "settle_drops_retries", "rescue_gives_the_attempt_back", "nobody_is_woken")
+"""One for each kind of promise; the others are marked slow, together they take some minutes."""
+
 
 @pytest.fixture
 def mutant_site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
@@ -26,7 +29,9 @@ def mutant_site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site
 
 
 @pytest.mark.lawless("a mutant may break the conservation law: that is one way to catch it")
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MUTANTS]
+)
 def test_a_mutant_is_caught(mutant_site: Site, name: str) -> None:
     MUTANTS[name].infect_database(mutant_site.dsn)
     findings = drill.run(MUTANTS[name].drill, mutant_site, name)

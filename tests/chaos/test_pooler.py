@@ -31,7 +31,7 @@ def pooled_site(own_site: Site) -> Iterator[Site]:
         own_site.destroy()
 
 
-@pytest.mark.parametrize("flags", [(), ("--poll-only",)], ids=["finds out by itself", "poll-only"])
+@pytest.mark.parametrize("flags", [(), pytest.param(("--poll-only",), marks=pytest.mark.slow)])
 def test_jobs_are_drained_through_a_pooler(pooled_site: Site, flags: tuple[str, ...]) -> None:
     """Two workers, PgBouncer killed and started in between: all jobs done, nobody died."""
     site = pooled_site

@@ -1,4 +1,4 @@
-"""Found by every Python process of a worker whose PYTHONPATH has this directory: makes the mistake that is asked for."""
+"""Found by every Python process of a worker, through its PYTHONPATH: makes the mistake that is asked for."""
 
 import os
 import sys
