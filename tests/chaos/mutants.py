@@ -77,10 +77,16 @@ def _plan_naively(self: Any, now: float, *, idle: bool = False) -> Any:
     return Look("fast", self.lanes, tuple(self.fast.get(lane, 0) for lane in self.lanes))
 
 
-def _rescue_at_once(self: Any) -> None:
-    from pgjobq.engine.lease import SILENT
+def _trust_old_heartbeats() -> None:
+    from pgjobq.engine.upkeep import Upkeep
 
-    self._tell_taken_back(self._say("rescue", None, SILENT, None, 0.0, 0), SILENT)
+    lawful = Upkeep._rescue
+
+    def rescue(self: Any) -> None:
+        self._contact_since = lambda: 0.0  # as if contact had been unbroken since the machine was started
+        lawful(self)
+
+    _patch("pgjobq.engine.upkeep", "Upkeep._rescue", rescue)()
 
 
 def _forget_in_an_outage() -> None:
@@ -129,17 +135,21 @@ MUTANTS: dict[str, Mutant] = {
     "rescue_forgets_to_put_back": Mutant(
         "storm",
         "what a dead worker held is deleted and stands nowhere",
-        statement=("rescue", "WHERE unstarted OR (NOT over AND spent = 1)", "WHERE false"),
+        statement=("rescue", "WHERE unstarted OR (NOT over AND spent <= 1)", "WHERE false"),
     ),
     "rescue_never_gives_up": Mutant(
         "storm",
         "a job that kills its workers does so for ever",
-        statement=("rescue", "NOT h.unstarted AND h.attempt - h.spared >= j.max_attempts AS over", "false AS over"),
+        statement=(
+            "rescue",
+            "NOT h.unstarted AND h.attempt - h.spared - s.spare >= j.max_attempts AS over",
+            "false AS over",
+        ),
     ),
     "rescue_at_once_after_an_outage": Mutant(
         "outage",
         "after an outage every heartbeat looks old, and is believed",
-        code=_patch("pgjobq.engine.upkeep", "Upkeep._rescue", _rescue_at_once),
+        code=_trust_old_heartbeats,
     ),
     "claim_leaves_the_ready_row": Mutant(
         "storm",
@@ -168,7 +178,7 @@ MUTANTS: dict[str, Mutant] = {
     "settle_takes_the_attempt_back": Mutant(
         "storm",
         "a failure spends no attempt",
-        statement=("settle", "r.attempt - coalesce(x.back, 0)", "r.attempt - 1"),
+        statement=("settle", "l.attempt - coalesce(x.back, 0)", "l.attempt - 1"),
     ),
     "promote_leaves_the_row": Mutant(
         "storm",
