@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -41,6 +42,7 @@ class Count:
 
 
 _count: Count | None = None
+_lock = threading.Lock()
 _marks = -1
 
 
@@ -54,8 +56,8 @@ def _cell() -> memoryview:
 
 def _forget() -> None:
     """Some workers fork: the child counts for itself. Asking for the process id in every handler cost 2 µs."""
-    global _count, _marks
-    _count, _marks = None, -1
+    global _count, _lock, _marks
+    _count, _lock, _marks = None, threading.Lock(), -1
 
 
 os.register_at_fork(after_in_child=_forget)
@@ -82,7 +84,8 @@ async def handle(order_id: int, email: str) -> None:  # noqa: ARG001
 
 def handle_sync(order_id: int, email: str) -> None:  # noqa: ARG001
     """The same as a plain function; `cpu` keeps a core busy for BENCH_MILLIS."""
-    _cell()[0] += 1
+    with _lock:  # in threads two could read the same count
+        _cell()[0] += 1
     if HANDLER == "mark":
         _mark(order_id)
     elif HANDLER == "sleep":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -41,8 +42,8 @@ class PgQueuerDriver(desk.Driver):
         async def confirm(job: Job) -> None:
             await desk.handle(**json.loads(job.payload or b"{}"))
 
-        def confirm_sync(job: Job) -> None:
-            desk.handle_sync(**json.loads(job.payload or b"{}"))
+        async def confirm_sync(job: Job) -> None:  # what its error message tells users of plain functions to write
+            await asyncio.to_thread(desk.handle_sync, **json.loads(job.payload or b"{}"))
 
         app.entrypoint("confirm")(confirm_sync if self.options.sync else confirm)
         desk.ready()

@@ -24,14 +24,17 @@ def main(argv: list[str] | None = None) -> int:
     from chaos.mixed import run_mixed
     from chaos.table import draw
 
-    say = lambda line: print(line, flush=True)  # noqa: E731
-    say(f"chaos for {wanted.seconds:g} s with seed {wanted.seed}")
-    result = run_mixed(wanted.seconds, wanted.seed, say, wanted.keep)
-    say("\n" + draw(result))
+    _say(f"chaos for {wanted.seconds:g} s with seed {wanted.seed}")
+    result = run_mixed(wanted.seconds, wanted.seed, _say, wanted.keep)
+    _say("\n" + draw(result))
     if not result.valid:
-        say(f"\n{result.logs}")
-        say(f"\nagain: python -m tests.chaos --seconds {wanted.seconds:g} --seed {wanted.seed}")
+        _say(f"\n{result.logs}")
+        _say(f"\nagain: python -m tests.chaos --seconds {wanted.seconds:g} --seed {wanted.seed}")
     return 0 if result.valid else 1
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ FINAL = ("succeeded", "failed", "cancelled")
 LOST_IN_A_CRASH = 3.0
 """Seconds before a crash of the server within which a claim may be lost with it: it is committed asynchronously
 (three times wal_writer_delay, 0.6 s), and the machine may be busy."""
+CUT_SHORT = ("CancelledError", "Interruption")
+"""How handlers end that were told to: not of themselves."""
 PROCESS = re.compile(r"^(?:pgjobq worker|chaos handler) (\d+)$")
 
 
@@ -239,7 +241,7 @@ def _gone(event: Event) -> list[int]:
 def _outage(history: list[Event], since: float, until: float) -> float:
     """Seconds in between in which the server was away for everybody, and the lease that each such outage costs."""
     healed = [event for event in history if event.what == "healed" and event.facts["outage"] > 0]
-    return sum(event.facts["outage"] for event in healed if since <= event.at <= until)
+    return float(sum(event.facts["outage"] for event in healed if since <= event.at <= until))
 
 
 def _survival(evidence: Evidence) -> Iterator[Finding]:
@@ -247,7 +249,8 @@ def _survival(evidence: Evidence) -> Iterator[Finding]:
     for death in evidence.deaths:
         if death.pid not in killed:
             yield Finding("f", f"process {death.pid} of worker {death.worker} ended by itself: {death.how}")
-    ended = {(event.key, event.attempt): event.at for event in evidence.history if event.what == "ended"}
+    ends = (event for event in evidence.history if event.what == "ended" and event.facts["how"] not in CUT_SHORT)
+    ended = {(event.key, event.attempt): event.at for event in ends}
     gone: set[int] = set()
     running: dict[str, Event] = {}
     for event in evidence.history:

@@ -19,11 +19,13 @@ __all__ = ["MUTANTS", "Mutant"]
 class Mutant:
     """One mistake.
 
-    drill: in which it shows; about: what is wrong; statement: (name of the statement, what is replaced, by what);
-    function: the same for a function of the schema; code: does it to the modules.
+    drill: in which it shows; breaks: the promise that must be found broken (see checker); about: what is wrong;
+    statement: (name of the statement, what is replaced, by what); function: the same for a function of the schema;
+    code: does it to the modules.
     """
 
     drill: str
+    breaks: str
     about: str
     statement: tuple[str, str, str] | None = None
     function: tuple[str, str, str] | None = None
@@ -109,36 +111,43 @@ def _overlook_the_dead() -> None:
 MUTANTS: dict[str, Mutant] = {
     "complete_by_job_alone": Mutant(
         "storm",
+        "c",
         "a success is settled for whoever holds the job now",
         statement=("complete", "r.job = x.job AND r.attempt = x.attempt AND r.worker = $3::uuid", "r.job = x.job"),
     ),
     "settle_by_job_alone": Mutant(
         "storm",
+        "c",
         "a failure is settled for whoever holds the job now",
         statement=("settle", "AND r.attempt = x.attempt", "AND $2::uuid IS NOT NULL OR r.job = x.job"),
     ),
     "complete_within_by_job_alone": Mutant(
         "storm",
+        "c",
         "complete(conn) does not ask whose attempt it is",
         function=("complete", "AND r.attempt = complete.attempt AND r.worker = complete.worker", ""),
     ),
     "rescue_gives_the_attempt_back": Mutant(
         "storm",
+        "d",
         "an attempt that killed its worker is not counted",
         statement=("rescue", "attempt - unstarted::int", "attempt - 1"),
     ),
     "rescue_without_the_lease": Mutant(
         "outage",
+        "f",
         "whoever is not me is dead, whatever its lease says",
         statement=("rescue", "w.expires_at < now() - make_interval(secs => $4::float8)", "$4::float8 IS NOT NULL"),
     ),
     "rescue_forgets_to_put_back": Mutant(
         "storm",
+        "law",
         "what a dead worker held is deleted and stands nowhere",
         statement=("rescue", "WHERE unstarted OR (NOT over AND spent <= 1)", "WHERE false"),
     ),
     "rescue_never_gives_up": Mutant(
         "storm",
+        "d",
         "a job that kills its workers does so for ever",
         statement=(
             "rescue",
@@ -148,11 +157,13 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "rescue_at_once_after_an_outage": Mutant(
         "outage",
+        "f",
         "after an outage every heartbeat looks old, and is believed",
         code=_trust_old_heartbeats,
     ),
     "claim_leaves_the_ready_row": Mutant(
         "storm",
+        "law",
         "a claimed job is still offered",
         statement=(
             "claim",
@@ -162,26 +173,31 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "claim_takes_no_lease": Mutant(
         "storm",
+        "law",
         "a claimed job is held by nobody",
         statement=("claim", "attempt + 1, spared FROM taken", "attempt + 1, spared FROM taken WHERE false"),
     ),
     "cursor_naive": Mutant(
-        "storm",
+        "late",
+        "a",
         "claims start at the highest number seen, and miss who commits late",
         code=_patch("pgjobq.engine.cursor", "ClaimCursor.plan", _plan_naively),
     ),
     "settle_drops_retries": Mutant(
         "storm",
+        "law",
         "a job that failed and is to be tried again is forgotten",
         statement=("settle", "FROM placed WHERE fate = 'again' AND due IS NOT NULL", "FROM placed WHERE false"),
     ),
     "settle_takes_the_attempt_back": Mutant(
         "storm",
+        "d",
         "a failure spends no attempt",
         statement=("settle", "l.attempt - coalesce(x.back, 0)", "l.attempt - 1"),
     ),
     "promote_leaves_the_row": Mutant(
         "storm",
+        "law",
         "a due job is ready and stays scheduled",
         statement=(
             "promote",
@@ -191,31 +207,37 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "heart_beats_for_the_dead": Mutant(
         "storm",
+        "e",
         "a process that is stopped keeps its leases",
         code=_patch("pgjobq.engine.supervisor", "Process.frozen", False),
     ),
     "the_dead_keep_their_leases": Mutant(
         "storm",
+        "a",
         "nobody notices that a process has died, and its leases are renewed",
         code=_overlook_the_dead,
     ),
     "lost_leases_are_not_told": Mutant(
         "storm",
+        "a",
         "a worker that was declared dead goes on under its old name",
         code=_patch("pgjobq.engine.pump", "Pump.lease_lost", lambda self, worker: None),
     ),
     "outcomes_lost_in_an_outage": Mutant(
         "outage",
+        "d",
         "what could not be written is forgotten",
         code=_forget_in_an_outage,
     ),
     "nobody_is_woken": Mutant(
         "quiet",
+        "e",
         "enqueue tells no sleeping worker",
         function=("wake", "'pgjobq', wake.queue", "'nobody', wake.queue"),
     ),
     "nobody_says_that_he_sleeps": Mutant(
         "quiet",
+        "e",
         "a worker goes to sleep without saying so",
         statement=("doze", "SELECT setval", "SELECT 1 WHERE false AND 0 < setval"),
     ),

@@ -98,7 +98,13 @@ class Site:
         """
         self._faults += 1
         number, names, began = self._faults, [worker.name for worker in workers], time.monotonic()
-        facts = {"fault": name, "number": number, "workers": names, "isolated": list(isolated), "crash": crash}
+        facts: dict[str, Any] = {
+            "fault": name,
+            "number": number,
+            "workers": names,
+            "isolated": list(isolated),
+            "crash": crash,
+        }
         self.history.write("fault", **facts)
         try:
             yield
@@ -116,8 +122,9 @@ class Site:
             for key in keys:
                 args = {"key": key} | more
                 app.queue.enqueue(task, args, conn=conn)
+        promised: dict[str, Any] = {"within": within} if within else {}
         for key in keys:
-            self.history.write("enqueued", key, fate="committed", **({"within": within} if within else {}))
+            self.history.write("enqueued", key, fate="committed", **promised)
         return keys
 
     def one_of_each(self, count: int) -> list[str]:
@@ -147,7 +154,7 @@ class Site:
     def wait_starts(self, count: int = 1, key: str = "", worker: str = "", timeout: float = 60) -> list[Any]:
         """Wait for so many of them."""
 
-        def there() -> list[Any] | None:
+        def there() -> list[Any]:
             starts = self.starts(key, worker)
             assert len(starts) >= count, f"{len(starts)} of {count} starts; {self.logs()}"
             return starts

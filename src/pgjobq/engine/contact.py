@@ -11,9 +11,10 @@ import psycopg
 
 from pgjobq.engine.exchange import Exchange
 from pgjobq.engine.report import Report
-from pgjobq.engine.wire import OUTAGES, Wire, is_pooled, refuses_settings
+from pgjobq.engine.wire import OUTAGES, Wire, refuses_settings
 from pgjobq.events import ConnectionBack, ConnectionLost, Polling
 from pgjobq.outcome import describe
+from pgjobq.run.health import is_pooled
 from pgjobq.settings import WorkerSettings
 
 __all__ = ["Contact", "Identity"]

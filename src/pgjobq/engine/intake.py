@@ -64,7 +64,7 @@ class Intake:
         ahead = int(self._measured_pace() * AHEAD)
         want = self.left(min(self._concurrency - running + ahead - buffered, LARGEST_CLAIM))
         # A handful of places is not worth a round trip of its own while there is still work at hand.
-        return 0 if want <= 0 or (buffered and want < ahead // 2) else want
+        return 0 if want <= 0 or (buffered and want < min(ahead, LARGEST_CLAIM) // 2) else want
 
     def note_start(self) -> None:
         """A job was started: for the pace."""

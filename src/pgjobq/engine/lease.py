@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -15,9 +14,11 @@ SILENT = "its worker stopped renewing the lease"
 """Why a job was taken back from a worker of which no more is known."""
 
 
-@dataclass(slots=True, eq=False)
-class Lease:
-    """The right to one attempt, in the order of the claim statement's columns."""
+class Lease(msgspec.Struct, eq=False, gc=False):
+    """The right to one attempt, in the order of the claim statement's columns.
+
+    A Struct, because there is one per job: it is made in a tenth of the time and costs the garbage collector nothing.
+    """
 
     seq: int
     job: int

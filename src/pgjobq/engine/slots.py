@@ -19,8 +19,8 @@ from pgjobq.outcome import Outcome
 
 __all__ = ["Slots"]
 
-SHARE = 0.002
-"""Seconds after which a slot lets the loop look after everybody else."""
+SHARE = 0.001
+"""Seconds that all slots together may take before the loop looks after everybody else, the database above all."""
 
 Ended = Callable[[Attempt, Outcome], None]
 Next = Callable[[], Attempt | None]
@@ -41,6 +41,7 @@ class Slots:
         self._tasks: dict[asyncio.Task[None], Attempt | None] = {}
         self._context = contextvars.copy_context()
         self._loop = asyncio.get_running_loop()
+        self._turn_ends = 0.0
 
     def start(self, attempt: Attempt) -> None:
         """Run an attempt, in a slot that waits or in a new one."""
@@ -71,7 +72,6 @@ class Slots:
         me = asyncio.current_task()
         assert me is not None
         clean = contextvars.copy_context()
-        turn_ends = time.perf_counter() + SHARE
         while attempt is not None:
             self._tasks[me] = attempt
             entered(attempt.job)
@@ -85,10 +85,9 @@ class Slots:
             attempt = self._next_up()
             if attempt is None:
                 attempt = await self._wait()
-                turn_ends = time.perf_counter() + SHARE
-            elif time.perf_counter() > turn_ends:
+            elif time.perf_counter() > self._turn_ends:
                 await asyncio.sleep(0)
-                turn_ends = time.perf_counter() + SHARE
+                self._turn_ends = max(self._turn_ends, time.perf_counter() + SHARE)
 
     async def _wait(self) -> Attempt:
         waiting: asyncio.Future[Attempt] = self._loop.create_future()

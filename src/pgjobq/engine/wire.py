@@ -14,6 +14,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import tuple_row
 
+from pgjobq.run.health import is_pooled
+
 __all__ = ["OUTAGES", "Wire", "bounded", "is_passing", "open_sync", "take_notifications", "worker_conninfo"]
 
 OUTAGES = (psycopg.Error, OSError, TimeoutError)
@@ -71,7 +73,7 @@ def worker_conninfo(dsn: str, part: str, *, session: bool = True) -> str:
 
 
 def open_sync(dsn: str, part: str, *, session: bool) -> tuple[psycopg.Connection[tuple[Any, ...]], bool]:
-    """A connection for the keeper's threads, and whether it is a session of our own (see `is_pooled`)."""
+    """A connection for the keeper's threads, and whether it is a session of our own (see run.health)."""
     try:
         connection = _connect(dsn, part, session=session)
     except psycopg.OperationalError as error:
@@ -97,12 +99,6 @@ def _connect(dsn: str, part: str, *, session: bool) -> psycopg.Connection[tuple[
 def refuses_settings(error: psycopg.OperationalError) -> bool:
     """Whether a pooler in between does not pass our settings on."""
     return "unsupported startup parameter" in str(error)
-
-
-def is_pooled(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], server_pid: int) -> bool:
-    """Whether a pooler stands in between: it greets with a process number of its own invention. Then neither LISTEN nor
-    prepared statements nor settings can be relied on."""
-    return connection.info.backend_pid != server_pid
 
 
 @contextlib.contextmanager

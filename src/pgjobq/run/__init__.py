@@ -15,7 +15,7 @@ to treat.
     placeholders  $1 in each driver's own spelling; text in, text out
     refusal       the sentences for objects that are not taken
     missing       an undefined table or function of ours: SchemaMissing
-    dsn, pools    the library's own connections, for calls without `conn=`
+    dsn, pools, loop_pool, health    the library's own connections, for calls without `conn=`
 """
 
 from __future__ import annotations

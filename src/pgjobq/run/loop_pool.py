@@ -25,13 +25,17 @@ from psycopg import AsyncConnection, Error
 from psycopg.pq import TransactionStatus
 from psycopg_pool import PoolTimeout
 
-__all__ = ["MAX_SIZE", "OWN", "WAIT_SECONDS", "LoopPool"]
+from pgjobq.run.health import is_pooled, is_quiet
+
+__all__ = ["MAX_SIZE", "OWN", "PREPARE_AFTER", "WAIT_SECONDS", "LoopPool"]
 
 MAX_SIZE = 10
 WAIT_SECONDS = 10.0  # for a free connection
-# One statement is one transaction, without round trips for BEGIN and COMMIT. Nothing is prepared: behind
-# PgBouncer in transaction mode the next statement may meet another session.
+# One statement is one transaction, without round trips for BEGIN and COMMIT. Nothing is prepared behind a pooler: in
+# transaction mode the next statement may meet another session. Without one, preparing saves 130 µs of each enqueue.
 OWN = {"autocommit": True, "prepare_threshold": None}
+PREPARE_AFTER = 2
+"""Executions of a statement before it is prepared, where no pooler stands in between."""
 
 
 class LoopPool:
@@ -85,7 +89,8 @@ class LoopPool:
         while self._idle:
             conn = self._idle.pop()
             try:
-                await conn.execute("")
+                if not is_quiet(conn):
+                    await conn.execute("")
             except Error:
                 conn.pgconn.finish()
             except BaseException:
@@ -98,6 +103,13 @@ class LoopPool:
             await anext(self._end_of_loop)
         conn = await AsyncConnection.connect(self._conninfo, **OWN)  # type: ignore[arg-type]
         self._all.add(conn)
+        try:
+            cursor = await conn.execute("SELECT pg_backend_pid()")
+            if not is_pooled(conn, (await cursor.fetchall())[0][0]):
+                conn.prepare_threshold = PREPARE_AFTER
+        except BaseException:  # a cancellation above all
+            conn.pgconn.finish()
+            raise
         return conn
 
     def _give_back(self, conn: AsyncConnection[Any]) -> None:

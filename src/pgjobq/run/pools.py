@@ -21,7 +21,8 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 from pgjobq.errors import ConfigError
 from pgjobq.run import aexecute, execute
 from pgjobq.run.dsn import completed, find_dsn
-from pgjobq.run.loop_pool import MAX_SIZE, OWN, WAIT_SECONDS, LoopPool
+from pgjobq.run.health import is_pooled, is_quiet
+from pgjobq.run.loop_pool import MAX_SIZE, OWN, PREPARE_AFTER, WAIT_SECONDS, LoopPool
 from pgjobq.statements import Statement
 
 __all__ = ["Pools"]
@@ -152,7 +153,8 @@ class Pools:
             min_size=0,
             max_size=MAX_SIZE,
             timeout=WAIT_SECONDS,
-            check=ConnectionPool.check_connection,
+            configure=_prepare_where_possible,
+            check=_check,
             open=True,
         )
         self._at_exit = weakref.finalize(self, _close_in, os.getpid(), pool)
@@ -189,6 +191,16 @@ class Pools:
                 "(or a dsn): give both to Queue(…), or pass conn="
             )
         return completed(find_dsn(self._dsn, os.environ), os.environ)
+
+
+def _prepare_where_possible(conn: Connection[Any]) -> None:
+    if not is_pooled(conn, conn.execute("SELECT pg_backend_pid()").fetchall()[0][0]):
+        conn.prepare_threshold = PREPARE_AFTER
+
+
+def _check(conn: Connection[Any]) -> None:
+    if not is_quiet(conn):
+        ConnectionPool.check_connection(conn)
 
 
 def _try_to_connect(conninfo: str) -> None:

@@ -18,13 +18,13 @@ WITH taken AS (
     RETURNING seq, job, queue, priority, attempt, spared
 ), leased AS (
     INSERT INTO pgjobq.running (job, started_at, worker, attempt, spared)
-    SELECT job, pgjobq.clock(), $5::uuid, attempt + 1, spared FROM taken
+    SELECT job, (SELECT pgjobq.clock()), $5::uuid, attempt + 1, spared FROM taken
 )
-SELECT pg_snapshot_xmin(now.snapshot)::text::bigint, pg_current_xact_id_if_assigned()::text::bigint,
-       extract(epoch FROM clock_timestamp() - statement_timestamp())::float8,
+SELECT snapshot.xmin, pg_current_xact_id_if_assigned()::text::bigint,
+       date_part('epoch', clock_timestamp() - statement_timestamp()),
        t.seq, j.id, t.queue, t.priority, t.attempt + 1, t.spared, j.max_attempts, j.task, j.args::text,
-       j.ref, j.tags, j.headers::text, extract(epoch FROM j.created_at)::float8
-FROM (SELECT pg_current_snapshot() AS snapshot) now
+       j.ref, j.tags, j.headers::text, date_part('epoch', j.created_at)
+FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin OFFSET 0) snapshot
 LEFT JOIN (taken t JOIN pgjobq.job j ON j.id = t.job) ON true
 ORDER BY t.priority, t.seq
 
@@ -44,7 +44,7 @@ WITH taken AS (
     SELECT job, pgjobq.clock(), $4::uuid, attempt + 1, spared FROM taken
 )
 SELECT 0::bigint, 0::bigint, 0::float8, 0::bigint, j.id, t.queue, t.priority, t.attempt + 1, t.spared, j.max_attempts,
-       j.task, j.args::text, j.ref, j.tags, j.headers::text, extract(epoch FROM j.created_at)::float8
+       j.task, j.args::text, j.ref, j.tags, j.headers::text, date_part('epoch', j.created_at)
 FROM taken t JOIN pgjobq.job j ON j.id = t.job
 ORDER BY t.priority, j.id
 
@@ -61,7 +61,7 @@ WITH held AS (
     RETURNING job, started_at, attempt
 )
 INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome)
-SELECT job, started_at, pgjobq.clock(), $3::uuid, attempt, 's' FROM held
+SELECT job, started_at, (SELECT pgjobq.clock()), $3::uuid, attempt, 's' FROM held
 RETURNING job
 
 -- name: settle
