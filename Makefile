@@ -2,7 +2,7 @@
 # PYTHON=python3.13 chooses the interpreter, ARGS="-k lease -x" goes to the command behind the target.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo shop test check format bench docs matrix lock dist setup clean
+.PHONY: help demo shop test check format bench bench-quick chaos docs matrix lock dist setup clean
 MAKEFLAGS += --no-print-directory
 
 PY  := .venv/bin/python
@@ -10,7 +10,7 @@ BIN := .venv/bin
 
 help: ## show this list
 	@printf '\n  \033[1mpgjobq\033[0m: jobs in PostgreSQL, enqueued in your own transaction\n\n'
-	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z-]+:.*## / { printf "  \033[36mmake %-8s\033[0m %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z-]+:.*## / { printf "  \033[36mmake %-11s\033[0m %s\n", $$1, $$2 }' Makefile
 	@printf '\n  Needs Python 3.11 or newer, nothing else: the first run sets up .venv by itself.\n'
 	@printf '  Without make: see "Without make" in README.md.\n\n'
 
@@ -38,9 +38,14 @@ format: setup ## let ruff lay out the code and sort the imports
 	@$(BIN)/ruff check --fix-only --select I .
 	@$(BIN)/ruff format .
 
-bench: setup ## measure the queue against its peers
-	@if [ -f bench/__main__.py ]; then $(PY) -m bench $(ARGS); \
-	else echo "There is no benchmark yet: it comes with the work on speed (bench/), and no figure is claimed before."; fi
+bench: setup ## measure the queue against raw SQL and its peers (about 12 minutes)
+	@$(PY) -m bench --docs --out .cache/bench/figures $(ARGS)
+
+bench-quick: setup ## the same in about a minute, with few jobs
+	@$(PY) -m bench --quick $(ARGS)
+
+chaos: setup ## faults over a running load (CHAOS_SECONDS=600 CHAOS_SEED=1)
+	@$(PY) -m tests.chaos $(ARGS)
 
 docs: setup ## run every code block of README.md and docs/*.md against a real PostgreSQL
 	@$(PY) -m pytest -n 2 tests/docs $(ARGS)

@@ -233,7 +233,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         try:
             setting.read(text, setting.variable)
         except ConfigError as error:
-            assert str(error).startswith(setting.variable)  # noqa: PT017
+            assert str(error).startswith(setting.variable)
 
 
 # --- the command line ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pgjobq.errors import PgjobqError
 EPILOG = """\
 examples:
   python -m pgjobq.devdb                 throw-away data, gone at the end
-  python -m pgjobq.devdb devdata --tcp   data kept in ./devdata, reached over TCP
+  python -m pgjobq.devdb devdata --tcp   data kept in ./devdata, over TCP
 environment:
   PGJOBQ_PG_BINDIR   directory of the initdb and postgres to run
   PGJOBQ_PG_USER     as root: the user to run the server as (default nobody)

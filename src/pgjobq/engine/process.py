@@ -31,7 +31,7 @@ from pgjobq.engine.link import Link
 from pgjobq.engine.loops import new_event_loop
 from pgjobq.engine.pump import Pump
 from pgjobq.engine.report import Report
-from pgjobq.engine.wire import OUTAGES, open_sync
+from pgjobq.engine.wire import FIRST_ANSWER, OUTAGES, bounded, open_sync
 from pgjobq.errors import PgjobqError
 from pgjobq.events import SchemaNewer
 from pgjobq.logs import Journal
@@ -50,6 +50,8 @@ _IMPORTLIB = str(Path(importlib.__file__).parent)
 
 def main(link_fd: int, board_fd: int, board_size: int) -> int:
     """Live a worker process's life; gives its exit code."""
+    for fd in (link_fd, board_fd):
+        os.set_inheritable(fd, False)  # not for the programs that jobs start
     link = Link(socket.socket(fileno=link_fd))
     _die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -141,7 +143,8 @@ async def _work(
 
 def _check_database(dsn: str, queue: Queue, settings: WorkerSettings, journal: Journal) -> dict[str, Any]:
     """What the banner tells; raises SchemaMissing and the like before anything is claimed."""
-    with open_sync(dsn, "start", session=not settings.poll_only)[0] as connection:
+    connection, _ = open_sync(dsn, "start", session=not settings.poll_only)
+    with connection, bounded(lambda: connection, max(FIRST_ANSWER, settings.lease / 3)):
         status = migrate.check(connection, queue.schema)
         if status.current > status.wanted:
             journal.emit(SchemaNewer(current=status.current, wanted=status.wanted))

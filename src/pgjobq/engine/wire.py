@@ -16,13 +16,25 @@ from psycopg.rows import tuple_row
 
 from pgjobq.run.health import is_pooled
 
-__all__ = ["OUTAGES", "Wire", "bounded", "is_passing", "open_sync", "take_notifications", "worker_conninfo"]
+__all__ = [
+    "FIRST_ANSWER",
+    "OUTAGES",
+    "Wire",
+    "bounded",
+    "is_passing",
+    "open_sync",
+    "take_notifications",
+    "worker_conninfo",
+]
 
 OUTAGES = (psycopg.Error, OSError, TimeoutError)
 """What a worker meets when a server is away, read-only, full or otherwise unwell: drop the connection, come back."""
 
 # SQLSTATE classes of trouble that passes: connection, resources, operator, system, serialization, internal; and a
 # server or transaction that may only read, a lock that was not to be had, an idle time-out.
+FIRST_ANSWER = 5.0
+"""Seconds for the first answer on a new connection."""
+
 _PASSING = {"08", "53", "57", "58", "40", "XX"}
 _PASSING_STATES = {"25006", "55P03", "25P03"}
 
@@ -80,8 +92,12 @@ def open_sync(dsn: str, part: str, *, session: bool) -> tuple[psycopg.Connection
         if not session or not refuses_settings(error):
             raise
         return _connect(dsn, part, session=False), False
-    if not session or not is_pooled(connection, connection.execute("SELECT pg_backend_pid()").fetchall()[0][0]):
-        return connection, session
+    if not session:
+        return connection, False
+    with bounded(lambda: connection, FIRST_ANSWER):
+        pooled = is_pooled(connection, connection.execute("SELECT pg_backend_pid()").fetchall()[0][0])
+    if not pooled:
+        return connection, True
     connection.close()
     return _connect(dsn, part, session=False), False
 
