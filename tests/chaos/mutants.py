@@ -44,13 +44,18 @@ class Mutant:
             self.code()
 
     def infect_database(self, dsn: str) -> None:
-        """Make it in this database."""
-        if self.function is not None:
-            name, wrong, instead = self.function
-            with psycopg.connect(dsn, autocommit=True) as conn:
-                row = conn.execute("SELECT pg_get_functiondef(%s::regproc)", (f"pgjobq.{name}",)).fetchone()
-                assert row is not None
-                conn.execute(_replace(row[0], wrong, instead).encode())
+        """Make it in this database, in every function (of that name) in which the wrong text stands."""
+        if self.function is None:
+            return
+        name, wrong, instead = self.function
+        sql = """SELECT pg_get_functiondef(oid) FROM pg_proc
+                 WHERE pronamespace = 'pgjobq'::regnamespace AND proname LIKE %s"""
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            bodies = [row[0] for row in conn.execute(sql, (name,)) if wrong in row[0]]
+            if not bodies:
+                raise LookupError(f"{wrong!r} stands in no function {name}")
+            for body in bodies:
+                conn.execute(body.replace(wrong, instead).encode())
 
 
 def _replace(text: str, old: str, new: str) -> str:
@@ -233,7 +238,7 @@ MUTANTS: dict[str, Mutant] = {
         "quiet",
         "e",
         "enqueue tells no sleeping worker",
-        function=("wake", "'pgjobq', wake.queue", "'nobody', wake.queue"),
+        function=("%", "pg_notify('pgjobq',", "pg_notify('nobody',"),
     ),
     "nobody_says_that_he_sleeps": Mutant(
         "quiet",

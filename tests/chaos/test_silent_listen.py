@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-import psycopg
 import pytest
 
+from chaos.mutants import MUTANTS
 from chaos.site import Site
 from chaos.workers import SHORT
 
@@ -15,11 +15,7 @@ pytestmark = pytest.mark.chaos
 
 def test_nobody_hears_and_jobs_start_all_the_same(site: Site) -> None:
     """Notifications go nowhere (as if the listener had died silently); the poll interval is 0.5 s."""
-    with psycopg.connect(site.dsn, autocommit=True) as conn:
-        row = conn.execute("SELECT pg_get_functiondef('pgjobq.wake'::regproc)").fetchone()
-        assert row is not None
-        assert "'pgjobq', wake.queue" in row[0]
-        conn.execute(row[0].replace("'pgjobq', wake.queue", "'nobody', wake.queue").encode())
+    MUTANTS["nobody_is_woken"].infect_database(site.dsn)
     worker = site.worker(*SHORT).ready()
     waits = []
     for _ in range(5):

@@ -14,8 +14,11 @@ from typing import NamedTuple
 
 __all__ = ["Board", "Entry"]
 
-_ENTRY = struct.Struct("=qqd")
-_EMPTY = bytes(_ENTRY.size)
+# Three words of 8 bytes: job, attempt, deadline. The job is written last and cleared first, in one aligned store: the
+# other process may look at any moment, and must never see a job with somebody else's deadline.
+_ENTRY = struct.Struct("@qqd")
+_REST = struct.Struct("@qd")
+_WORDS = _ENTRY.size // 8
 _ALWAYS = float("inf")
 
 
@@ -34,6 +37,7 @@ class Board:
         self.fd = fd
         self.size = size
         self._map = mmap.mmap(fd, size * _ENTRY.size)
+        self._words = memoryview(self._map).cast("q")
         self._free = list(range(size))
 
     @classmethod
@@ -51,13 +55,13 @@ class Board:
     def start(self, job: int, attempt: int, deadline: float = _ALWAYS) -> int:
         """Note a start; gives the place to hand to `end` once the outcome is settled."""
         place = self._free.pop()
-        _ENTRY.pack_into(self._map, place * _ENTRY.size, job, attempt, deadline)
+        _REST.pack_into(self._map, place * _ENTRY.size + 8, attempt, deadline)
+        self._words[place * _WORDS] = job
         return place
 
     def end(self, place: int) -> None:
         """Forget a job: it is settled."""
-        at = place * _ENTRY.size
-        self._map[at : at + _ENTRY.size] = _EMPTY
+        self._words[place * _WORDS] = 0
         self._free.append(place)
 
     def entries(self) -> list[Entry]:
@@ -66,5 +70,6 @@ class Board:
 
     def close(self) -> None:
         """Give the memory back."""
+        self._words.release()
         self._map.close()
         os.close(self.fd)

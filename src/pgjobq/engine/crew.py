@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from pgjobq.engine.board import Board
+from pgjobq.engine.board import Board, Entry
 from pgjobq.engine.link import Link
 
 __all__ = ["Process", "Sums"]
@@ -27,6 +27,8 @@ class Process:
     greeted: bool = False
     ended: bool = False
     killed_for: str | None = None
+    late: set[Entry] = field(default_factory=set)
+    """What was past its deadline at the last look."""
 
     @property
     def frozen(self) -> bool:

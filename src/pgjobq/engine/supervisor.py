@@ -288,7 +288,9 @@ class Supervisor:
         """A handler that is still there well after its time-out holds up its process: end both."""
         now = time.monotonic()
         for process in self._processes.values():
-            late = [entry for entry in process.board.entries() if entry.deadline < now]
+            late = {entry for entry in process.board.entries() if entry.deadline < now}
+            # Seen twice: what was read just now may be half of one entry and half of the next.
+            process.late, late = late, late & process.late
             if late and process.killed_for is None:
                 jobs = ", ".join(f"#{entry.job}" for entry in late)
                 process.killed_for = f"job {jobs} did not end after its time-out, so its process was killed"
