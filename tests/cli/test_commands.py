@@ -22,17 +22,13 @@ CLEAN = {name: value for name, value in os.environ.items() if name not in UNSET}
 
 def run(*argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pgjobq", *argv]
-    return subprocess.run(
-        command, env=CLEAN | environ, capture_output=True, text=True, timeout=60, check=False
-    )
+    return subprocess.run(command, env=CLEAN | environ, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_the_installed_command_is_the_same() -> None:
     script = Path(sys.executable).with_name("pgjobq")
     assert script.exists(), "install the project first: pip install -e ."
-    found = subprocess.run(
-        [script, "--version"], env=CLEAN, capture_output=True, text=True, timeout=60, check=False
-    )
+    found = subprocess.run([script, "--version"], env=CLEAN, capture_output=True, text=True, timeout=60, check=False)
     assert (found.returncode, found.stdout) == (0, run("--version").stdout)
 
 

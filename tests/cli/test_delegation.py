@@ -9,9 +9,7 @@ import pytest
 
 
 def output(*argv: str) -> tuple[int, str, str]:
-    found = subprocess.run(
-        [sys.executable, "-m", *argv], capture_output=True, text=True, timeout=60, check=False
-    )
+    found = subprocess.run([sys.executable, "-m", *argv], capture_output=True, text=True, timeout=60, check=False)
     return found.returncode, found.stdout, found.stderr
 
 

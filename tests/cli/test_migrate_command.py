@@ -53,9 +53,7 @@ def test_install_check_install(run: Run, empty_dsn: str) -> None:
     assert out.endswith(f"is current already, at version {newest()}\n")
 
 
-def test_dsn_and_schema_from_the_environment(
-    run: Run, empty_dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dsn_and_schema_from_the_environment(run: Run, empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGJOBQ_DSN", empty_dsn)
     monkeypatch.setenv("PGJOBQ_SCHEMA", "shop_jobs")
     assert run()[0] == 0

@@ -165,9 +165,7 @@ def test_the_catalog_tells_two_schemas_apart(conn: psycopg.Connection[Any], chan
 # --- both roads meet -------------------------------------------------------------------------------------
 
 
-def both_roads(
-    dsn: str, old: Path, new: Path
-) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str]]:
+def both_roads(dsn: str, old: Path, new: Path) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str]]:
     """The catalogs of a fresh install of `new`, and of `old` brought up to `new`."""
     found = []
     for install in ([new], [old, new]):
@@ -299,9 +297,7 @@ def test_a_lock_held_elsewhere_ends_in_a_sentence(empty_dsn: str, edition: Path)
         migrate.install(conn)
         add_step(edition, STEP)
         holder.execute("SELECT count(*) FROM pgjobq.job")
-        with pytest.raises(
-            SchemaError, match=r"nothing was changed: waited too long for a lock .* pg_stat_activity"
-        ):
+        with pytest.raises(SchemaError, match=r"nothing was changed: waited too long for a lock .* pg_stat_activity"):
             migrate.install(conn, directory=edition, lock_seconds=0.1)
         holder.rollback()
         assert migrate.status(conn).is_current
@@ -322,9 +318,7 @@ def test_any_name_works(conn: psycopg.Connection[Any], schema: str) -> None:
     assert made == (1,)
     heard = [(note.channel, note.payload) for note in conn.notifies(timeout=10, stop_after=1)]
     assert heard == [(schema, "mail")]
-    assert conn.execute(sql.SQL("SELECT task, state FROM {}.jobs").format(mine)).fetchall() == [
-        ("greet", "ready")
-    ]
+    assert conn.execute(sql.SQL("SELECT task, state FROM {}.jobs").format(mine)).fetchall() == [("greet", "ready")]
     assert conn.execute("SELECT count(*) FROM pgjobq.job").fetchone() == (0,)
 
 
@@ -335,9 +329,7 @@ def test_the_virtual_clock_has_one_name(conn: psycopg.Connection[Any]) -> None:
 
 
 @pytest.mark.lawless("nothing is installed")
-@pytest.mark.parametrize(
-    "schema", ["", "Shop", "9lives", "a-b", 'a"b', "a b", "x" * 49, "pg_jobs", "é", "a\n"]
-)
+@pytest.mark.parametrize("schema", ["", "Shop", "9lives", "a-b", 'a"b', "a b", "x" * 49, "pg_jobs", "é", "a\n"])
 def test_names_that_cannot_be_used(conn: psycopg.Connection[Any], schema: str) -> None:
     for action in (migrate.install, migrate.status, migrate.check, migrate.script):
         with pytest.raises(ConfigError, match=r"schema name .* cannot be used: .* for example"):
@@ -374,14 +366,10 @@ def test_render_leaves_no_trace_of_the_default_name() -> None:
 
 @pytest.mark.lawless("nothing is installed")
 def test_a_foreign_schema_is_left_alone(conn: psycopg.Connection[Any]) -> None:
-    conn.execute(
-        "CREATE SCHEMA pgjobq; CREATE TABLE pgjobq.job (mine int); CREATE TABLE pgjobq.migration (id int)"
-    )
+    conn.execute("CREATE SCHEMA pgjobq; CREATE TABLE pgjobq.job (mine int); CREATE TABLE pgjobq.migration (id int)")
     before = catalog(conn)
     for action in (migrate.install, migrate.status, migrate.check, migrate.script):
-        with pytest.raises(
-            SchemaError, match=r"did not make \(job, migration\).*nothing was touched.*--schema"
-        ):
+        with pytest.raises(SchemaError, match=r"did not make \(job, migration\).*nothing was touched.*--schema"):
             action(conn)
     assert catalog(conn) == before
 
@@ -397,9 +385,7 @@ def test_a_schema_without_its_version_is_left_alone(conn: psycopg.Connection[Any
 def test_a_newer_schema_is_not_touched_but_accepted(conn: psycopg.Connection[Any]) -> None:
     migrate.install(conn)
     conn.execute("INSERT INTO pgjobq.migration (version, name, library) VALUES (900, 'later', '9.1')")
-    with pytest.raises(
-        SchemaOutdated, match=r"version 900, migrated by pgjobq 9\.1.*upgrade this installation"
-    ):
+    with pytest.raises(SchemaOutdated, match=r"version 900, migrated by pgjobq 9\.1.*upgrade this installation"):
         migrate.install(conn)
     assert migrate.check(conn) == migrate.Status(900, NEWEST)
     assert migrate.script(conn) == ""
@@ -435,9 +421,7 @@ def test_a_read_only_server_is_refused(empty_dsn: str) -> None:
 
 @pytest.mark.lawless("nothing is installed")
 @pytest.mark.parametrize("name", ["0003_gap.sql", "0002_Upper.sql", "2_short.sql", "0001_again.sql"])
-def test_a_step_that_does_not_fit_is_refused(
-    conn: psycopg.Connection[Any], tmp_path: Path, name: str
-) -> None:
+def test_a_step_that_does_not_fit_is_refused(conn: psycopg.Connection[Any], tmp_path: Path, name: str) -> None:
     (tmp_path / "migrations").mkdir()
     (tmp_path / "schema.sql").write_text(SCHEMA_SQL)
     (tmp_path / "migrations" / name).write_text("")

@@ -26,9 +26,7 @@ JOB = {
     "max_attempts": 8,
     "ref": "order:7",
 }
-TRACEBACK = (
-    'Traceback (most recent call last):\n  File "shop/mail.py", line 12, in send\nValueError: no such order\n'
-)
+TRACEBACK = 'Traceback (most recent call last):\n  File "shop/mail.py", line 12, in send\nValueError: no such order\n'
 STARTED = e.WorkerStarted(
     worker="0f3c2f1e-33cb-4f0a-9a55-6a1f1b1e7a10",
     pid=4711,
@@ -122,19 +120,15 @@ def test_the_line_of_a_success(out: Terminal) -> None:
 def test_a_retry_is_a_warning_and_a_failure_an_error_with_its_traceback(out: Terminal) -> None:
     with Journal("text", "info", out) as journal:
         journal.emit(
-            e.JobRetried(
-                **JOB, ran=0.25, delay=61, error="HTTPError", error_message="503", traceback=TRACEBACK
-            )  # type: ignore[arg-type]
+            e.JobRetried(**JOB, ran=0.25, delay=61, error="HTTPError", error_message="503", traceback=TRACEBACK)  # type: ignore[arg-type]
         )
         journal.emit(failed())
     retried, gave_up, *indented = [line[13:] for line in out.text.splitlines()]
     assert retried == (
-        "WARN  ↻ send_confirmation #42 order:7 failed after 250 ms (attempt 1 of 8), again in 1 min 1 s: "
-        "HTTPError: 503"
+        "WARN  ↻ send_confirmation #42 order:7 failed after 250 ms (attempt 1 of 8), again in 1 min 1 s: HTTPError: 503"
     )
     assert gave_up == (
-        "ERROR ✗ send_confirmation #42 order:7 failed for good after 1.2 s (attempt 1 of 8): "
-        "ValueError: no such order"
+        "ERROR ✗ send_confirmation #42 order:7 failed for good after 1.2 s (attempt 1 of 8): ValueError: no such order"
     )
     assert out.text.splitlines()[2:] == ["    " + line for line in TRACEBACK.splitlines()]
     assert len(indented) == 3
@@ -200,9 +194,7 @@ def test_a_file_gets_the_date_and_a_terminal_does_not(monkeypatch: pytest.Monkey
         ({}, False, False),
     ],
 )
-def test_colour_only_on_a_terminal_that_wants_it(
-    environ: dict[str, str], terminal: bool, coloured: bool
-) -> None:
+def test_colour_only_on_a_terminal_that_wants_it(environ: dict[str, str], terminal: bool, coloured: bool) -> None:
     formatter = formatter_for("text", Terminal(terminal=terminal), environ)
     record = logging.LogRecord("pgjobq", logging.ERROR, "", 0, "hello", None, None)
     record.event = failed()
@@ -384,9 +376,7 @@ def test_the_applications_records_look_the_same() -> None:
         "journal.close()\n"
         "assert not logging.getLogger().handlers\n"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert re.fullmatch(r"[-\d]+ [\d:.]+ INFO  shop\.mail: hello you\n", found.stdout)
 
 
@@ -401,9 +391,7 @@ def test_a_reader_that_left_does_not_stop_the_worker() -> None:
         "    for _ in range(3): journal.emit(JobsReturned(jobs=1))\n"
         "    os._exit(0)\n"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (found.returncode, found.stderr) == (0, "")
 
 
@@ -432,7 +420,5 @@ def test_a_record_of_somebody_elses_keeps_its_exception() -> None:
     try:
         raise ValueError("x")
     except ValueError:
-        record = logging.getLogger("shop").makeRecord(
-            "shop", logging.ERROR, "", 0, "oops", (), sys.exc_info()
-        )
+        record = logging.getLogger("shop").makeRecord("shop", logging.ERROR, "", 0, "oops", (), sys.exc_info())
     assert formatter.format(record).splitlines()[-1] == "    ValueError: x"
