@@ -109,7 +109,8 @@ def _entry(call: Call) -> str:
     if options.run_at is not None:
         entry["run_at"] = options.run_at.isoformat()
     if options.delay is not None:
-        entry["delay"] = f"{options.delay:.6f} seconds"
+        hours, seconds = divmod(options.delay, 3600)  # PostgreSQL 14 takes no more than 2^31 seconds in one number
+        entry["delay"] = f"{int(hours)} hours {seconds:.6f} seconds"
     if options.ref is not None:
         entry["ref"] = options.ref
     if tags:
