@@ -6,14 +6,13 @@ Which server: see support/servers.py. Fixtures: `pg_server`, `dsn`, `empty_dsn`,
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
-from support.bouncer import INSTALL, find_pgbouncer, run_bouncer
+from support.bouncer import find_pgbouncer, needed_pgbouncer, run_bouncer
 from support.conservation import check_conservation
 from support.databases import name_of, open_database
 from support.servers import NoServer, Plan, plan_server, run_server
@@ -36,11 +35,13 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def pytest_report_header(config: pytest.Config) -> str:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     try:
-        return f"pgjobq database: {_plan(config)}"
+        database = str(_plan(config))
     except NoServer as error:
-        return f"pgjobq database: none. {error}"
+        database = f"none. {error}"
+    missing = "not installed, so its tests are skipped (apt-get install pgbouncer)"
+    return [f"pgjobq database: {database}", f"pgbouncer: {find_pgbouncer() or missing}"]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -128,10 +129,5 @@ def queue(dsn: str) -> Iterator[Queue]:
 @pytest.fixture
 def bouncer_dsn(dsn: str) -> Iterator[str]:
     """DSN of the test's database through a real PgBouncer in transaction mode."""
-    if os.environ.get("PGJOBQ_TEST_NO_PGBOUNCER") == "1":
-        pytest.skip("PGJOBQ_TEST_NO_PGBOUNCER=1")
-    program = find_pgbouncer()
-    if program is None:
-        pytest.fail(INSTALL, pytrace=False)
-    with run_bouncer(program, dsn) as through:
+    with run_bouncer(needed_pgbouncer(), dsn) as through:
         yield through

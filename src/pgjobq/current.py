@@ -122,7 +122,7 @@ class CurrentJob:
 
     def _check(self, held: bool) -> None:
         if not held:
-            self.cancelled = True
+            self.cancelled, self.completing = True, False
             raise LeaseLost(
                 f"job {self.id} ({self.task}), attempt {self.attempt}: this worker no longer holds it, so nothing it "
                 "does may count; let this exception roll your transaction back"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from chaos import faults
 from chaos.bouncer import open_bouncer
 from chaos.site import Site
 from chaos.workers import SHORT
-from support.bouncer import INSTALL, find_pgbouncer
+from support.bouncer import needed_pgbouncer
 
 pytestmark = pytest.mark.chaos
 
@@ -21,12 +20,7 @@ pytestmark = pytest.mark.chaos
 @pytest.fixture
 def pooled_site(own_site: Site) -> Iterator[Site]:
     """With PgBouncer in front of its server."""
-    if os.environ.get("PGJOBQ_TEST_NO_PGBOUNCER") == "1":
-        pytest.skip("PGJOBQ_TEST_NO_PGBOUNCER=1")
-    program = find_pgbouncer()
-    if program is None:
-        pytest.fail(INSTALL, pytrace=False)
-    with open_bouncer(program, own_site.dsn) as own_site.bouncer:
+    with open_bouncer(needed_pgbouncer(), own_site.dsn) as own_site.bouncer:
         yield own_site
         own_site.destroy()
 

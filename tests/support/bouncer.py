@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from pgjobq.devdb.account import choose_account
@@ -20,8 +21,7 @@ from support.waiting import eventually
 
 INSTALL = (
     "PgBouncer is not installed, and this test needs a real one: install the package `pgbouncer` (Debian: "
-    "apt-get install pgbouncer; Homebrew: brew install pgbouncer), or set PGJOBQ_TEST_NO_PGBOUNCER=1 to skip "
-    "these tests knowingly"
+    "apt-get install pgbouncer; Homebrew: brew install pgbouncer)"
 )
 
 CONFIGURATION = """\
@@ -47,6 +47,17 @@ def find_pgbouncer() -> str | None:
     if named := os.environ.get("PGJOBQ_TEST_PGBOUNCER"):
         return shutil.which(named)
     return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+
+
+def needed_pgbouncer() -> str:
+    """The program. Without it: on a person's machine the test is skipped, and the header and the summary say so; where
+    CI is set, it fails, so that somebody always runs it."""
+    program = find_pgbouncer()
+    if program is not None:
+        return program
+    if os.environ.get("CI"):
+        pytest.fail(INSTALL, pytrace=False)
+    pytest.skip(INSTALL)
 
 
 @contextlib.contextmanager
