@@ -58,9 +58,8 @@ def main(link_fd: int, board_fd: int, board_size: int) -> int:
         # Ctrl-C and process managers signal the whole group; the supervisor decides. A handler of ours and not SIG_IGN,
         # which the programs that a job starts would inherit.
         signal.signal(number, lambda *_: None)
-    signal.pthread_sigmask(
-        signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM)
-    )  # the supervisor started us with both blocked
+    # The supervisor started us with both blocked, so that neither could meet a process without handlers.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
     said = link.hear()
     if not said:
         return CRASHED
@@ -68,19 +67,11 @@ def main(link_fd: int, board_fd: int, board_size: int) -> int:
     settings = msgspec.convert(order["settings"], WorkerSettings)
     with Journal(settings.log_format, settings.log_level, sys.stderr) as journal:
         try:
-            queue = load_app(order["app"])
-            journal.adopt_root()
-            if order["schema"] is not None:
-                queue.schema = order["schema"]
-            dsn = queue.pools.dsn(order["dsn"])
-            # A process that replaces a dead one may meet a database that is away: the pump waits for it.
-            facts = {} if order["replaces"] else _check_database(dsn, queue, settings, journal)
-        except (PgjobqError, *OUTAGES) as error:
-            link.say("refused", [MISCONFIGURED, str(error).strip()])
-            return MISCONFIGURED
-        except Exception as error:
-            link.say("refused", [CRASHED, f"{order['app']} could not be imported:\n{_where(error)}"])
-            return CRASHED
+            queue = _load(order, journal)
+            dsn, facts = _find_database(order, queue, settings, journal)
+        except _Refusal as refusal:
+            link.say("refused", [refusal.code, str(refusal)])
+            return refusal.code
         link.say("hello", facts | {"dsn": dsn, "schema": queue.schema, "tasks": list(queue.registry.names)})
         gc.freeze()  # what the app has loaded stays for good: not to be looked at again in every collection
         gc.set_threshold(YOUNG_OBJECTS)
@@ -88,6 +79,38 @@ def main(link_fd: int, board_fd: int, board_size: int) -> int:
             board = Board(board_fd, board_size)
             runner.run(_work(link, early, board, journal, dsn, queue, settings, order["app"]))
     return OK
+
+
+class _Refusal(Exception):
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+def _load(order: dict[str, Any], journal: Journal) -> Queue:
+    """The app's queue. What the app raises while it is imported is shown from its own first line on."""
+    try:
+        queue = load_app(order["app"])
+    except PgjobqError as error:
+        raise _Refusal(MISCONFIGURED, str(error)) from error
+    except Exception as error:
+        raise _Refusal(CRASHED, f"{order['app']} could not be imported:\n{_where(error)}") from error
+    journal.adopt_root()
+    if order["schema"] is not None:
+        queue.schema = order["schema"]
+    return queue
+
+
+def _find_database(
+    order: dict[str, Any], queue: Queue, settings: WorkerSettings, journal: Journal
+) -> tuple[str, dict[str, Any]]:
+    """The connection string, and what the banner tells. A process that replaces a dead one may meet a database that is
+    away: that one is not looked at here, the pump waits for it."""
+    try:
+        dsn = queue.pools.dsn(order["dsn"])
+        return dsn, {} if order["replaces"] else _check_database(dsn, queue, settings, journal)
+    except (PgjobqError, *OUTAGES) as error:
+        raise _Refusal(MISCONFIGURED, str(error).strip()) from error
 
 
 async def _work(
