@@ -30,6 +30,18 @@ def help_of(*command: str) -> str:
 
 
 @functools.cache
+def tool_flags() -> frozenset[str]:
+    """Those of the programs that come with a checkout: the pages name them, too."""
+    found: set[str] = set()
+    for module in ("bench", "tests.chaos"):
+        command = [sys.executable, "-m", module, "--help"]
+        shown = subprocess.run(command, cwd=pages.ROOT, capture_output=True, text=True, timeout=60)
+        assert shown.returncode == 0, f"{module} --help: {shown.stderr}"
+        found |= set(FLAG.findall(shown.stdout))
+    return frozenset(found)
+
+
+@functools.cache
 def flags_of(*command: str) -> frozenset[str]:
     return frozenset(FLAG.findall(help_of(*command)))
 
@@ -53,6 +65,7 @@ def our_commands(page: Path) -> Iterator[str]:
 def unknown_flags(page: Path) -> list[str]:
     """Flags that the page gives a command of ours, or names in code style, and that no `--help` knows."""
     known = flags_of() | flags_of("worker") | flags_of("migrate") | flags_of("devdb")
+    known |= tool_flags()
     known |= {flag.replace("--", "--no-", 1) for flag in known}
     named = [flag for span in pages.code_spans(page) if span.startswith("--") for flag in FLAG.findall(span)]
     return [flag for flag in named if flag not in known] + [
