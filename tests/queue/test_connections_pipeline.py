@@ -50,8 +50,8 @@ def test_awaited(shop: Shop) -> None:
 def test_the_callers_own_mistake_stays_its_own(shop: Shop) -> None:
     """The answer to an earlier statement is read while ours waits for its own: it must not pass for our schema.
 
-    Which of the two errors psycopg raises, and whether here or at the pipeline's end, depends on how soon the server has
-    answered.
+    Which of the two errors psycopg raises, and whether here or at the pipeline's end, depends on how soon the server
+    has answered.
     """
     with psycopg.connect(shop.dsn) as conn:
         with pytest.raises((psycopg.errors.UndefinedTable, psycopg.errors.PipelineAborted)), conn.pipeline():
