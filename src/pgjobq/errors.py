@@ -21,6 +21,8 @@ PgjobqError
 │   ├── NaiveDatetime         a datetime without a time zone
 │   ├── InvalidOption         delay, run_at, priority, ref, tags, queue, … out of range
 │   └── UnsupportedConnection `conn=` is none of the kinds that are taken
+├── UnstorableResult          what a handler returned cannot be kept as JSON: its attempt has failed
+├── IsolatedProcessDied       an isolated handler's process ended under it: its attempt has failed
 ├── LeaseLost                 this attempt no longer holds its job: nothing it reports counts
 └── NotInJob                  current_job() outside a running handler
 """
@@ -33,6 +35,7 @@ __all__ = [
     "DuplicateTask",
     "EnqueueError",
     "InvalidOption",
+    "IsolatedProcessDied",
     "LeaseLost",
     "MissingArgument",
     "MissingDsn",
@@ -48,6 +51,7 @@ __all__ = [
     "TaskError",
     "UnknownArgument",
     "UnknownTask",
+    "UnstorableResult",
     "UnsupportedAnnotation",
     "UnsupportedConnection",
     "WrongArgumentType",
@@ -136,6 +140,14 @@ class InvalidOption(EnqueueError):
 
 class UnsupportedConnection(EnqueueError):
     """`conn=` is none of the kinds that are taken."""
+
+
+class UnstorableResult(PgjobqError):
+    """What a handler returned cannot be kept as JSON; for `Retry(give_up_on=…)`, since trying again seldom helps."""
+
+
+class IsolatedProcessDied(PgjobqError):
+    """The process of a handler with `isolation="process"` ended under it, by a signal or with an exit code."""
 
 
 class LeaseLost(PgjobqError):

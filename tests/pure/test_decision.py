@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgjobq.errors import TaskError
+from pgjobq.errors import TaskError, UnstorableResult
 from pgjobq.outcome import (
     Discard,
     Discarded,
@@ -218,27 +218,40 @@ def test_a_result_is_kept_as_json(value: Any, text: str | None) -> None:
     assert result_text(value) == text
 
 
-class NoText:
-    def __repr__(self) -> str:
-        raise RuntimeError("no repr")
+def nested() -> list[Any]:
+    """A list that contains itself."""
+    loop: list[Any] = []
+    loop.append(loop)
+    return loop
 
 
 @pytest.mark.parametrize(
-    "value",
-    [object(), NoText(), "a\0b", "\ud800", "x" * 2_000_000, {(1, 2): 3}, 10**5000],
-    ids=["object", "no repr", "nul", "surrogate", "too long", "tuple key", "5000 digits"],
+    ("value", "words"),
+    [
+        (object(), "type object"),
+        ("a\0b", "U+0000"),
+        ("\\\0", "U+0000"),
+        ("\ud800", "surrogate"),
+        ("x" * 2_000_000, "1,048,576 is the most"),
+        ({(1, 2): 3}, "type dict"),
+        (10**5000, "type int"),
+        (nested(), "RecursionError"),
+    ],
+    ids=["object", "nul", "nul behind a backslash", "surrogate", "too long", "tuple key", "5000 digits", "itself"],
 )
-def test_a_result_that_cannot_be_kept_says_so_and_fails_nothing(value: Any) -> None:
-    text = result_text(value)
-    assert text is not None
-    assert "\\u0000" not in text
-    assert len(text) < 5_000
-    assert set(json.loads(text)) == {"unstored", "repr"}
+def test_a_result_that_cannot_be_kept_fails_the_attempt(value: Any, words: str) -> None:
+    """And says what is wrong with it, in a sentence that can itself be stored."""
+    with pytest.raises(UnstorableResult, match="cannot be kept as the job's result"):
+        result_text(value)
+    again, last = end(result=value), end(result=value, attempt=20)
+    assert isinstance(again, Retried)
+    assert isinstance(last, Failed)
+    for failure in (again.failure, last.failure):
+        assert failure.kind == "pgjobq.errors.UnstorableResult"
+        assert words in failure.message
+        assert len(failure.message) < 1_000
+    assert isinstance(end(result=value, retry=Retry(give_up_on=(UnstorableResult,))), Failed)
 
 
-def test_a_result_that_contains_itself_fails_nothing() -> None:
-    loop: list[Any] = []
-    loop.append(loop)
-    text = result_text(loop)
-    assert text is not None
-    assert "unstored" in json.loads(text)
+def test_the_escape_of_nul_as_text_is_no_nul() -> None:
+    assert json.loads(result_text("\\u0000") or "") == "\\u0000"

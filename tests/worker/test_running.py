@@ -17,8 +17,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from pgjobq import NotInJob, Queue, current_job
-from worker.stage import run_drained
+from pgjobq import NotInJob, Queue, Retry, current_job
+from worker.stage import Stage, run_drained
 
 Seen = list[Any]
 
@@ -231,21 +231,23 @@ def test_only_the_named_queues_are_worked(queue: Queue) -> None:
     assert states == ["succeeded", "ready"]
 
 
-def test_a_result_that_cannot_be_stored_does_not_undo_the_work(queue: Queue) -> None:
-    """A value that is no JSON is noted as such; the job has succeeded all the same."""
+@pytest.mark.parametrize("kind", ["async", "plain"])
+def test_a_result_that_cannot_be_stored_is_a_failed_attempt(queue: Queue, stage: Stage, kind: str) -> None:
+    """Nobody should believe it was kept: the attempt fails with a sentence, at the last the job; neighbours succeed."""
+    values: dict[str, Any] = {"object": object(), "nul": "a\0b", "large": "x" * 2_000_000, "set": {1}, "fine": [1]}
 
-    @queue.task
-    async def odd() -> Any:
-        return object()
+    def plain(which: str) -> Any:
+        return values[which]
 
-    @queue.task
-    async def nul() -> str:
-        return "a\0b"
+    async def handler(which: str) -> Any:
+        return values[which]
 
-    jobs = [odd.enqueue().id, nul.enqueue().id]
+    task: Any = queue.task(name="give", retry=Retry(max_attempts=2, wait=0))(handler if kind == "async" else plain)
+    jobs = {which: task.enqueue(which=which).id for which in values}
     run_drained(queue)
-    for job in jobs:
-        row = queue.get(job)
-        assert row is not None
-        assert row.state == "succeeded"
-        assert "unstored" in row.result
+    for which in ("set", "fine"):
+        assert stage.job(jobs.pop(which))["result"] == [1]
+    for job in jobs.values():
+        assert (stage.job(job)["state"], stage.job(job)["attempt"]) == ("failed", 2)
+        assert "cannot be kept as the job's result" in stage.job(job)["reason"]
+        assert [error["kind"] for error in stage.errors(job)] == ["pgjobq.errors.UnstorableResult"] * 2

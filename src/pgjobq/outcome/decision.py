@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +13,7 @@ import msgspec
 
 from pgjobq.codec.natives import lower
 from pgjobq.durations import to_seconds
-from pgjobq.errors import TaskError
+from pgjobq.errors import TaskError, UnstorableResult
 from pgjobq.outcome.failure import Failure, describe, storable
 from pgjobq.retry import Retry
 
@@ -34,8 +35,10 @@ __all__ = [
 LONGEST_REASON = 10_000
 """Characters of a Discard's reason that are kept."""
 
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""U+0000 in JSON; a backslash that is itself escaped begins no escape."""
 LARGEST_RESULT = 1_048_576
-"""Bytes of a handler's result that are kept; a result is a note, not a place to store documents in."""
+"""Bytes that a handler's result may have as JSON; a result is a note, not a place to store documents in."""
 
 
 class Snooze(Exception):
@@ -147,11 +150,15 @@ def decide(
             then the failure is a TimeoutError, whichever exception the handler left with.
 
     Returns:
-        Succeeded, Retried, Failed, Discarded or Snoozed.
+        Succeeded, Retried, Failed, Discarded or Snoozed. A result that cannot be stored is a failure like any other
+        (UnstorableResult): the work may have been done, but what it gave is lost, and nobody should think it kept.
     """
-    match error:
-        case None:
+    if error is None:
+        try:
             return Succeeded(result_text(result))
+        except UnstorableResult as refusal:
+            error = refusal
+    match error:
         case Snooze():
             return Snoozed(error.seconds)
         case Discard():
@@ -171,20 +178,31 @@ def decide(
 
 
 def result_text(value: Any) -> str | None:
-    """A handler's result as JSON text; never raises, because the work it stands for has been done.
+    """A handler's result as JSON text; None for None.
 
-    What cannot be stored is replaced by an object that says so: `{"unstored": why, "repr": the value, cut}`.
+    Raises UnstorableResult: it is no JSON, holds U+0000 or a lone surrogate (which PostgreSQL cannot store), or is too
+    large. The sentence says which; it does not show the value, which may be large or secret.
     """
     if value is None:
         return None
     try:
         data = msgspec.json.encode(value, enc_hook=lower)
-        if len(data) <= LARGEST_RESULT and b"\\u0000" not in data:
-            return data.decode()
-        why = f"larger than {LARGEST_RESULT} bytes" if len(data) > LARGEST_RESULT else "contains U+0000"
+        text = data.decode()
     except BaseException as error:
-        why = describe(error).message
-    return msgspec.json.encode({"unstored": storable(why, 500), "repr": storable(value, 500)}).decode()
+        raise _unstorable(value, describe(error).summary) from None
+    if len(data) > LARGEST_RESULT:
+        raise _unstorable(value, f"it has {len(data):,} bytes as JSON, and {LARGEST_RESULT:,} is the most")
+    if _NUL.search(text):
+        raise _unstorable(value, "it contains the character U+0000, which PostgreSQL cannot store")
+    return text
+
+
+def _unstorable(value: object, why: str) -> UnstorableResult:
+    kind = storable(type(value).__qualname__, 200)
+    return UnstorableResult(
+        f"the handler returned a value of type {kind} that cannot be kept as the job's result: {storable(why, 500)}. "
+        "Return None, or something that JSON can hold."
+    )
 
 
 def _timed_out(error: BaseException, seconds: float) -> TimeoutError:
