@@ -195,7 +195,8 @@ def _present(cursor: psycopg.Cursor[TupleRow], schema: str) -> _Present:
     if latest is None:
         raise SchemaError(
             f"schema {schema} has a table migration without a row, so its version cannot be told. If "
-            "somebody ran schema.sql, add the row: version 1 (or what the file was), name 'by hand'"
+            f"somebody ran schema.sql, add the row: version {_steps(_HERE)[-1].version} (or what the file was), "
+            "name 'by hand'"
         )
     return _Present(int(str(latest[0])), None if latest[1] is None else str(latest[1]), True)
 

@@ -209,7 +209,7 @@ class Upkeep:
         if self._may_vacuum is None:
             self._may_vacuum = bool(self._say("may_vacuum")[0][0])
             if not self._may_vacuum:
-                reason = "the worker's role does not own the tables; let it be a member of their owner"
+                reason = "the worker's role neither owns the tables nor has MAINTAIN on them (PostgreSQL 17)"
                 self._journal.emit(VacuumRefused(table=f"{self._schema}.ready", reason=reason))
         if self._may_vacuum and self._say("churned")[0][0]:
             connection = self._connected()

@@ -124,8 +124,10 @@ SELECT count(pgjobq.open_lane(queue, priority)) FROM hop
 VACUUM (TRUNCATE OFF, INDEX_CLEANUP ON, SKIP_LOCKED) pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked
 
 -- name: may_vacuum
--- VACUUM as anybody but the owner warns and does nothing.
-SELECT pg_has_role(current_user, c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = 'pgjobq.ready'::regclass
+-- VACUUM as anybody but the owner, or (from PostgreSQL 17 on) whoever was granted MAINTAIN, warns and does nothing.
+SELECT pg_has_role(current_user, c.relowner, 'USAGE')
+       OR CASE WHEN current_setting('server_version_num')::int >= 170000 THEN has_table_privilege(c.oid, 'MAINTAIN') ELSE false END
+FROM pg_class c WHERE c.oid = 'pgjobq.ready'::regclass
 
 -- name: churned
 -- Whether the churning tables have enough dead rows for a vacuum to pay (statistics arrive about once a second).
