@@ -218,6 +218,7 @@ def _history(hand: Hand) -> dict[str, int]:
 def test_retain(hand: Hand, age: float, succeeded: float | None, failed: float | None, left: set[str]) -> None:
     jobs = _history(hand)
     hand.set_now(later(age))
+    assert hand.find_old(1000, succeeded, failed) == ([] if len(left) == 3 else [0])
     assert hand.retain(succeeded=succeeded, failed=failed) == 3 - len(left)
     assert set(hand.places()) == {jobs[name] for name in (left | {"ready"})}
     assert hand.value("SELECT count(*) FROM pgjobq.job") == len(left) + 1
@@ -228,6 +229,50 @@ def test_retain_in_portions(hand: Hand) -> None:
     _history(hand)
     hand.set_now(later(1000))
     assert [hand.retain(2, 1, 1), hand.retain(2, 1, 1), hand.retain(2, 1, 1)] == [2, 1, 0]
+
+
+STRETCH = 64  # pages
+
+
+def _fill_stretches(hand: Hand, jobs: int, *, ago: str) -> None:
+    hand.sql(
+        """WITH made AS (INSERT INTO pgjobq.job (created_at, priority, max_attempts, queue, task, args)
+                         SELECT now(), 0, 20, 'default', 'send', '{}' FROM generate_series(1, $1::int) RETURNING id)
+           INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome)
+           SELECT id, now() - $2::interval, now() - $2::interval, gen_random_uuid(), 1, 's' FROM made""",
+        jobs,
+        ago,
+    )
+
+
+def test_retain_goes_by_place(hand: Hand) -> None:
+    """Each stretch that find_old names has something to delete, the others nothing; together they have all of it."""
+    for ago in ("3 days", "1 hour", "3 days"):
+        _fill_stretches(hand, 12_000, ago=ago)
+    hand.sql("ANALYZE pgjobq.finished")
+    found = hand.find_old(100_000, 86_400, 86_400)
+    pages = hand.value("SELECT pg_relation_size('pgjobq.finished') / 8192")
+    every = range(pages // STRETCH + 1)
+    assert 3 <= len(found) < len(every)
+    deleted = {
+        stretch: hand.retain(100_000, 86_400, 86_400, f"({stretch * STRETCH},0)", f"({(stretch + 1) * STRETCH},0)")
+        for stretch in every
+    }
+    assert [stretch for stretch in every if deleted[stretch]] == found
+    assert sum(deleted.values()) == 24_000
+    assert hand.value("SELECT count(*) FROM pgjobq.job") == 12_000
+    assert hand.find_old(100_000, 86_400, 86_400) == []
+
+
+def test_find_old_is_silent_while_another_worker_deletes(hands: Callable[..., Hand]) -> None:
+    one, other = hands(), hands()
+    _history(one)
+    for hand in (one, other):
+        hand.set_now(later(1000))
+    one.sql("SELECT pg_advisory_lock(hashtextextended('pgjobq:retain', 0))")
+    assert other.find_old(1000, 1, 1) == []
+    one.sql("SELECT pg_advisory_unlock(hashtextextended('pgjobq:retain', 0))")
+    assert other.find_old(1000, 1, 1) == [0]
 
 
 # --- stray, lanes, worker --------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ LOOKS = [
     "next_due",
     "rescue",
     "retain",
+    "find_old",
     "find_lanes",
     "lanes",
     "get",
@@ -78,7 +79,8 @@ def _params(hand: Hand) -> dict[str, list[object]]:
         "promote": [1000],
         "next_due": [1.0],
         "rescue": [None, "it died", None, 0.0, 0],
-        "retain": [1000, 7 * 86_400.0, 30 * 86_400.0],
+        "retain": [1000, 7 * 86_400.0, 30 * 86_400.0, "(0,0)", "(64,0)"],
+        "find_old": [1000, 7 * 86_400.0, 30 * 86_400.0],
         "find_lanes": [],
         "lanes": [None],
         "get": [str(FINISHED + 50)],
@@ -125,6 +127,8 @@ INDEXES = {
     "promote": {"scheduled_due"},
     "next_due": {"scheduled_due"},
     "find_lanes": {"ready_lane"},
+    "retain": {"attempt_error_job", "job_pkey"},
+    "find_old": {"finished_at", "finished_badly"},
     "get": {
         "job_pkey",
         "finished_pkey",
@@ -222,7 +226,7 @@ def graveyard(pg_server: str, schema_template: str) -> Iterator[Hand]:
         psycopg.connect(dsn) as holder,
         Hand(dsn) as hand,
     ):
-        prepare(hand, ["claim", "complete", "settle", "promote", "next_due", "rescue", "get"])
+        prepare(hand, ["claim", "complete", "settle", "promote", "next_due", "rescue", "retain", "get"])
         hand.sql("SET synchronous_commit = off")
         holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         holder.execute("SELECT count(*) FROM pgjobq.ready")
@@ -273,6 +277,24 @@ def test_pages_stay_flat_while_more_is_processed(graveyard: Hand) -> None:
         graveyard.complete(*claimed.leases)
         above = max(lease.seq for lease in claimed.leases)
     assert max(pages) < 250, pages
+
+
+def test_retention_does_not_walk_over_what_it_has_deleted(graveyard: Hand) -> None:
+    """The dead rows of the stretches before cost it nothing: the next stretch reads its own pages and its own jobs."""
+    keep: list[object] = [100_000, 0.0, 0.0]
+    stretches = [stretch for (stretch,) in graveyard.say("find_old", *keep)]
+    assert len(stretches) >= 12
+    read = []
+    for stretch in stretches[:10]:
+        params = [*keep, f"({stretch * 64},0)", f"({(stretch + 1) * 64},0)"]
+        read.append(explain(graveyard, "retain", params).read_from("finished"))
+        assert graveyard.say("retain", *params)[0][0] > 1_000
+    assert max(read) < 1.2 * min(read), read
+    here, everywhere = [f"({stretches[10] * 64},0)", f"({stretches[11] * 64},0)"], ["(0,0)", "(4294967295,0)"]
+    near, walking = (
+        explain(graveyard, "retain", [100, *keep[1:], *places]).read_from("finished") for places in (here, everywhere)
+    )
+    assert walking > near + 500, "without the dead rows this test shows nothing"
 
 
 def _settling(hand: Hand, count: int) -> dict[str, Plan]:

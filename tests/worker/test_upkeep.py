@@ -63,6 +63,26 @@ def test_retention_can_be_turned_off(stage: Stage) -> None:
     assert worker.stop() == 0
 
 
+def test_a_large_deletion_keeps_no_other_chore_waiting(stage: Stage) -> None:
+    """100,000 old jobs go in one pass, told once; meanwhile a job that falls due is promoted in its turn."""
+    stage.query(
+        """WITH made AS (INSERT INTO pgjobq.job (created_at, priority, max_attempts, queue, task, args)
+                         SELECT now(), 0, 20, 'default', 'note', '{}' FROM generate_series(1, 100000) RETURNING id)
+           INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome)
+           SELECT id, now(), now() - interval '10 days', gen_random_uuid(), 1, 's' FROM made"""
+    )
+    due = stage.enqueue("note", delay=0.5)
+    worker = stage.worker("--log-level", "debug").ready()
+    told = worker.wait_event("history_pruned")
+    assert told["jobs"] == 100_000
+    stage.wait_state(due, "succeeded")
+    assert stage.states() == {"succeeded": 1}
+    late = "SELECT extract(epoch FROM started_at - (SELECT created_at + interval '0.5 s' FROM pgjobq.job))::float8"
+    assert stage.value(f"{late} FROM pgjobq.finished") < 3
+    assert worker.stop() == 0
+    assert len(worker.events("history_pruned")) == 1
+
+
 def test_upkeep_vacuums_the_churning_tables(stage: Stage) -> None:
     """Under load the dead rows of ready and running are vacuumed away by the worker, not by autovacuum's launcher."""
     stage.worker("--concurrency", "50").ready()

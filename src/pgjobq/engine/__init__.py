@@ -15,6 +15,7 @@ attempt    one attempt from arguments to outcome
 board      shared memory that tells the supervisor what runs, without a message per job
 heart      renews the leases, away from user code
 upkeep     promote, rescue, retain, vacuum
+retention  delete old jobs, in small turns
 keeper     heart and upkeep together, in threads of their own
 app        from `module:queue` to the Queue
 process    one worker process, as its supervisor starts it

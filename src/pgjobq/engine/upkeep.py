@@ -17,8 +17,9 @@ from uuid import UUID
 import psycopg
 
 from pgjobq.engine.lease import SILENT
+from pgjobq.engine.retention import Retention
 from pgjobq.engine.wire import OUTAGES, bounded, open_sync, take_notifications
-from pgjobq.events import ChoreFailed, HistoryPruned, JobsReturned, JobsTakenBack, VacuumRefused
+from pgjobq.events import ChoreFailed, JobsReturned, JobsTakenBack, VacuumRefused
 from pgjobq.logs import Journal
 from pgjobq.outcome import describe
 from pgjobq.settings import WorkerSettings
@@ -27,13 +28,10 @@ from pgjobq.statements import statement_text
 __all__ = ["Burial", "Upkeep"]
 
 PROMOTED_AT_ONCE = 1_000
-DELETED_AT_ONCE = 1_000
-RETAIN_EVERY = 60.0
 VACUUM_EVERY = 1.0
 LANES_EVERY = 5.0
 LONGEST_CHORE = 120.0
 """Seconds that a vacuum or a deletion may take before its connection is given up; anything else is short."""
-DAY = 86_400.0
 
 
 class Burial:
@@ -69,6 +67,7 @@ class Upkeep:
         self._may_vacuum: bool | None = None
         self._due: dict[str, float] = {}
         self._burials: list[Burial] = []
+        self._retention = Retention(self._say, settings, journal)
         self._stopped = False
         self._calls, self._hears = socket.socketpair()
         self._hears.setblocking(False)
@@ -117,8 +116,7 @@ class Upkeep:
         """Do what is to be done now; returns the seconds until the next look."""
         self._bury()
         self._rescue()
-        if self._turn("retain", RETAIN_EVERY):
-            self._retain()
+        deleting = self._retention.work()
         if self._turn("lanes", LANES_EVERY):
             self._say("find_lanes")
             self._say("tidy_lanes")
@@ -129,6 +127,8 @@ class Upkeep:
         longest = min(self._settings.poll_interval, 1.0)
         due = self._say("next_due", longest)[0][0]
         self._journal.tick()
+        if deleting:
+            return 0.0
         return longest if due is None else max(0.0, min(due, longest))
 
     def _turn(self, chore: str, every: float) -> bool:
@@ -188,23 +188,6 @@ class Upkeep:
                 rescued = len(jobs) - unstarted - failed
                 self._journal.emit(JobsTakenBack(worker=worker, reason=reason, jobs=rescued, failed=failed))
 
-    def _retain(self) -> None:
-        keep = [
-            None if days is None else days * DAY for days in (self._settings.keep_succeeded, self._settings.keep_failed)
-        ]
-        if keep == [None, None]:
-            return
-        started, deleted = time.monotonic(), 0
-        while not self._stopped:
-            count = self._say("retain", DELETED_AT_ONCE, *keep)[0][0]
-            deleted += count
-            if count < DELETED_AT_ONCE:
-                break
-            if self._say("promote", PROMOTED_AT_ONCE)[0][0]:
-                continue
-        if deleted:
-            self._journal.emit(HistoryPruned(jobs=deleted, seconds=time.monotonic() - started))
-
     def _vacuum(self) -> None:
         if self._may_vacuum is None:
             self._may_vacuum = bool(self._say("may_vacuum")[0][0])
@@ -220,7 +203,7 @@ class Upkeep:
 
     def _say(self, name: str, *params: object) -> list[tuple[Any, ...]]:
         connection = self._connected()
-        with bounded(lambda: self._connection, LONGEST_CHORE if name == "retain" else self._bound):
+        with bounded(lambda: self._connection, LONGEST_CHORE if name in ("find_old", "retain") else self._bound):
             cursor = connection.execute(statement_text(name, self._schema), params)
             return cursor.fetchall() if cursor.description else []
 

@@ -82,23 +82,44 @@ WITH dead AS MATERIALIZED (
 SELECT job, worker::text, task, attempt, max_attempts, over, unstarted
 FROM counted WHERE (SELECT count(*) FROM told) IS NOT NULL
 
+-- name: find_old
+-- Where the old jobs stand: the numbers of stretches of 64 pages of `finished`, from up to $1 rows: succeeded jobs older
+-- than $2 seconds (the BRIN index leads to them, as long as the table's pages have not been used again; then the whole
+-- table may be read), failed ones older than $3 and cancelled ones older than $2 (NULL: kept for ever).
+WITH mine AS MATERIALIZED (
+    SELECT WHERE pg_try_advisory_xact_lock(hashtextextended('pgjobq:retain', 0))
+)
+SELECT DISTINCT (((f.place::text)::point)[0])::bigint / 64 AS stretch
+FROM (
+    (SELECT ctid AS place FROM pgjobq.finished
+     WHERE outcome = 's' AND finished_at < pgjobq.clock() - make_interval(secs => $2::float8)
+       AND EXISTS (SELECT FROM mine) LIMIT $1::int)
+    UNION ALL
+    (SELECT ctid FROM pgjobq.finished
+     WHERE outcome <> 's' AND finished_at < pgjobq.clock() - make_interval(secs => least($2::float8, $3::float8))
+       AND finished_at < pgjobq.clock() - make_interval(secs => CASE outcome WHEN 'f' THEN $3::float8 ELSE $2::float8 END)
+       AND EXISTS (SELECT FROM mine) LIMIT $1::int)
+) f
+ORDER BY stretch
+
 -- name: retain
--- Delete up to $1 finished jobs: succeeded and cancelled ones older than $2 seconds, failed ones older than $3 (NULL: kept
--- for ever). Returns how many.
+-- Delete up to $1 finished jobs that stand from $4 to before $5 in their table: succeeded and cancelled ones older than
+-- $2 seconds, failed ones older than $3 (NULL: kept for ever). Returns how many. By place, because a search for what is
+-- old walks over everything deleted since the last vacuum, each time anew.
 WITH mine AS MATERIALIZED (
     SELECT WHERE pg_try_advisory_xact_lock(hashtextextended('pgjobq:retain', 0))
 ), old AS (
     DELETE FROM pgjobq.finished WHERE ctid = ANY (ARRAY(
         SELECT f.ctid FROM pgjobq.finished f
         WHERE EXISTS (SELECT FROM mine)
-          AND f.finished_at < pgjobq.clock() - make_interval(secs => least($2::float8, $3::float8))
+          AND f.ctid >= $4::tid AND f.ctid < $5::tid
           AND f.finished_at < pgjobq.clock() - make_interval(secs => CASE f.outcome WHEN 'f' THEN $3::float8 ELSE $2::float8 END)
         LIMIT $1::int FOR UPDATE SKIP LOCKED))
-    RETURNING job
+    RETURNING job, attempt > 1 OR outcome <> 's' AS may_have_errors
 ), errors AS (
-    DELETE FROM pgjobq.attempt_error WHERE job IN (SELECT job FROM old)
+    DELETE FROM pgjobq.attempt_error WHERE job = ANY (ARRAY(SELECT job FROM old WHERE may_have_errors))
 ), facts AS (
-    DELETE FROM pgjobq.job WHERE id IN (SELECT job FROM old)
+    DELETE FROM pgjobq.job WHERE id = ANY (ARRAY(SELECT job FROM old))  -- sorted: half the cost of a join
 )
 SELECT count(*) FROM old
 

@@ -171,9 +171,20 @@ class Hand:
         """Take back what the dead hold: (job, worker, task, attempt, max_attempts, over, unstarted)."""
         return sorted(self.say("rescue", None if dead is None else list(dead), reason, started, margin, spare))
 
-    def retain(self, limit: int = 1000, succeeded: float | None = None, failed: float | None = None) -> int:
-        """Delete what ended longer ago than so many seconds."""
-        return int(self.say("retain", limit, succeeded, failed)[0][0])
+    def retain(
+        self,
+        limit: int = 1000,
+        succeeded: float | None = None,
+        failed: float | None = None,
+        first: str = "(0,0)",
+        behind: str = "(4294967295,0)",
+    ) -> int:
+        """Delete what ended longer ago than so many seconds and stands between these places."""
+        return int(self.say("retain", limit, succeeded, failed, first, behind)[0][0])
+
+    def find_old(self, limit: int = 1000, succeeded: float | None = None, failed: float | None = None) -> list[int]:
+        """The stretches of the table in which there is something for `retain`."""
+        return [stretch for (stretch,) in self.say("find_old", limit, succeeded, failed)]
 
     # ------------------------------------------------------------------------------------------ an application
 
