@@ -12,14 +12,18 @@ send_confirmation.using(conn=conn, ref="order:42").enqueue(order_id=42)
 
 from __future__ import annotations
 
+from pgjobq.codec import Secret
 from pgjobq.current import CurrentJob, current_job
+from pgjobq.encryption import Keyring
 from pgjobq.errors import (
     AppNotFound,
+    CannotDecrypt,
     ConfigError,
     DuplicateTask,
     EnqueueError,
     InvalidOption,
     IsolatedProcessDied,
+    KeyMissing,
     LeaseLost,
     MissingArgument,
     MissingDsn,
@@ -50,6 +54,7 @@ __all__ = [
     "AppNotFound",
     "AttemptError",
     "Call",
+    "CannotDecrypt",
     "ConfigError",
     "CurrentJob",
     "Discard",
@@ -60,6 +65,8 @@ __all__ = [
     "IsolatedProcessDied",
     "Job",
     "JobState",
+    "KeyMissing",
+    "Keyring",
     "LeaseLost",
     "MissingArgument",
     "MissingDsn",
@@ -74,6 +81,7 @@ __all__ = [
     "SchemaError",
     "SchemaMissing",
     "SchemaOutdated",
+    "Secret",
     "Snooze",
     "Task",
     "TaskError",

@@ -23,6 +23,8 @@ PgjobqError
 │   └── UnsupportedConnection `conn=` is none of the kinds that are taken
 ├── UnstorableResult          what a handler returned cannot be kept as JSON: its attempt has failed
 ├── IsolatedProcessDied       an isolated handler's process ended under it: its attempt has failed
+├── CannotDecrypt             a payload does not open: it was changed, moved, or its key is not here
+│   └── KeyMissing            this process does not have the key; its job waits for one that does
 ├── LeaseLost                 this attempt no longer holds its job: nothing it reports counts
 └── NotInJob                  current_job() outside a running handler
 """
@@ -31,11 +33,13 @@ from __future__ import annotations
 
 __all__ = [
     "AppNotFound",
+    "CannotDecrypt",
     "ConfigError",
     "DuplicateTask",
     "EnqueueError",
     "InvalidOption",
     "IsolatedProcessDied",
+    "KeyMissing",
     "LeaseLost",
     "MissingArgument",
     "MissingDsn",
@@ -148,6 +152,18 @@ class UnstorableResult(PgjobqError):
 
 class IsolatedProcessDied(PgjobqError):
     """The process of a handler with `isolation="process"` ended under it, by a signal or with an exit code."""
+
+
+class CannotDecrypt(PgjobqError):
+    """An encrypted payload does not open: it was changed, or moved to another task or queue."""
+
+
+class KeyMissing(CannotDecrypt):
+    """This process does not have the key of an encrypted payload; `key` is its name, as stored."""
+
+    def __init__(self, message: str, key: str) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class LeaseLost(PgjobqError):

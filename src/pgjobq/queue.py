@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from pgjobq import migrate, run
+from pgjobq.encryption import Keyring
 from pgjobq.errors import ConfigError, EnqueueError, InvalidOption
 from pgjobq.job import AttemptError, EnqueuedJob, Job, JobState
 from pgjobq.retry import Retry
@@ -15,7 +16,7 @@ from pgjobq.run.pools import Pools
 from pgjobq.settings import check_schema_name
 from pgjobq.statements import Statement
 from pgjobq.statements import jobs as statements
-from pgjobq.task import Call, Registry, Task, UsingOptions
+from pgjobq.task import Call, Registry, Task, UsingOptions, opened, shown
 from pgjobq.wording import quote
 
 __all__ = ["Queue"]
@@ -40,6 +41,8 @@ class TaskOptions(TypedDict, total=False):
     retry: Retry | None
     timeout: float | None
     tags: Iterable[str]
+    secrets: Iterable[str]
+    encryption: Keyring | None
 
 
 class Queue:
@@ -51,6 +54,7 @@ class Queue:
         pool, apool: your own psycopg_pool pools for the calls without `conn=` (sync and async); never closed here.
         schema: the schema that `pgjobq migrate --schema` made; several queues may share a database.
         max_payload_bytes: limit of one job's encoded arguments, 1 byte and up.
+        encryption: the key ring that arguments and results of its tasks are sealed with; None: stored as they are.
 
     Raises:
         ConfigError: the schema's name or the limit cannot be used.
@@ -64,11 +68,13 @@ class Queue:
         apool: AsyncConnectionPool[Any] | None = None,
         schema: str = "pgjobq",
         max_payload_bytes: int = 1_048_576,
+        encryption: Keyring | None = None,
     ) -> None:
         if type(max_payload_bytes) is not int or max_payload_bytes < 1:
             raise ConfigError(f"max_payload_bytes={max_payload_bytes!r}: wants a number of bytes, such as 1_048_576")
         self.schema = check_schema_name(schema)
         self.max_payload_bytes = max_payload_bytes
+        self.encryption = encryption
         self.registry = Registry()
         self.pools = Pools(dsn, pool, apool)
 
@@ -95,6 +101,9 @@ class Queue:
             retry: when a failed attempt is tried again; None: `Retry()`, 20 attempts.
             timeout: seconds one attempt may take; None: any time.
             tags: texts every job of the task carries.
+            secrets: names of arguments that errors, logs and `Job.args` must not show, like those marked `Secret[…]`.
+            encryption: a Keyring that seals the arguments and results of this task; None: they are not sealed, even
+                if the queue has one; left out: as the queue says.
 
         Raises:
             TaskError: the function cannot be a task; DuplicateTask: the name is taken.
@@ -104,6 +113,7 @@ class Queue:
         return lambda function: self._register(function, options)
 
     def _register(self, function: Callable[P, R], options: TaskOptions) -> Task[P, R]:
+        options.setdefault("encryption", self.encryption)
         task = Task(function, self, **options)
         self.registry.add(task)
         return task
@@ -197,11 +207,11 @@ class Queue:
 
     def get(self, job: int, *, conn: object = None) -> Job | None:
         """The job of this id, or None."""
-        return self._run(statements.get(self.schema, job), conn)
+        return self._shown(self._run(statements.get(self.schema, job), conn))
 
     async def aget(self, job: int, *, conn: object = None) -> Job | None:
         """The async twin of `get`."""
-        return await self._arun(statements.get(self.schema, job), conn)
+        return self._shown(await self._arun(statements.get(self.schema, job), conn))
 
     def jobs(
         self,
@@ -215,7 +225,8 @@ class Queue:
         conn: object = None,
     ) -> list[Job]:
         """Jobs that pass every filter given, newest first; `before` an id continues the list. `limit`: 1..10,000."""
-        return self._run(self._listing(ref, state, queue, task, before, limit), conn)
+        found = self._run(self._listing(ref, state, queue, task, before, limit), conn)
+        return [shown(job, self.registry) for job in found]
 
     async def ajobs(
         self,
@@ -229,7 +240,18 @@ class Queue:
         conn: object = None,
     ) -> list[Job]:
         """The async twin of `jobs`."""
-        return await self._arun(self._listing(ref, state, queue, task, before, limit), conn)
+        found = await self._arun(self._listing(ref, state, queue, task, before, limit), conn)
+        return [shown(job, self.registry) for job in found]
+
+    def decrypted(self, job: Job) -> Job:
+        """The job with its arguments and its result opened, if they are encrypted; secrets stay hidden.
+
+        Raises KeyMissing or CannotDecrypt.
+        """
+        return shown(opened(job, self.registry, self.encryption), self.registry)
+
+    def _shown(self, job: Job | None) -> Job | None:
+        return None if job is None else shown(job, self.registry)
 
     def _listing(
         self,

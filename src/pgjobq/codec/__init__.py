@@ -5,11 +5,13 @@ checks       what JSON would silently change: naive datetimes, NaN, bytes for te
 natives      types JSON does not know and we do: paths, pydantic models
 search       which value is to blame
 complaints   the sentences of the errors
+secrecy      Secret[…]: values that no text shows
 arguments    Codec: encode and decode
 """
 
 from __future__ import annotations
 
 from pgjobq.codec.arguments import Codec
+from pgjobq.codec.secrecy import Secret, Veil
 
-__all__ = ["Codec"]
+__all__ = ["Codec", "Secret", "Veil"]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from pgjobq.codec.checks import Checks
-from pgjobq.codec.complaints import look_up, misfit
+from pgjobq.codec.complaints import hidden_misfit, look_up, misfit
 from pgjobq.codec.natives import lower, revive
 from pgjobq.codec.search import find_nul, not_encodable, too_deep
+from pgjobq.codec.secrecy import HIDDEN, Veil, veil_over
 from pgjobq.codec.signature import Argument, Signature
 from pgjobq.errors import (
     MissingArgument,
@@ -39,10 +40,28 @@ class Codec:
     neither the order of a dict's keys nor, under Any, the difference between 1e20 and 10 ** 20.
     """
 
-    __slots__ = ("_by_name", "_checks", "_decoder", "_extra", "_names", "_optional", "_required", "signature")
+    __slots__ = (
+        "_by_name",
+        "_checks",
+        "_decoder",
+        "_extra",
+        "_hides_extra",
+        "_names",
+        "_optional",
+        "_required",
+        "hides_all",
+        "hides_any",
+        "secrets",
+        "signature",
+    )
 
-    def __init__(self, signature: Signature) -> None:
+    def __init__(self, signature: Signature, secrets: Iterable[str] = (), *, hides_all: bool = False) -> None:
         self.signature = signature
+        secrets = frozenset(secrets)
+        self.secrets = secrets | {a.name for a in signature.arguments if a.secret}
+        self._hides_extra = signature.extra is not None and (signature.extra.secret or signature.extra.name in secrets)
+        self.hides_all = hides_all
+        self.hides_any = hides_all or self._hides_extra or bool(self.secrets)
         self._by_name = {argument.name: argument for argument in signature.arguments}
         self._names = tuple(self._by_name)
         self._required = frozenset(a.name for a in signature.arguments if a.required)
@@ -52,13 +71,37 @@ class Codec:
         self._checks = Checks(signature)
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> Codec:
+    def of(cls, function: Callable[..., Any], secrets: Iterable[str] = (), *, hides_all: bool = False) -> Codec:
         """The codec of a function's arguments.
+
+        Args:
+            function: the task's function.
+            secrets: names of arguments whose values no text may show, beside those annotated as `Secret[…]`.
+            hides_all: no value of any argument is to be shown.
 
         Raises:
             UnsupportedAnnotation: an argument cannot travel as JSON; the sentence names it and what to use.
         """
-        return cls(Signature.read(function))
+        return cls(Signature.read(function), secrets, hides_all=hides_all)
+
+    def hides(self, name: str) -> bool:
+        """Whether the value of this argument is not to be shown."""
+        return self.hides_all or self._is_marked(name)
+
+    def _is_marked(self, name: str) -> bool:
+        return name in self.secrets or (self._hides_extra and name not in self._by_name)
+
+    def veil(self, arguments: dict[str, Any]) -> Veil | None:
+        """What takes the hidden arguments out of a text about this call; None when nothing is hidden."""
+        if not self.hides_any:
+            return None
+        marked = [value for name, value in arguments.items() if self._is_marked(name)]
+        others = [value for name, value in arguments.items() if not self._is_marked(name)] if self.hides_all else []
+        return veil_over(marked, others)
+
+    def shown(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Stored arguments for people to look at, without the values that are marked as secret."""
+        return {name: HIDDEN if self._is_marked(name) else value for name, value in args.items()}
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, max_bytes: int) -> str:
         """The arguments of a call as JSON text, checked against the task's annotations.
@@ -88,8 +131,9 @@ class Codec:
         except RecursionError:
             raise
         except Exception as error:
-            self._checks.refuse(given)
-            raise not_encodable(self.signature.task, given, error) from error
+            self._checks.refuse(given, self.hides)
+            refusal = not_encodable(self.signature.task, given, error, self.hides)
+            raise refusal from (None if self.hides_any else error)
         if len(data) > max_bytes:
             raise PayloadTooLarge(
                 f"{self.signature.task}: the arguments take {len(data)} bytes as JSON, the limit is "
@@ -103,10 +147,10 @@ class Codec:
         except RecursionError:
             raise
         except Exception as error:  # beside msgspec's own: a class of the user's that refuses with anything
-            self._checks.refuse(given)
-            raise self._misfit(given, error) from error
+            self._checks.refuse(given, self.hides)
+            raise self._misfit(given, error) from (None if self.hides_any else error)
         if self._checks.always or not _same(back, given):
-            self._checks.refuse(given)
+            self._checks.refuse(given, self.hides)
         return text
 
     def decode(self, text: str | bytes) -> dict[str, Any]:
@@ -118,8 +162,12 @@ class Codec:
         try:
             return self._read(text)
         except msgspec.ValidationError as error:
-            raise self._stale(text, error) from error
+            raise self._stale(text, error) from (None if self.hides_any else error)
         except Exception as error:  # beside msgspec's own: a class of the user's that refuses with anything
+            if self.hides_any:
+                raise WrongArgumentType(
+                    f"{self.signature.task}: the stored arguments cannot be read; they are not shown, some are secret."
+                ) from None
             raise WrongArgumentType(
                 f"{self.signature.task}: the stored arguments cannot be read ({error}): {quote(text)}."
             ) from error
@@ -139,7 +187,7 @@ class Codec:
             raise UnknownArgument(
                 f"{self.signature.task}: takes at most {len(names)} unnamed arguments "
                 f"({', '.join(names) or 'none'}), but got {len(args)}; the first one too many is "
-                f"{quote(args[len(names)])}."
+                f"{HIDDEN if self.hides_any else quote(args[len(names)])}."
             )
         named = dict(zip(names, args, strict=False))
         twice = named.keys() & kwargs.keys()
@@ -162,6 +210,8 @@ class Codec:
     def _refuse_nul(self, text: str) -> None:
         path = find_nul(_plain.decode(text))
         if path is not None:
+            name = _top(path)
+            path = name if self.hides(name) else path
             raise NulCharacter(
                 f"{self.signature.task}: argument {path} contains the character U+0000, which PostgreSQL "
                 f"cannot store; remove it, or declare the argument as bytes."
@@ -202,7 +252,9 @@ class Codec:
         return WrongArgumentType(f"{sentence} (The stored value; was the annotation changed?)")
 
     def _sentence(self, given: Any, message: str, path: str) -> str:
-        name = path.removeprefix(".").partition(".")[0].partition("[")[0]
+        name = _top(path)
+        if self.hides(name):
+            return hidden_misfit(self.signature.task, name)
         argument: Argument | None = self._by_name.get(name) or self.signature.extra
         try:
             value = quote(look_up(given, path))
@@ -210,6 +262,11 @@ class Codec:
             value = quote(given.get(name, given))
         annotation = argument.annotation if argument is not None else Any
         return misfit(self.signature.task, path.removeprefix("."), value, annotation, message)
+
+
+def _top(path: str) -> str:
+    """The argument that a path leads into."""
+    return path.removeprefix(".").partition(".")[0].partition("[")[0]
 
 
 def _struct(signature: Signature) -> type[msgspec.Struct]:

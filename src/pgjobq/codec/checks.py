@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 from msgspec import inspect as types
 
-from pgjobq.codec.complaints import type_name
+from pgjobq.codec.complaints import hidden_misfit, type_name
 from pgjobq.codec.natives import is_model, lower, revive
 from pgjobq.codec.search import children
 from pgjobq.codec.signature import Signature, inner_types
@@ -51,14 +51,15 @@ class Checks:
             for node in inner_types(argument.tree)
         )
 
-    def refuse(self, given: dict[str, Any]) -> None:
-        """Raise for the first argument that would not come back as it is."""
+    def refuse(self, given: dict[str, Any], hides: Callable[[str], bool]) -> None:
+        """Raise for the first argument that would not come back as it is; one that is hidden is not quoted."""
         for name, value in given.items():
             check = self._by_name.get(name, self._extra)
             try:
                 check(value, name)
             except EnqueueError as error:
-                raise type(error)(f"{self._task}: {error}") from None
+                said = hidden_misfit(self._task, name) if hides(name) else f"{self._task}: {error}"
+                raise type(error)(said) from None
 
 
 def compile_check(node: types.Type, memo: dict[int, Check]) -> Check:

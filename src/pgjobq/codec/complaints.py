@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["look_up", "misfit", "type_name"]
+__all__ = ["hidden_misfit", "look_up", "misfit", "type_name"]
 
 _EXPECTED = re.compile(r"^Expected (?P<wanted>`.+`), got `(?P<got>.+?)`(?P<more>.*)$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[\.\.\.\]")
@@ -27,6 +27,11 @@ def misfit(task: str, path: str, value: str, annotation: Any, message: str) -> s
         wanted = expected["wanted"].replace("`", "")
         return f"{task}: argument {path} wants {wanted}{expected['more']}, but got {value}{declared}."
     return f"{task}: argument {path} wants {type_name(annotation)}, but got {value}: {message.rstrip('.')}."
+
+
+def hidden_misfit(task: str, name: str) -> str:
+    """The sentence for a secret that is refused: neither the value nor what was said about it, which may quote it."""
+    return f"{task}: argument {name} cannot be taken as it is; it is secret, so neither it nor the reason is shown."
 
 
 def look_up(root: Any, path: str) -> Any:

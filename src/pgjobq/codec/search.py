@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
-from pgjobq.codec.complaints import type_name
+from pgjobq.codec.complaints import hidden_misfit, type_name
 from pgjobq.codec.natives import is_model, lower
 from pgjobq.errors import NotSerializable
 from pgjobq.wording import quote
@@ -59,11 +59,13 @@ def find_nul(value: Any, path: str = "") -> str | None:
     return None
 
 
-def not_encodable(task: str, given: dict[str, Any], error: Exception) -> NotSerializable:
+def not_encodable(task: str, given: dict[str, Any], error: Exception, hides: Callable[[str], bool]) -> NotSerializable:
     """The error for what could not be encoded, with the path of the innermost value that is to blame."""
     path, value = "arguments", given
     for name, item in given.items():
         if _fails(item):
+            if hides(name):
+                return NotSerializable(hidden_misfit(task, name))
             path, value = _innermost(item, name)
             break
     return NotSerializable(

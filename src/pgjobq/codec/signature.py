@@ -14,6 +14,7 @@ from msgspec import inspect as types
 
 from pgjobq.codec.complaints import type_name
 from pgjobq.codec.natives import revive, supported
+from pgjobq.codec.secrecy import is_secret
 from pgjobq.errors import UnsupportedAnnotation
 
 __all__ = ["Argument", "Signature", "inner_types"]
@@ -60,6 +61,7 @@ class Argument:
     annotation: Any
     tree: types.Type
     required: bool
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ class Signature:
         for name, parameter in parameters.items():
             _refuse_kind(task, parameter)
             annotation = hints.get(name, Any)
-            argument = Argument(name, annotation, _tree(task, name, annotation), parameter.default is parameter.empty)
+            required = parameter.default is parameter.empty
+            argument = Argument(name, annotation, _tree(task, name, annotation), required, is_secret(annotation))
             if parameter.kind is parameter.VAR_KEYWORD:
                 extra = argument
                 continue

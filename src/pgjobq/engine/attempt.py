@@ -10,9 +10,9 @@ from uuid import UUID
 
 from pgjobq.current import CurrentJob
 from pgjobq.engine.lease import Lease
-from pgjobq.errors import PgjobqError
-from pgjobq.outcome import Outcome, Parked, Snoozed, Succeeded, decide
-from pgjobq.task import Registry, Task
+from pgjobq.errors import CannotDecrypt, KeyMissing, PgjobqError
+from pgjobq.outcome import Failed, Outcome, Parked, Snoozed, Succeeded, decide, describe
+from pgjobq.task import Registry, Task, key_of
 
 __all__ = ["Attempt", "CompletionRolledBack", "prepare"]
 
@@ -64,7 +64,7 @@ class Attempt:
             error = CompletionRolledBack("complete(conn) was called, but its transaction was rolled back")
         elif error is None and result is None:
             return SUCCEEDED
-        return decide(
+        outcome = decide(
             error,
             attempt=self.lease.attempt,
             spared=self.lease.spared,
@@ -73,7 +73,11 @@ class Attempt:
             random=random.random,
             result=result,
             task_timeout=self.task.timeout if timed_out else None,
+            veil=self.task.codec.veil(self.arguments),
         )
+        if isinstance(outcome, Succeeded) and outcome.result is not None:
+            return Succeeded(self.task.seal(outcome.result, self.lease.queue, part="result"))
+        return outcome
 
 
 def prepare(lease: Lease, registry: Registry, schema: str, worker: UUID) -> Attempt | Outcome:
@@ -82,7 +86,11 @@ def prepare(lease: Lease, registry: Registry, schema: str, worker: UUID) -> Atte
         return Parked(f"task:{lease.task}")
     task = registry.get(lease.task)
     try:
-        arguments = task.codec.decode(lease.args)
+        arguments = task.read(lease.args, lease.queue)
+    except KeyMissing as missing:
+        return Parked(f"task:{key_of(task.name, missing.key)}")
+    except CannotDecrypt as error:
+        return Failed(describe(error))  # it will not open the next time either
     except Exception as error:
         return decide(
             error,

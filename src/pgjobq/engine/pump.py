@@ -372,7 +372,7 @@ class Pump:
         if places <= 0 or not self._queue.registry.names:
             return 0
         sent_at = time.monotonic()
-        adopted = await exchange.adopt(self._queue.registry.names, self._names, places)
+        adopted = await exchange.adopt(self._queue.registry.waited_for, self._names, places)
         self._intake.claimed += len(adopted)
         self._store(adopted, sent_at)
         return len(adopted)

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from pgjobq.codec import Veil
 from pgjobq.codec.natives import lower
 from pgjobq.durations import to_seconds
 from pgjobq.errors import TaskError, UnstorableResult
@@ -135,6 +136,7 @@ def decide(
     random: Callable[[], float],
     result: Any = None,
     task_timeout: float | None = None,
+    veil: Veil | None = None,
 ) -> Outcome:
     """What becomes of a job whose handler ended like this.
 
@@ -148,6 +150,7 @@ def decide(
         result: what the handler returned.
         task_timeout: the time-out in seconds, given only when the engine ended this attempt because of it:
             then the failure is a TimeoutError, whichever exception the handler left with.
+        veil: takes the job's secret arguments out of the texts that are kept.
 
     Returns:
         Succeeded, Retried, Failed, Discarded or Snoozed. A result that cannot be stored is a failure like any other
@@ -162,10 +165,10 @@ def decide(
         case Snooze():
             return Snoozed(error.seconds)
         case Discard():
-            return Discarded(storable(error.reason, LONGEST_REASON))
+            return Discarded(storable(error.reason, LONGEST_REASON, veil))
     if task_timeout is not None:
         error = _timed_out(error, task_timeout)
-    failure = describe(error)
+    failure = describe(error, veil)
     rule = retry.rule_for(error)
     spent = attempt - spared
     if rule is False or spent >= max_attempts:

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pgjobq.codec import Veil
+
 __all__ = ["Failure", "describe", "storable"]
 
 LONGEST_KIND = 255
@@ -55,24 +57,25 @@ class Failure:
         return f"{self.kind}: {self.message}" if self.message else self.kind
 
 
-def describe(error: BaseException) -> Failure:
-    """The exception as a Failure; never raises, whatever the exception's own methods do."""
+def describe(error: BaseException, veil: Veil | None = None) -> Failure:
+    """The exception as a Failure, its texts under a veil; never raises, whatever the exception's own methods do."""
     kind = _kind(error)
-    message = storable(error, LONGEST_MESSAGE)
+    message = storable(error, LONGEST_MESSAGE, veil)
     try:
-        trace = storable("".join(_Writer().render(error)), LONGEST_TRACEBACK)
+        trace = storable("".join(_Writer(veil).render(error)), LONGEST_TRACEBACK)
     except BaseException as trouble:
         trace = f"{kind}: {message}\n[its traceback could not be written: {_kind(trouble)}]\n"
     return Failure(kind, message, trace)
 
 
-def storable(value: object, limit: int) -> str:
+def storable(value: object, limit: int, veil: Veil | None = None) -> str:
     """The value's text as PostgreSQL can store it, at most `limit` characters long; never raises.
 
     NUL and lone surrogates become their escapes (`\\x00`, `\\ud800`); out of a longer text the middle is cut,
-    and the cut says how much is missing.
+    and the cut says how much is missing. `veil` sees the whole of it first: half a secret is still one.
     """
-    return cut(_clean(cut(_text(value), limit)), limit)
+    text = _text(value)
+    return cut(_clean(cut(text if veil is None else veil(text), limit)), limit)
 
 
 def cut(text: str, limit: int) -> str:
@@ -131,8 +134,9 @@ def _chain(error: BaseException) -> tuple[list[tuple[BaseException, str]], bool]
 class _Writer:
     """Writes one traceback. `left` is how many exceptions it still writes: groups of groups have no end."""
 
-    def __init__(self) -> None:
+    def __init__(self, veil: Veil | None) -> None:
         self.left = MOST_EXCEPTIONS
+        self.veil = veil
 
     def render(self, error: BaseException, depth: int = 0) -> Iterator[str]:
         """The pieces of the traceback: the oldest cause first, as Python prints it."""
@@ -149,7 +153,7 @@ class _Writer:
         if frames:
             yield "Traceback (most recent call last):\n"
             yield from frames
-        yield _last_line(error)
+        yield _last_line(error, self.veil)
         if isinstance(error, BaseExceptionGroup):
             yield from self._members(error, depth)
 
@@ -167,12 +171,12 @@ class _Writer:
             yield f"  [… {total - shown} more exceptions left out …]\n"
 
 
-def _last_line(error: BaseException) -> str:
-    message = storable(error, LONGEST_MESSAGE)
+def _last_line(error: BaseException, veil: Veil | None) -> str:
+    message = storable(error, LONGEST_MESSAGE, veil)
     line = f"{_kind(error)}: {message}\n" if message else f"{_kind(error)}\n"
     notes: Any = getattr(error, "__notes__", None)
     if isinstance(notes, list):
-        line += "".join(f"{storable(note, 1_000)}\n" for note in notes[:20])
+        line += "".join(f"{storable(note, 1_000, veil)}\n" for note in notes[:20])
     return line
 
 

@@ -4,12 +4,14 @@ task         Task, what `using(...)` makes of it (Bound), and a call as a value 
 declaration  what may become a task
 options      how a job is enqueued, checked
 registry     tasks by name
+reading      stored jobs for people to look at
 """
 
 from __future__ import annotations
 
 from pgjobq.task.options import Options, UsingOptions
-from pgjobq.task.registry import Registry
+from pgjobq.task.reading import opened, shown
+from pgjobq.task.registry import Registry, key_of
 from pgjobq.task.task import Bound, Call, Door, Task
 
-__all__ = ["Bound", "Call", "Door", "Options", "Registry", "Task", "UsingOptions"]
+__all__ = ["Bound", "Call", "Door", "Options", "Registry", "Task", "UsingOptions", "key_of", "opened", "shown"]

@@ -8,12 +8,21 @@ from types import FunctionType
 from typing import Any
 
 from pgjobq.durations import to_seconds
+from pgjobq.encryption import Keyring
 from pgjobq.errors import TaskError
 from pgjobq.retry import Retry
 from pgjobq.task.options import label_fault, priority_fault, tags_fault
-from pgjobq.wording import quote
+from pgjobq.wording import did_you_mean, quote
 
-__all__ = ["check_function", "check_settings", "checked_tags", "checked_timeout", "place"]
+__all__ = [
+    "check_function",
+    "check_settings",
+    "checked_encryption",
+    "checked_secrets",
+    "checked_tags",
+    "checked_timeout",
+    "place",
+]
 
 
 def place(function: Callable[..., Any]) -> str:
@@ -74,3 +83,22 @@ def checked_tags(task: str, tags: Any) -> tuple[str, ...]:
     if fault is not None:
         raise TaskError(f"task {quote(task)}: {fault}")
     return tuple(dict.fromkeys(tags))
+
+
+def checked_secrets(task: str, function: Callable[..., Any], secrets: Any) -> frozenset[str]:
+    """The names of arguments that are declared secret; they must be arguments of the function."""
+    if isinstance(secrets, str):
+        raise TaskError(f"task {quote(task)}: secrets={quote(secrets)} wants a list of names: secrets=[{secrets!r}].")
+    known = tuple(inspect.signature(function).parameters)
+    names = tuple(secrets)
+    for name in names:
+        if name not in known:
+            near = did_you_mean(name, known) if isinstance(name, str) else ""
+            raise TaskError(f"task {quote(task)}: secrets names {quote(name)}, which is no argument of it.{near}")
+    return frozenset(names)
+
+
+def checked_encryption(task: str, encryption: object) -> Keyring | None:
+    if encryption is not None and not isinstance(encryption, Keyring):
+        raise TaskError(f"task {quote(task)}: encryption is a {type(encryption).__name__}; wants a Keyring, or None.")
+    return encryption

@@ -12,7 +12,12 @@ from pgjobq.task.declaration import place
 from pgjobq.task.task import Task
 from pgjobq.wording import did_you_mean, quote
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "key_of"]
+
+
+def key_of(task: str, key: str) -> str:
+    """What a job waits for whose task is known, but not the key of its payload."""
+    return f"{task} key:{key}"
 
 
 class Registry:
@@ -56,6 +61,12 @@ class Registry:
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
         return tuple(sorted(self._tasks))
+
+    @property
+    def waited_for(self) -> tuple[str, ...]:
+        """What a parked job may wait for and is here: a task, or a task with the key that seals the payload."""
+        keys = [key_of(task.name, key) for task in self for key in (task.encryption.names if task.encryption else ())]
+        return (*self.names, *keys)
 
     def __contains__(self, name: object) -> bool:
         return name in self._tasks

@@ -10,9 +10,18 @@ from datetime import timedelta
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, Unpack
 
 from pgjobq.codec import Codec
+from pgjobq.encryption import Keyring, is_sealed, open_sealed
 from pgjobq.job import EnqueuedJob
 from pgjobq.retry import Retry
-from pgjobq.task.declaration import check_function, check_settings, checked_tags, checked_timeout, place
+from pgjobq.task.declaration import (
+    check_function,
+    check_settings,
+    checked_encryption,
+    checked_secrets,
+    checked_tags,
+    checked_timeout,
+    place,
+)
 from pgjobq.task.options import Options, UsingOptions
 
 __all__ = ["Bound", "Call", "Door", "Options", "Task"]
@@ -45,6 +54,7 @@ class Task(Generic[P, R]):
         queue, priority, tags: where its jobs go unless `using(...)` says otherwise; tags add up.
         retry: when a failed attempt is tried again.
         timeout: seconds an attempt may take, above 0; None: any time.
+        encryption: the key ring that its payloads are sealed with; None: they are stored as they are.
         is_async: whether calling the function gives a coroutine.
 
     Raises:
@@ -63,6 +73,8 @@ class Task(Generic[P, R]):
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         tags: Iterable[str] = (),
+        secrets: Iterable[str] = (),
+        encryption: Keyring | None = None,
     ) -> None:
         check_function(function)
         self.function: Callable[P, R] = function
@@ -74,7 +86,10 @@ class Task(Generic[P, R]):
         self.tags: tuple[str, ...] = checked_tags(self.name, tags)
         self.is_async: bool = inspect.iscoroutinefunction(function)
         check_settings(self.name, queue, priority, self.retry)
-        self.codec: Codec = Codec.of(function)
+        self.encryption: Keyring | None = checked_encryption(self.name, encryption)
+        self.codec: Codec = Codec.of(
+            function, checked_secrets(self.name, function, secrets), hides_all=encryption is not None
+        )
         self._door = door
         functools.update_wrapper(self, function, updated=())
 
@@ -84,6 +99,21 @@ class Task(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name} ({place(self.function)})>"
+
+    def seal(self, text: str, queue: str, *, part: str = "args") -> str:
+        """Arguments or a result, as JSON text, in the form in which they are stored."""
+        return text if self.encryption is None else self.encryption.seal(text, task=self.name, queue=queue, part=part)
+
+    def read(self, stored: str, queue: str) -> dict[str, Any]:
+        """Stored arguments as typed values, ready for `function(**arguments)`.
+
+        Raises:
+            KeyMissing: they are sealed with a key that is not here; CannotDecrypt: they do not open.
+            WrongArgumentType: they do not fit the task (any more).
+        """
+        if is_sealed(stored):
+            stored = open_sealed(self.encryption, stored, task=self.name, queue=queue)
+        return self.codec.decode(stored)
 
     def using(self, /, **options: Unpack[UsingOptions]) -> Bound[P]:
         """This task with options for its next enqueue; Options says what each of them takes.
@@ -132,8 +162,11 @@ class Bound(Generic[P]):
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """A call as a value, with these options."""
-        limit = self.task._door.max_payload_bytes
-        return Call(self.task, self.task.codec.encode(args, kwargs, max_bytes=limit), self.options)
+        task, options = self.task, self.options
+        text = task.codec.encode(args, kwargs, max_bytes=task._door.max_payload_bytes)
+        if task.encryption is not None:
+            text = task.seal(text, task.queue if options.queue is None else options.queue)
+        return Call(task, text, options)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> EnqueuedJob:
         """Enqueue a job with these options; with `conn=` it is part of that connection's transaction."""
