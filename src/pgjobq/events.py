@@ -24,12 +24,14 @@ __all__ = [
     "JobSnoozed",
     "JobStarted",
     "JobSucceeded",
+    "JobsOverdue",
     "JobsReturned",
     "JobsTakenBack",
     "LeaseLost",
     "MoreSucceeded",
     "Polling",
     "ProcessDied",
+    "ProcessRetired",
     "ProcessStarted",
     "SchemaNewer",
     "ShutdownBegan",
@@ -83,7 +85,7 @@ class WorkerStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStopped(Event):
-    """A worker has ended cleanly. `returned`: jobs given back unstarted."""
+    """A worker has ended cleanly. `returned`: jobs given back unstarted; `deaths`: processes that died meanwhile."""
 
     worker: str
     seconds: float
@@ -92,6 +94,7 @@ class WorkerStopped(Event):
     failed: int
     returned: int
     exit_code: int
+    deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +119,7 @@ class ProcessStarted(Event):
 class ProcessDied(Event):
     """A worker process is gone that should not be; `jobs` are the ones it was running.
 
-    Either `signal` (`SIGKILL`) or `exit_code` says how.
+    Either `signal` (`SIGKILL`) or `exit_code` says how; `reason` why, when its supervisor ended it.
     """
 
     number: int
@@ -124,6 +127,26 @@ class ProcessDied(Event):
     exit_code: int | None = None
     signal: str | None = None
     jobs: tuple[int, ...] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessRetired(Event):
+    """A worker process takes no more jobs, for this `reason`: another has its place, and it ends with those it has."""
+
+    number: int
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsOverdue(Event):
+    """Handlers did not end after their time-out: their process was sent SIGTERM, and gets SIGKILL in `kill_in`."""
+
+    number: int
+    pid: int
+    jobs: tuple[int, ...]
+    kill_in: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,13 +168,14 @@ class ShutdownHurried(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainEnded(Event):
-    """`--drain` is over. `reason`: why it ended (`nothing left`, `max_jobs`, `max_seconds`)."""
+    """`--drain` is over. `reason`: why it ended (`nothing left`, `max_jobs`, `max_seconds`); `deaths`: of processes."""
 
     reason: str
     seconds: float
     succeeded: int
     retried: int
     failed: int
+    deaths: int = 0
 
 
 # --- jobs ------------------------------------------------------------------------------------------------

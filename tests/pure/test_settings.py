@@ -64,6 +64,7 @@ def test_flag_before_variable_before_default(name: str) -> None:
     setting = BY_NAME[name]
     others = {
         "queues": ("a,b", "c"),
+        "max_memory": ("1GB", "256MB"),
         "drain": ("true", "false"),
         "poll_only": ("true", "false"),
         "log_format": ("json", "text"),

@@ -78,7 +78,7 @@ def _params(hand: Hand) -> dict[str, list[object]]:
         "settle": [outcomes, hand.id],
         "promote": [1000],
         "next_due": [1.0],
-        "rescue": [None, "it died", None, 0.0, 0],
+        "rescue": [None, "it died", None, 0.0, None],
         "retain": [1000, 7 * 86_400.0, 30 * 86_400.0, "(0,0)", "(64,0)"],
         "find_old": [1000, 7 * 86_400.0, 30 * 86_400.0],
         "find_lanes": [],
@@ -330,7 +330,7 @@ def test_the_other_statements_among_the_dead(graveyard: Hand) -> None:
         "get": explain(graveyard, "get", ["77"]),
         "next_due": explain(graveyard, "next_due", [1.0]),
         "promote": explain(graveyard, "promote", [1000]),
-        "rescue": explain(graveyard, "rescue", [None, "it died", None, 0.0, 0]),
+        "rescue": explain(graveyard, "rescue", [None, "it died", None, 0.0, None]),
     }
     assert {name: plan.sequential & BIG for name, plan in plans.items() if plan.sequential & BIG} == {}
     pages = {name: plan.buffers for name, plan in plans.items()}

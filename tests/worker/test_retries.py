@@ -244,24 +244,3 @@ def test_a_time_out_at_the_very_end_never_hits_the_next_job(queue: Queue, stage:
     assert states.pop("plain succeeded") == 150
     assert set(states) <= {"edge succeeded", "edge failed"}
     assert {kind for (kind,) in stage.query("SELECT DISTINCT kind FROM pgjobq.attempt_error")} <= {"TimeoutError"}
-
-
-def test_a_deaf_handler_is_killed_with_its_process(stage: Stage) -> None:
-    """A plain handler that swallows its interruption is ended by force about 10 s after its time-out, with its
-    process; it and its neighbours are run again in a new one."""
-    worker = stage.worker("--lease", "30").ready()
-    deaf = stage.enqueue("deaf_once")
-    neighbour = stage.enqueue("hold")
-    stage.wait_marks("start", 2)
-    died = worker.wait_event("process_died", timeout=40)
-    assert died["signal"] == "SIGKILL"
-    assert set(died["jobs"]) == {deaf, neighbour}
-    stage.open_gate()
-    for job in (deaf, neighbour):
-        assert stage.wait_state(job, "succeeded")["attempt"] == 2
-        assert [error["kind"] for error in stage.errors(job)] == ["WorkerDied"]
-    assert "time-out" in stage.errors(deaf)[0]["message"]
-    first, again = stage.starts(deaf)
-    assert 10 < again["at"] - first["at"] < 30
-    assert stage.marks("deaf", deaf), "the interruption was never tried"
-    assert worker.stop() == 0

@@ -17,8 +17,8 @@ from pgjobq.task import Registry, Task, key_of
 __all__ = ["Attempt", "CompletionRolledBack", "prepare"]
 
 SUCCEEDED = Succeeded()
-HARD_MARGIN = 10.0
-"""Seconds after its time-out at which an attempt that is still there is ended by force, with its process."""
+HARD_MARGIN = 5.0
+"""Seconds after its time-out at which the supervisor begins to end an attempt that is still there by force."""
 
 
 class CompletionRolledBack(PgjobqError):
@@ -72,7 +72,7 @@ class Attempt:
             retry=self.task.retry,
             random=random.random,
             result=result,
-            task_timeout=self.task.timeout if timed_out else None,
+            task_timeout=self.task.timeout if timed_out or self.timed_out else None,
             veil=self.task.codec.veil(self.arguments),
         )
         if isinstance(outcome, Succeeded) and outcome.result is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from pgjobq.engine.board import Board, Entry
 from pgjobq.engine.link import Link
 
 __all__ = ["Process", "Sums"]
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(slots=True)
@@ -26,6 +29,14 @@ class Process:
     workers: set[UUID] = field(default_factory=set)
     greeted: bool = False
     ended: bool = False
+    max_jobs: int | None = None
+    """How many jobs it may take in all, of what a drain was told."""
+    retired: str | None = None
+    """Why it takes no more jobs: another process has its place, and it ends with the jobs it has."""
+    overdue: frozenset[int] = frozenset()
+    """Jobs for which it was sent SIGTERM: they had not ended well after their time-out."""
+    kill_at: float = 0.0
+    """When SIGKILL follows, if they are still there."""
     killed_for: str | None = None
     late: set[Entry] = field(default_factory=set)
     """What was past its deadline at the last look."""
@@ -38,6 +49,14 @@ class Process:
         except OSError:
             return False  # no such file system: taken for running
         return stat.rpartition(")")[2].split()[0] in "Tt"
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory it has in use (resident); 0 where the system does not tell."""
+        try:
+            return int(Path(f"/proc/{self.popen.pid}/statm").read_text().split()[1]) * PAGE
+        except (OSError, IndexError):
+            return 0
 
 
 @dataclass(slots=True)

@@ -112,7 +112,7 @@ class Exchange:
 
     async def rescue(self, margin: float) -> int:
         """Take back what workers hold whose lease ran out `margin` seconds ago; how many jobs."""
-        return len(await self._run("rescue", None, SILENT, None, margin, 0))
+        return len(await self._run("rescue", None, SILENT, None, margin, None))
 
     async def server(self) -> tuple[int, bool]:
         """The process number of the server's side, and whether it is a standby."""

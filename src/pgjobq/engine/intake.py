@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pgjobq.engine.cursor import ClaimCursor, Lane, Look
 from pgjobq.engine.exchange import Claimed
@@ -46,6 +46,8 @@ class Intake:
         self._ran_dry = False
         self.announces = announces
         self._announced_at = float("-inf")
+        self._call_at = float("inf")
+        self._call: Callable[[int], None] = lambda _: None
         self.claimed = 0
         self.dry = False
         """The last look found nothing, and nobody has called since."""
@@ -54,6 +56,17 @@ class Intake:
     def exhausted(self) -> bool:
         """The limit of jobs is reached."""
         return self._most is not None and self.claimed >= self._most
+
+    def call_at(self, jobs: float, call: Callable[[int], None]) -> None:
+        """Once so many jobs are claimed, call this with their number; once."""
+        self._call_at, self._call = jobs, call
+
+    def count(self, jobs: int) -> None:
+        """So many more are claimed."""
+        self.claimed += jobs
+        if self.claimed >= self._call_at:
+            self._call_at = float("inf")
+            self._call(self.claimed)
 
     def left(self, most: int) -> int:
         """`most`, or what the limit of jobs leaves of it."""
@@ -111,7 +124,7 @@ class Intake:
             seconds=claimed.seconds,
             now=time.monotonic(),
         )
-        self.claimed += len(claimed.leases)
+        self.count(len(claimed.leases))
         self._ran_dry, self._look_at = not claimed.leases, None
         # Who called while the claim was under way may mean a job that its snapshot did not see yet. And nobody sleeps
         # before having said so and looked once more.

@@ -64,6 +64,11 @@ class Keeper:
         self._heart.forget(burial.worker)
         self._upkeep.bury(burial)
 
+    @property
+    def failed(self) -> int:
+        """Jobs that have failed for good by the death of a process of ours."""
+        return self._upkeep.failed
+
     def stop(self) -> None:
         """End both; a few seconds at the most."""
         self._upkeep.stop()

@@ -29,6 +29,7 @@ from pgjobq.engine.board import Board
 from pgjobq.engine.contact import Identity
 from pgjobq.engine.link import Link
 from pgjobq.engine.loops import new_event_loop
+from pgjobq.engine.overdue import interrupt_overdue_handlers
 from pgjobq.engine.pump import Pump
 from pgjobq.engine.report import Report
 from pgjobq.engine.wire import FIRST_ANSWER, OUTAGES, bounded, open_sync
@@ -134,10 +135,13 @@ async def _work(
         board,
         watch=lambda worker: link.say("watch", str(worker)),
         forget=lambda worker: link.say("forget", str(worker)),
+        spent=lambda taken: link.say("spent", taken),
     )
+    interrupt_overdue_handlers(board)
     orders: dict[str, Callable[[Any], None]] = {
         "stop": lambda _: pump.stop(),
         "hurry": lambda _: pump.hurry(),
+        "overdue": lambda jobs: pump.abandon(set(jobs)),
         "lost": lambda worker: pump.lease_lost(UUID(worker)),
     }
     loop = asyncio.get_running_loop()
@@ -159,8 +163,8 @@ async def _work(
             "retried": report.retried,
             "failed": report.failed,
             "returned": report.returned,
-            "ended_by": pump.ended_by,
-        },
+        }
+        | pump.summary,
     )
 
 

@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -24,9 +25,8 @@ from pgjobq.engine.intake import Intake
 from pgjobq.engine.lease import Lease
 from pgjobq.engine.outbox import Batch, Entry, Outbox
 from pgjobq.engine.report import Report
+from pgjobq.engine.runners import Runners
 from pgjobq.engine.settling import settle_singly
-from pgjobq.engine.slots import Slots
-from pgjobq.engine.threads import Threads
 from pgjobq.engine.wire import OUTAGES, is_passing
 from pgjobq.outcome import Outcome, Returned
 
@@ -41,6 +41,7 @@ HURRY = 5.0
 STALE = 2.0
 """Seconds for which a claimed job may wait for a place; a third of the lease when that is shorter."""
 STARTS_AT_ONCE = 8
+SPENT = 0.8  # share of `max_jobs_per_process` at which a successor is asked for, to be there when this process ends
 CHORES_EVERY = 1.0
 PROMOTED_AT_ONCE = 1_000
 LOCKED_PAUSE = 0.2
@@ -55,6 +56,7 @@ class Pump:
         report: hears what happens.
         board: where started jobs are noted for the supervisor.
         watch, forget: ask the keeper to renew, and no longer to renew, the lease of a worker id.
+        spent: told how many jobs were taken when `max_jobs_per_process` is near: time for a successor.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Pump:
         board: Board,
         watch: Callable[[UUID], None],
         forget: Callable[[UUID], None],
+        spent: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._queue, self._settings = queue, settings
         self.report = report
@@ -77,11 +80,11 @@ class Pump:
             dsn, queue.schema, settings, identity, lambda: names.names, report, self._notified, watch, forget
         )
         self._intake = Intake(
-            settings.concurrency, settings.poll_interval, settings.max_jobs, announces=not settings.poll_only
+            settings.concurrency, settings.poll_interval, settings.most_jobs, announces=not settings.poll_only
         )
+        self._intake.call_at((settings.max_jobs_per_process or inf) * SPENT, spent)
         self._outbox = Outbox(board, report)
-        self._slots = Slots(self._ended, self._next_for_slot)
-        self._threads = Threads(settings.concurrency, self._ended)
+        self._runners = Runners(settings.concurrency, self._ended, self._next_for_slot)
         self._lost: set[UUID] = set()
         self._freshness = min(STALE, settings.lease / 3)
         self._buffer: deque[Lease] = deque()
@@ -104,10 +107,17 @@ class Pump:
     def hurry(self) -> None:
         """Interrupt the running handlers: their jobs run again later, without having spent an attempt."""
         self._gives_up_at = self._gives_up_at or time.monotonic() + HURRY
-        for attempt in self._running:
+        others = self._running - self._runners.abandoned
+        for attempt in others:
             attempt.interrupted = True
-        self._slots.interrupt(lambda _: True)
-        self._threads.interrupt(lambda _: True)
+        self._runners.interrupt(others.__contains__)
+        self.stop()
+
+    def abandon(self, jobs: set[int]) -> None:
+        """These did not end after their time-out: try once more, let the others finish, and go without them, for the
+        supervisor to take back once this process is gone: no two attempts at once."""
+        overdue = {attempt for attempt in self._running if attempt.lease.job in jobs}
+        self._runners.abandon(overdue, self.hurry)
         self.stop()
 
     def lease_lost(self, worker: UUID) -> None:
@@ -116,14 +126,9 @@ class Pump:
         self._bell.set()
 
     @property
-    def running(self) -> int:
-        """Jobs whose handler has not ended."""
-        return len(self._running)
-
-    @property
-    def ended_by(self) -> str:
-        """Why a drain ended."""
-        return "max_jobs" if self._intake.exhausted else "nothing left"
+    def summary(self) -> dict[str, int | str]:
+        """How many jobs were claimed, and why a drain ended."""
+        return {"claimed": self._intake.claimed, "ended_by": "max_jobs" if self._intake.exhausted else "nothing left"}
 
     # ---------------------------------------------------------------------------------------- the loop
 
@@ -142,6 +147,8 @@ class Pump:
         exchange = self._contact.exchange or await self._reach()
         if exchange.worker in self._lost:
             await self._start_anew(exchange)
+        if self._intake.exhausted and not (self._settings.drain or self._buffer or self._stopping):
+            self.stop()
         if self._stopping or self._stale():
             self._give_back()
         if self._outbox or (self._demand() and not self._intake.dry):
@@ -160,7 +167,7 @@ class Pump:
             return False
         if self._gives_up_at is not None and time.monotonic() > self._gives_up_at:
             return True  # handlers that do not end are left behind; their leases end with this process
-        return not self._busy()
+        return not (self._outbox or self._buffer or self._locked or self._running - self._runners.abandoned)
 
     def _demand(self) -> int:
         return 0 if self._stopping else self._intake.demand(len(self._running), len(self._buffer))
@@ -262,10 +269,7 @@ class Pump:
             attempt = self._next()
             if attempt is None:
                 return
-            if attempt.task.is_async:
-                self._slots.start(attempt)
-            else:
-                self._threads.start(attempt)
+            self._runners.start(attempt)
         asyncio.get_running_loop().call_soon(self._feed)
 
     def _next_for_slot(self) -> Attempt | None:
@@ -273,7 +277,7 @@ class Pump:
         while (attempt := self._next()) is not None:
             if attempt.task.is_async:
                 return attempt
-            self._threads.start(attempt)
+            self._runners.start(attempt)
         return None
 
     def _next(self) -> Attempt | None:
@@ -332,8 +336,7 @@ class Pump:
         self._outbox.drop(lost)
         self._buffer.clear()
         self._locked.clear()
-        self._slots.interrupt(lambda attempt: attempt.worker == lost)
-        self._threads.interrupt(lambda attempt: attempt.worker == lost)
+        self._runners.interrupt(lambda attempt: attempt.worker == lost)
         self._intake.forget()
 
     async def _outage(self, error: BaseException) -> None:
@@ -347,8 +350,7 @@ class Pump:
         self._bell.clear()
 
     async def _leave(self) -> None:
-        self._threads.close()
-        await self._slots.close()
+        await self._runners.close()
         await self._contact.leave()
 
     # ---------------------------------------------------------------------------------------- now and then
@@ -373,7 +375,7 @@ class Pump:
             return 0
         sent_at = time.monotonic()
         adopted = await exchange.adopt(self._queue.registry.waited_for, self._names, places)
-        self._intake.claimed += len(adopted)
+        self._intake.count(len(adopted))
         self._store(adopted, sent_at)
         return len(adopted)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from pgjobq.current import entered
 from pgjobq.engine.attempt import Attempt
+from pgjobq.engine.threads import Interruption
 from pgjobq.outcome import Outcome
 
 __all__ = ["Slots"]
@@ -114,8 +115,10 @@ async def _run_within(attempt: Attempt, seconds: float) -> Outcome:
         async with asyncio.timeout(seconds) as limit:
             result = await attempt.task.function(**attempt.arguments)
     except BaseException as error:
-        attempt.job.cancelled = limit.expired() or attempt.job.cancelled
-        return attempt.outcome(error, None, timed_out=limit.expired())
+        # An Interruption comes only by SIGTERM, when the loop was held up and could not tell the time.
+        timed_out = limit.expired() or isinstance(error, Interruption)
+        attempt.job.cancelled = timed_out or attempt.job.cancelled
+        return attempt.outcome(error, None, timed_out=timed_out)
     return attempt.outcome(None, result, timed_out=False)
 
 

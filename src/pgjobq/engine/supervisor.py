@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -21,12 +20,15 @@ import msgspec
 
 from pgjobq.engine.board import Board
 from pgjobq.engine.crew import Process, Sums
+from pgjobq.engine.discipline import Discipline, overdue_reason
 from pgjobq.engine.keeper import Keeper
 from pgjobq.engine.link import Link
 from pgjobq.engine.upkeep import Burial
+from pgjobq.engine.wakeups import catch_signals
 from pgjobq.events import (
     DrainEnded,
     ProcessDied,
+    ProcessRetired,
     ProcessStarted,
     ShutdownBegan,
     ShutdownHurried,
@@ -64,7 +66,11 @@ class Supervisor:
         self._journal = journal
         self._selector = selectors.DefaultSelector()
         self._processes: dict[int, Process] = {}
-        self._restarts: dict[int, float] = {}
+        """By process id: one that retires has the same number as its successor."""
+        self._restarts: dict[int, tuple[float, int | None]] = {}
+        """Numbers to be started again: when, and how many jobs they may take."""
+        self._discipline = Discipline(self._settings, journal, self._retire)
+        self._deaths = 0
         self._backoff: dict[int, float] = {}
         self._keeper: Keeper | None = None
         self._hello: dict[str, Any] = {}
@@ -79,10 +85,10 @@ class Supervisor:
 
     def run(self) -> int:
         """Start, look after, end. Gives the exit code; `refusal` then says why it is 2."""
-        restore = self._catch_signals()
+        restore = catch_signals(self._selector, self._signals)
         try:
             for number in range(1, self._wanted + 1):
-                self._start(number)
+                self._start(number, self._share(number))
             while self._processes or self._restarts:
                 self._look()
             return self._exit_code()
@@ -95,6 +101,13 @@ class Supervisor:
         """How many processes to run: no more than there may be jobs."""
         return min(self._settings.processes, self._settings.max_jobs or self._settings.processes)
 
+    def _share(self, number: int) -> int | None:
+        """How many jobs this one may take of those that a drain may take in all."""
+        if self._settings.max_jobs is None:
+            return None
+        share, rest = divmod(self._settings.max_jobs, self._wanted)
+        return share + (number <= rest)
+
     @property
     def refusal(self) -> str | None:
         """Why the app could not be started, if it could not."""
@@ -104,11 +117,12 @@ class Supervisor:
         if self._refusal is not None:
             return self._refusal[0]
         sums, seconds = self._sums, time.monotonic() - self._began
-        counts = {"succeeded": sums.succeeded, "retried": sums.retried, "failed": sums.failed}
+        failed = sums.failed + (self._keeper.failed if self._keeper is not None else 0)
+        counts = {"succeeded": sums.succeeded, "retried": sums.retried, "failed": failed, "deaths": self._deaths}
         if self._settings.drain:
             reason = "max_seconds" if self._stopping_since is not None else sums.ended_by
             self._journal.emit(DrainEnded(reason=reason, seconds=seconds, **counts))
-            return FAILED_JOBS if sums.failed else OK
+            return FAILED_JOBS if failed else OK
         worker = self._hello.get("worker", "")
         self._journal.emit(
             WorkerStopped(worker=worker, seconds=seconds, returned=sums.returned, exit_code=OK, **counts)
@@ -123,17 +137,18 @@ class Supervisor:
         for process in list(self._processes.values()):
             if process.popen.poll() is not None:
                 self._bury(process)
-        self._enforce_deadlines()
-        self._enforce_shutdown()
         now = time.monotonic()
-        for number, due in list(self._restarts.items()):
+        for process in list(self._processes.values()):
+            self._discipline.look(process, now)
+        self._enforce_shutdown()
+        for number, (due, max_jobs) in list(self._restarts.items()):
             if now >= due:
                 del self._restarts[number]
-                self._start(number, restart=True)
+                self._start(number, max_jobs, restart=True)
 
     # ---------------------------------------------------------------------------------------- processes
 
-    def _start(self, number: int, *, restart: bool = False) -> None:
+    def _start(self, number: int, max_jobs: int | None, *, restart: bool = False) -> None:
         board = Board.create(self._settings.concurrency + UNSETTLED)
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "pgjobq.engine.process", str(theirs.fileno()), str(board.fd), str(board.size)]
@@ -142,17 +157,23 @@ class Supervisor:
         popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), board.fd))
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
         theirs.close()
-        process = Process(number, popen, Link(ours), board, time.monotonic())
-        self._processes[number] = process
+        process = Process(number, popen, Link(ours), board, time.monotonic(), max_jobs=max_jobs)
+        self._processes[popen.pid] = process
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(process))
-        settings = msgspec.to_builtins(self._settings)
-        if self._settings.max_jobs is not None:
-            share, rest = divmod(self._settings.max_jobs, self._wanted)
-            settings["max_jobs"] = share + (number <= rest)
+        settings = msgspec.to_builtins(self._settings) | {"max_jobs": max_jobs}
         order = {"app": self._arguments.app, "dsn": self._arguments.dsn, "schema": self._arguments.schema}
         process.link.say("start", order | {"settings": settings, "replaces": restart})
         if self._settings.processes > 1 or restart:
             self._journal.emit(ProcessStarted(number=number, pid=popen.pid, restart=restart))
+
+    def _retire(self, process: Process, reason: str) -> None:
+        """It takes no more jobs, or will soon have taken all it may: another one takes its place."""
+        if process.retired is not None or self._stopping_since is not None or self._keeper is None:
+            return
+        process.retired = reason
+        self._journal.emit(ProcessRetired(number=process.number, pid=process.popen.pid, reason=reason))
+        if process.max_jobs is None:  # else how many the next one may take is known when this one has ended
+            self._start(process.number, None, restart=True)
 
     def _hear(self, process: Process) -> bool:
         """Do as the process says; False when there is nothing more to hear."""
@@ -174,6 +195,10 @@ class Supervisor:
                 case "summary":
                     process.ended = True
                     self._sums.add(value)
+                    if process.max_jobs is not None:
+                        process.max_jobs -= value["claimed"]
+                case "spent":
+                    self._retire(process, f"it has taken {value:,} jobs, and --max-jobs-per-process is near")
                 case "refused":
                     self._refuse(process, *value)
         return bool(said)
@@ -243,7 +268,7 @@ class Supervisor:
             pass  # its last words
         if process.link.end in self._selector.get_map():
             self._selector.unregister(process.link.end)
-        del self._processes[process.number]
+        del self._processes[process.popen.pid]
         code = process.popen.returncode
         if not process.ended:
             self._report_death(process, code)
@@ -252,27 +277,38 @@ class Supervisor:
                     CRASHED,
                     f"the worker process ended with {_how(code)} before it was ready",
                 )
-            elif self._stopping_since is None:
+            elif self._stopping_since is None and (process.retired is None or process.max_jobs is not None):
                 self._restart_later(process)
-        elif process.workers:
-            self._take_back(process, SHUT_DOWN, spare=True)
+        else:
+            if process.workers:
+                shut_down = not process.overdue
+                reason = SHUT_DOWN if shut_down else f"{overdue_reason(process.overdue)}, and was left behind"
+                self._take_back(process, reason, spare=shut_down)
+            if process.retired and process.max_jobs and self._stopping_since is None:
+                self._restarts[process.number] = time.monotonic(), process.max_jobs
         if self._refusal is not None:
             self._stop("refused")
         process.link.close()
         process.board.close()
 
     def _report_death(self, process: Process, code: int) -> None:
+        self._deaths += 1
         jobs = tuple(entry.job for entry in process.board.entries())
         how: dict[str, Any] = {"signal": signal.Signals(-code).name} if code < 0 else {"exit_code": code}
         if self._keeper is not None:
-            self._journal.emit(ProcessDied(number=process.number, pid=process.popen.pid, jobs=jobs, **how))
+            died = ProcessDied(
+                number=process.number, pid=process.popen.pid, jobs=jobs, reason=process.killed_for, **how
+            )
+            self._journal.emit(died)
         reason = process.killed_for or f"its worker process (pid {process.popen.pid}) ended with {_how(code)}"
         self._take_back(process, reason, spare=process.killed_for == SHUT_DOWN)
 
     def _take_back(self, process: Process, reason: str, *, spare: bool) -> None:
+        """`spare`: no job is to blame. Nor are the others where one had to be ended by force."""
         started = [entry.job for entry in process.board.entries()]
+        spared = [job for job in started if spare or (process.overdue and job not in process.overdue)]
         for worker in process.workers:
-            self._kept.bury(Burial(worker, reason, started, spare=spare))
+            self._kept.bury(Burial(worker, reason, started, spared))
 
     def _restart_later(self, process: Process) -> None:
         now = time.monotonic()
@@ -280,42 +316,9 @@ class Supervisor:
             self._backoff.pop(process.number, None)
         pause = self._backoff.get(process.number, FIRST_BACKOFF)
         self._backoff[process.number] = min(pause * 2, LONGEST_BACKOFF)
-        self._restarts[process.number] = now + pause
+        self._restarts[process.number] = now + pause, process.max_jobs
 
     # ---------------------------------------------------------------------------------------- force
-
-    def _enforce_deadlines(self) -> None:
-        """A handler that is still there well after its time-out holds up its process: end both."""
-        now = time.monotonic()
-        for process in self._processes.values():
-            late = {entry for entry in process.board.entries() if entry.deadline < now}
-            # Seen twice: what was read just now may be half of one entry and half of the next.
-            process.late, late = late, late & process.late
-            if late and process.killed_for is None:
-                jobs = ", ".join(f"#{entry.job}" for entry in late)
-                process.killed_for = f"job {jobs} did not end after its time-out, so its process was killed"
-                process.popen.kill()
-
-    def _catch_signals(self) -> Callable[[], None]:
-        """Have SIGTERM, SIGINT and SIGCHLD wake the loop; gives what restores the former handlers."""
-        hears, calls = socket.socketpair()
-        hears.setblocking(False)
-        calls.setblocking(False)
-        self._selector.register(hears, selectors.EVENT_READ, lambda: hears.recv(4096))
-        former_fd = signal.set_wakeup_fd(calls.fileno(), warn_on_full_buffer=False)
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        former = {number: signal.signal(number, lambda number, _: self._signals.append(number)) for number in numbers}
-        former[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
-
-        def restore() -> None:
-            for number, handler in former.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(former_fd)
-            self._selector.close()
-            hears.close()
-            calls.close()
-
-        return restore
 
     def _obey(self, name: str) -> None:
         if self._stopping_since is None:

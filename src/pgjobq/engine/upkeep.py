@@ -35,10 +35,10 @@ LONGEST_CHORE = 120.0
 
 
 class Burial:
-    """A worker known to be dead: its id, why, which jobs it had started, and whether these are spared the attempt."""
+    """A worker known to be dead: its id, why, which jobs it had started, and which of these are spared the attempt."""
 
-    def __init__(self, worker: UUID, reason: str, started: Sequence[int], *, spare: bool = False) -> None:
-        self.worker, self.reason, self.started, self.spare = worker, reason, started, spare
+    def __init__(self, worker: UUID, reason: str, started: Sequence[int], spared: Sequence[int] = ()) -> None:
+        self.worker, self.reason, self.started, self.spared = worker, reason, started, spared
 
 
 class Upkeep:
@@ -68,6 +68,8 @@ class Upkeep:
         self._due: dict[str, float] = {}
         self._burials: list[Burial] = []
         self._retention = Retention(self._say, settings, journal)
+        self.failed = 0
+        """Jobs that had no attempt left when they were taken back from the worker processes of our own that died."""
         self._stopped = False
         self._calls, self._hears = socket.socketpair()
         self._hears.setblocking(False)
@@ -162,7 +164,8 @@ class Upkeep:
     def _bury(self) -> None:
         while self._burials:
             burial = self._burials[0]
-            rows = self._say("rescue", [burial.worker], burial.reason, burial.started, 0.0, int(burial.spare))
+            rows = self._say("rescue", [burial.worker], burial.reason, burial.started, 0.0, list(burial.spared))
+            self.failed += sum(1 for row in rows if row[5])
             self._tell_taken_back(rows, burial.reason)
             self._burials.pop(0)
 
@@ -172,7 +175,7 @@ class Upkeep:
         if since is None or time.monotonic() - since < self._settings.lease:
             return
         if self._turn("rescue", min(1.0, self._settings.lease / 3)):
-            rows = self._say("rescue", None, SILENT, None, 0.0, 0)
+            rows = self._say("rescue", None, SILENT, None, 0.0, None)
             self._tell_taken_back(rows, SILENT)
 
     def _tell_taken_back(self, rows: list[tuple[Any, ...]], reason: str) -> None:

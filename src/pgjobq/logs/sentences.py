@@ -78,6 +78,10 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def _numbers(jobs: tuple[int, ...]) -> str:
+    return ", ".join(f"#{job}" for job in jobs[:10]) + (", …" if len(jobs) > 10 else "")
+
+
 def _subject(event: e.JobEvent) -> str:
     ref = f" {one_line(event.ref, 80)}" if event.ref else ""
     return f"{one_line(event.task, 80)} #{event.job}{ref}"
@@ -92,7 +96,8 @@ def _why(error: str, message: str) -> str:
 
 
 def _tally(event: e.WorkerStopped | e.DrainEnded) -> str:
-    return f"{event.succeeded:,} succeeded, {event.retried:,} retried, {event.failed:,} failed"
+    deaths = f", {_count(event.deaths, 'process death')}" if event.deaths else ""
+    return f"{event.succeeded:,} succeeded, {event.retried:,} retried, {event.failed:,} failed{deaths}"
 
 
 # --- jobs ------------------------------------------------------------------------------------------------
@@ -191,9 +196,26 @@ def _process_started(event: e.ProcessStarted) -> str:
 @_reads(e.ProcessDied, logging.ERROR, "✗")
 def _process_died(event: e.ProcessDied) -> str:
     how = f"was killed by {event.signal}" if event.signal else f"exited with code {event.exit_code}"
-    lost = ", ".join(f"#{job}" for job in event.jobs[:10]) + (", …" if len(event.jobs) > 10 else "")
-    running = f" while it ran {_count(len(event.jobs), 'job')} ({lost})" if event.jobs else " while idle"
-    return f"process {event.number} (pid {event.pid}) {how}{running}"
+    running = (
+        f" while it ran {_count(len(event.jobs), 'job')} ({_numbers(event.jobs)})" if event.jobs else " while idle"
+    )
+    why = f": {one_line(event.reason)}" if event.reason else ""
+    return f"process {event.number} (pid {event.pid}) {how}{running}{why}"
+
+
+@_reads(e.ProcessRetired, logging.INFO, "·")
+def _process_retired(event: e.ProcessRetired) -> str:
+    return (
+        f"process {event.number} (pid {event.pid}) takes no more jobs and is replaced, since {one_line(event.reason)}"
+    )
+
+
+@_reads(e.JobsOverdue, logging.ERROR, "!")
+def _jobs_overdue(event: e.JobsOverdue) -> str:
+    return (
+        f"process {event.number} (pid {event.pid}): {_numbers(event.jobs)} did not end after the time-out; it was sent "
+        f"SIGTERM, and is killed in {span(event.kill_in)} if that does not help"
+    )
 
 
 @_reads(e.ShutdownBegan, logging.INFO, "■")

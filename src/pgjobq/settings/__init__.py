@@ -14,7 +14,7 @@ the default. Pure: nothing here touches a database, and the environment is passe
 from __future__ import annotations
 
 from pgjobq.settings.arguments import CommandLine, WorkerArguments, read_worker_arguments, worker_parser
-from pgjobq.settings.kinds import parse_duration, show_duration
+from pgjobq.settings.kinds import parse_duration, parse_size, show_duration, show_size
 from pgjobq.settings.schema_name import check_schema_name, put_schema_name
 from pgjobq.settings.table import SETTINGS, Setting
 from pgjobq.settings.worker import WorkerSettings
@@ -27,8 +27,10 @@ __all__ = [
     "WorkerSettings",
     "check_schema_name",
     "parse_duration",
+    "parse_size",
     "put_schema_name",
     "read_worker_arguments",
     "show_duration",
+    "show_size",
     "worker_parser",
 ]

@@ -7,12 +7,27 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["DAY", "Choice", "Duration", "Kind", "Names", "Switch", "Whole", "parse_duration", "show_duration"]
+__all__ = [
+    "DAY",
+    "Choice",
+    "Duration",
+    "Kind",
+    "Names",
+    "Size",
+    "Switch",
+    "Whole",
+    "parse_duration",
+    "parse_size",
+    "show_duration",
+    "show_size",
+]
 
 SECOND = 1.0
 DAY = 86_400.0
 _UNITS = {"ms": 0.001, "s": SECOND, "m": 60.0, "h": 3600.0, "d": DAY}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|d)?\s*", re.ASCII | re.IGNORECASE)
+_SIZES = {"kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(kb|mb|gb|tb)\s*", re.ASCII | re.IGNORECASE)
 _FOREVER = ("forever", "for ever", "never")
 _YES = ("1", "true", "yes", "on")
 _NO = ("0", "false", "no", "off")
@@ -36,6 +51,24 @@ def show_duration(seconds: float) -> str:
         if seconds >= _UNITS[name] and (seconds / _UNITS[name]).is_integer():
             return f"{int(seconds / _UNITS[name])}{name}"
     return f"{round(seconds * 1000)}ms" if 0 < seconds < 1 else f"{seconds:g}s"
+
+
+def parse_size(text: str) -> int:
+    """Read `512MB` or `1.5GB` as bytes; as in PostgreSQL's settings, 1 kB is 1,024 bytes.
+
+    Raises ValueError when it is no size, or a number without a unit.
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ValueError("is not a size such as 512MB or 2GB")
+    return round(float(found[1]) * _SIZES[found[2].lower()])
+
+
+def show_size(size: int) -> str:
+    """Write bytes the way parse_size reads them, in the largest unit that leaves a whole part."""
+    unit = next((unit for unit in ("TB", "GB", "MB") if size >= _SIZES[unit.lower()]), "kB")
+    number = size / _SIZES[unit.lower()]
+    return f"{number:.0f}{unit}" if number.is_integer() or number >= 100 else f"{number:.1f}{unit}"
 
 
 class Kind(Protocol):
@@ -116,6 +149,32 @@ class Duration:
     def range(self) -> str:
         low, high = show_duration(self.low * self.unit), show_duration(self.high * self.unit)
         return f"a duration from {low} to {high}" + (", or forever" if self.forever else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """An amount of memory within low..high, in bytes; None (no limit) too."""
+
+    low: int
+    high: int
+
+    def parse(self, text: str) -> int:
+        return parse_size(text)
+
+    def check(self, value: object) -> None:
+        if value is None:
+            return
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError("is not a number of bytes")
+        if not self.low <= value <= self.high:
+            raise ValueError("is out of range")
+
+    def show(self, value: object) -> str:
+        return show_size(value) if isinstance(value, int) else "no limit"
+
+    @property
+    def range(self) -> str:
+        return f"a size from {show_size(self.low)} to {show_size(self.high)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgjobq.errors import ConfigError
-from pgjobq.settings.kinds import DAY, Choice, Duration, Kind, Names, Switch, Whole
+from pgjobq.settings.kinds import DAY, Choice, Duration, Kind, Names, Size, Switch, Whole
 from pgjobq.wording import quote
 
 __all__ = ["SETTINGS", "Setting"]
@@ -61,6 +61,22 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("queues", RUN, Names(), "queues to take jobs from", "mail,default", "NAME,NAME"),
     Setting("concurrency", RUN, Whole(1, 10_000), "jobs run at once in each process", "10", "N"),
     Setting("processes", RUN, Whole(1, 256), "worker processes under one supervisor", "2", "N"),
+    Setting(
+        "max_memory",
+        RUN,
+        Size(16 * 2**20, 2**50),
+        "replace a process that uses more memory once its jobs have ended, kill it at twice as much",
+        "512MB",
+        "SIZE",
+    ),
+    Setting(
+        "max_jobs_per_process",
+        RUN,
+        Whole(1, 10**12, optional=True),
+        "replace a process that has taken this many jobs",
+        "10000",
+        "N",
+    ),
     Setting(
         "poll_interval",
         TIMING,

@@ -21,6 +21,8 @@ class WorkerSettings:
         queues: names of the queues to take jobs from; empty: all of them.
         concurrency: jobs run at once in each process, 1..10,000.
         processes: worker processes, 1..256.
+        max_memory: bytes of resident memory, 16 MiB..1 PiB, beyond which a worker process is replaced; None: no limit.
+        max_jobs_per_process: jobs after which a worker process is replaced, 1 and up; None: no limit.
         poll_interval: longest wait of an idle worker, seconds, 0.01..3,600.
         lease: silence after which a worker is taken for dead, seconds, 1..3,600.
         heartbeat: how often the lease is renewed, seconds, 0.05..1,800 and below half the lease: one renewal
@@ -39,6 +41,8 @@ class WorkerSettings:
     queues: tuple[str, ...] = ()
     concurrency: int = 10
     processes: int = 1
+    max_memory: int | None = None
+    max_jobs_per_process: int | None = None
     poll_interval: float = 1.0
     lease: float = 30.0
     heartbeat: float = 5.0
@@ -60,6 +64,12 @@ class WorkerSettings:
             except ValueError as error:
                 raise setting.refusal(value, setting.name, error) from None
         _check_together(self, lambda setting: setting.name)
+
+    @property
+    def most_jobs(self) -> int | None:
+        """How many jobs one process may take, by whichever limit is reached first; None: no limit."""
+        limits = [limit for limit in (self.max_jobs, self.max_jobs_per_process) if limit is not None]
+        return min(limits, default=None)
 
     @classmethod
     def resolve(cls, flags: Mapping[str, str | None], environ: Mapping[str, str]) -> WorkerSettings:

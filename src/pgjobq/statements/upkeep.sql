@@ -37,7 +37,8 @@ FROM next
 -- Take back what dead workers hold. $1: workers known to be dead, with $2 as the reason; NULL: those whose lease ran
 -- out $4 seconds ago or earlier. Every start spends an attempt, so a job that kills its workers ends as failed; but a
 -- job of a worker in $1 that is not in $3 (NULL: unknown, so all count) had not been started and gets its attempt back,
--- and with $5 = 1 the started ones are spared theirs (a shutdown is not the job's fault). A row that is locked is being
+-- and those in $5 (NULL: none) are spared theirs: a shutdown, or a neighbour that had to be ended by force, is not the
+-- job's fault. A row that is locked is being
 -- settled or completed right now and is left alone; if it is still there later, its worker is in no list any more, and
 -- it is taken back like any other without a worker.
 WITH dead AS MATERIALIZED (
@@ -56,7 +57,7 @@ WITH dead AS MATERIALIZED (
            j.queue, j.priority, j.task, j.max_attempts, h.attempt - h.spared - s.spare AS spent,
            NOT h.unstarted AND h.attempt - h.spared - s.spare >= j.max_attempts AS over
     FROM held h JOIN pgjobq.job j ON j.id = h.job
-    CROSS JOIN LATERAL (SELECT CASE WHEN NOT h.unstarted AND h.worker = ANY ($1::uuid[]) THEN $5::int ELSE 0 END AS spare) s
+    CROSS JOIN LATERAL (SELECT CASE WHEN NOT h.unstarted AND h.worker = ANY ($1::uuid[]) AND h.job = ANY ($5::bigint[]) THEN 1 ELSE 0 END AS spare) s
 ), errors AS (
     INSERT INTO pgjobq.attempt_error (job, started_at, failed_at, worker, attempt, kind, message)
     SELECT job, started_at, pgjobq.clock(), worker, attempt, 'WorkerDied', $2::text FROM counted WHERE NOT unstarted

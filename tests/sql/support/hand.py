@@ -166,7 +166,7 @@ class Hand:
         started: Sequence[int] | None = None,
         *,
         margin: float = 0.0,
-        spare: int = 0,
+        spare: Sequence[int] | None = None,
     ) -> list[tuple[Any, ...]]:
         """Take back what the dead hold: (job, worker, task, attempt, max_attempts, over, unstarted)."""
         return sorted(self.say("rescue", None if dead is None else list(dead), reason, started, margin, spare))
