@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -75,7 +76,10 @@ class Exchange:
                 priorities = _numbers([priority for _, priority in look.lanes])
                 claim = await self._say("claim", queues, priorities, _numbers(look.above), limit, self.worker)
         if complete is not None:
-            settled.update([job for (job,) in await complete.fetchall()])
+            if complete.rowcount == len(batch.done):  # nearly always: then the rows need not be read
+                settled.update([attempt.lease.job for attempt in batch.done])
+            else:
+                settled.update([job for (job,) in await complete.fetchall()])
         if settle is not None:
             for job, is_settled in await settle.fetchall():
                 (settled if is_settled else locked).add(job)
@@ -96,7 +100,7 @@ class Exchange:
     async def adopt(self, tasks: Sequence[str], queues: Sequence[str] | None, limit: int) -> list[Lease]:
         """Claim jobs that waited for a worker that knows their task."""
         rows = await self._run("adopt", list(tasks), queues, limit, self.worker)
-        return [Lease(*row[3:]) for row in rows]
+        return list(starmap(Lease, rows))
 
     async def give_back_strays(self, known: Sequence[int]) -> list[int]:
         """Give back what the database says we hold and we do not know of: claims whose answer was lost."""
@@ -152,10 +156,9 @@ def _numbers(values: Iterable[int]) -> str:
 
 
 def _claimed(rows: list[tuple[Any, ...]]) -> Claimed:
-    """The claim's rows: the snapshot stands in each, and alone when nothing was there."""
-    xmin, xid, seconds = rows[0][:3]
-    leases = [Lease(*row[3:]) for row in rows] if rows[0][4] is not None else []
-    return Claimed(leases, xmin, xid, seconds)
+    """The claim's rows: the jobs, and last what the cursor wants to know."""
+    xmin, xid, *_, seconds = rows.pop()
+    return Claimed(list(starmap(Lease, rows)), xmin, xid, seconds)
 
 
 _encode = msgspec.json.Encoder().encode

@@ -10,7 +10,7 @@ from pgjobq.engine.exchange import Claimed
 
 __all__ = ["Intake"]
 
-LARGEST_CLAIM = 500
+LARGEST_CLAIM = 1_000
 AHEAD = 0.05
 """Seconds of work that may be claimed ahead of free places, at the present pace: long jobs never wait behind a busy
 worker, short ones never wait for a round trip."""

@@ -2,8 +2,9 @@
 
 -- name: claim
 -- Move up to $4 ready jobs of the given lanes (best first, each from its cursor's `above`) to running, leased to
--- worker $5. One row at least, even when nothing was there: the snapshot's xmin, this transaction's xid (if it has
--- one) and the seconds this took, for the claim cursor.
+-- worker $5. The last row is for the claim cursor and always there: in `seq` the snapshot's xmin, in `id` this
+-- transaction's xid (if it has one), in the last column the seconds this took. (A row of its own: in each job's row the
+-- three would be computed, sent and read as many times as there are jobs.)
 -- The lane rows are locked with SKIP LOCKED and deleted by ctid: two workers never wait for each other.
 -- A worker that was declared dead has no row in `worker` any more and gets nothing.
 WITH taken AS (
@@ -20,13 +21,14 @@ WITH taken AS (
     INSERT INTO pgjobq.running (job, started_at, worker, attempt, spared)
     SELECT job, (SELECT pgjobq.clock()), $5::uuid, attempt + 1, spared FROM taken
 )
-SELECT snapshot.xmin, pg_current_xact_id_if_assigned()::text::bigint,
-       date_part('epoch', clock_timestamp() - statement_timestamp()),
-       t.seq, j.id, t.queue, t.priority, t.attempt + 1, t.spared, j.max_attempts, j.task, j.args::text,
-       j.ref, j.tags, j.headers::text, date_part('epoch', j.created_at)
-FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin OFFSET 0) snapshot
-LEFT JOIN (taken t JOIN pgjobq.job j ON j.id = t.job) ON true
-ORDER BY t.priority, t.seq
+(SELECT t.seq, j.id, t.queue, t.priority, t.attempt + 1, t.spared, j.max_attempts, j.task, j.args::text,
+        j.ref, j.tags, j.headers::text, date_part('epoch', j.created_at)
+ FROM taken t JOIN pgjobq.job j ON j.id = t.job
+ ORDER BY t.priority, t.seq)
+UNION ALL
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_current_xact_id_if_assigned()::text::bigint,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       date_part('epoch', clock_timestamp() - statement_timestamp())
 
 -- name: adopt
 -- The same for jobs that waited in `blocked` for a worker that knows their task ($1: the tasks this worker knows; $2:
@@ -43,7 +45,7 @@ WITH taken AS (
     INSERT INTO pgjobq.running (job, started_at, worker, attempt, spared)
     SELECT job, pgjobq.clock(), $4::uuid, attempt + 1, spared FROM taken
 )
-SELECT 0::bigint, 0::bigint, 0::float8, 0::bigint, j.id, t.queue, t.priority, t.attempt + 1, t.spared, j.max_attempts,
+SELECT 0::bigint, j.id, t.queue, t.priority, t.attempt + 1, t.spared, j.max_attempts,
        j.task, j.args::text, j.ref, j.tags, j.headers::text, date_part('epoch', j.created_at)
 FROM taken t JOIN pgjobq.job j ON j.id = t.job
 ORDER BY t.priority, j.id

@@ -121,8 +121,8 @@ class Hand:
     def look(self, limit: int, lanes: Sequence[Lane], above: Sequence[int]) -> Claimed:
         """Claim from given starting points."""
         rows = self.say("claim", [q for q, _ in lanes], [p for _, p in lanes], list(above), limit, self.id)
-        leases = [Lease(*row[3:]) for row in rows] if rows[0][4] is not None else []
-        return Claimed(leases, *rows[0][:3])
+        xmin, xid, *_, seconds = rows.pop()
+        return Claimed([Lease(*row) for row in rows], xmin, xid, seconds)
 
     def look_at(self, look: Look, limit: int) -> Claimed:
         """Claim as a cursor has planned."""
@@ -153,7 +153,7 @@ class Hand:
 
     def adopt(self, tasks: Sequence[str], queues: Sequence[str] | None = None, limit: int = 100) -> list[Lease]:
         """Claim from `blocked`."""
-        return [Lease(*row[3:]) for row in self.say("adopt", list(tasks), queues, limit, self.id)]
+        return [Lease(*row) for row in self.say("adopt", list(tasks), queues, limit, self.id)]
 
     def promote(self, limit: int = 1000) -> int:
         """Move due jobs to ready."""
