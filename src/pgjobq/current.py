@@ -35,7 +35,7 @@ class Held(Protocol):
     enqueued_at: float
 
 
-class CurrentJob:
+class CurrentJob(msgspec.Struct, eq=False, gc=False):
     """The job that is being run, for its own handler; `current_job()` gives it.
 
     `attempt` grows with every start: send it along as a fencing token to systems outside, and let them refuse a smaller
@@ -43,16 +43,13 @@ class CurrentJob:
     forgotten by it, and its number handed out again; together with the worker's id it is unique even then.)
     """
 
-    __slots__ = ("_held", "_schema", "_worker", "cancelled", "completing")
-
-    def __init__(self, held: Held, schema: str, worker: UUID) -> None:
-        self._held = held
-        self._schema = schema
-        self._worker = worker
-        self.cancelled = False
-        """True once this attempt should end early (time-out, hurried shutdown, lost lease): for handlers that loop."""
-        self.completing = False
-        """True once the handler has called complete(); whether that counts, its transaction decides."""
+    _held: Held
+    _schema: str
+    _worker: UUID
+    cancelled: bool = False
+    """True once this attempt should end early (time-out, hurried shutdown, lost lease): for handlers that loop."""
+    completing: bool = False
+    """True once the handler has called complete(); whether that counts, its transaction decides."""
 
     @property
     def id(self) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from pgjobq.current import CurrentJob
 from pgjobq.engine.lease import Lease
@@ -25,9 +26,9 @@ class CompletionRolledBack(PgjobqError):
     """The handler called complete(conn) and returned, but the transaction was rolled back: its effects are gone."""
 
 
-@dataclass(slots=True, eq=False)
-class Attempt:
-    """A lease whose task is known and whose arguments fit it."""
+class Attempt(msgspec.Struct, eq=False, gc=False):
+    """A lease whose task is known and whose arguments fit it. (A Struct for the same reasons as Lease; nothing it holds
+    leads back to it.)"""
 
     lease: Lease
     task: Task[Any, Any]
@@ -82,9 +83,9 @@ class Attempt:
 
 def prepare(lease: Lease, registry: Registry, schema: str, worker: UUID) -> Attempt | Outcome:
     """Find the task and fit the arguments to it; an Outcome when the handler cannot even be called."""
-    if lease.task not in registry:
+    task = registry.find(lease.task)
+    if task is None:
         return Parked(f"task:{lease.task}")
-    task = registry.get(lease.task)
     try:
         arguments = task.read(lease.args, lease.queue)
     except KeyMissing as missing:

@@ -17,7 +17,6 @@ __all__ = ["Board", "Entry"]
 # Three words of 8 bytes: job, attempt, deadline. The job is written last and cleared first, in one aligned store: the
 # other process may look at any moment, and must never see a job with somebody else's deadline.
 _ENTRY = struct.Struct("@qqd")
-_REST = struct.Struct("@qd")
 _WORDS = _ENTRY.size // 8
 _ALWAYS = float("inf")
 
@@ -38,6 +37,7 @@ class Board:
         self.size = size
         self._map = mmap.mmap(fd, size * _ENTRY.size)
         self._words = memoryview(self._map).cast("q")
+        self._times = memoryview(self._map).cast("d")
         self._free = list(range(size))
 
     @classmethod
@@ -55,8 +55,10 @@ class Board:
     def start(self, job: int, attempt: int, deadline: float = _ALWAYS) -> int:
         """Note a start; gives the place to hand to `end` once the outcome is settled."""
         place = self._free.pop()
-        _REST.pack_into(self._map, place * _ENTRY.size + 8, attempt, deadline)
-        self._words[place * _WORDS] = job
+        word = place * _WORDS
+        self._words[word + 1] = attempt
+        self._times[word + 2] = deadline
+        self._words[word] = job
         return place
 
     def end(self, place: int) -> None:
@@ -71,5 +73,6 @@ class Board:
     def close(self) -> None:
         """Give the memory back."""
         self._words.release()
+        self._times.release()
         self._map.close()
         os.close(self.fd)

@@ -299,7 +299,8 @@ class Pump:
             attempt.place = self._board.start(lease.job, lease.attempt, deadline)
             self._running.add(attempt)
             self._intake.note_start()
-            self.report.started(attempt)
+            if self.report.tells_starts:
+                self.report.started(attempt)
             return attempt
         return None
 
@@ -307,7 +308,7 @@ class Pump:
         """A handler has ended, whatever it did."""
         attempt.ran = attempt.seconds
         self._running.discard(attempt)
-        if attempt.worker != self._contact.worker:
+        if attempt.job._worker is not self._contact.worker:
             self._outbox.drop_one(attempt, outcome)
         else:
             self._outbox.put(attempt, outcome)

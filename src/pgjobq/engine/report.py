@@ -30,7 +30,8 @@ class Report:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._tells_starts = logging.getLogger(LOGGER).isEnabledFor(logging.DEBUG)
+        self.tells_starts = logging.getLogger(LOGGER).isEnabledFor(logging.DEBUG)
+        """Whether `started` is worth calling."""
         self.succeeded = 0
         self.retried = 0
         self.failed = 0
@@ -46,9 +47,8 @@ class Report:
 
     def started(self, attempt: Attempt) -> None:
         """An attempt begins (told at level debug)."""
-        if self._tells_starts:
-            waited = max(0.0, time.time() - attempt.lease.enqueued_at)
-            self._journal.emit(JobStarted(**_about(attempt.lease), waited=waited))
+        waited = max(0.0, time.time() - attempt.lease.enqueued_at)
+        self._journal.emit(JobStarted(**_about(attempt.lease), waited=waited))
 
     def settled(self, lease: Lease, outcome: Outcome, attempt: Attempt | None) -> None:
         """An outcome is committed."""

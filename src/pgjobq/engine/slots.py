@@ -12,6 +12,7 @@ import contextvars
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from pgjobq.current import entered
 from pgjobq.engine.attempt import Attempt
@@ -72,7 +73,7 @@ class Slots:
     async def _slot(self, attempt: Attempt | None) -> None:
         me = asyncio.current_task()
         assert me is not None
-        clean = contextvars.copy_context()
+        clean = [item for item in contextvars.copy_context().items() if item[0] is not _CURRENT]
         while attempt is not None:
             self._tasks[me] = attempt
             entered(attempt.job)
@@ -122,12 +123,12 @@ async def _run_within(attempt: Attempt, seconds: float) -> Outcome:
     return attempt.outcome(None, result, timed_out=False)
 
 
-def _dirty(clean: contextvars.Context) -> bool:
-    """Whether the running context differs from what it was, the current job apart."""
+def _dirty(clean: list[tuple[contextvars.ContextVar[Any], Any]]) -> bool:
+    """Whether the running context holds anything but what it held, the current job apart."""
     now = contextvars.copy_context()
-    if len(now) != len(clean) + (0 if _CURRENT in clean else 1):
+    if len(now) != len(clean) + 1:
         return True
-    return any(now.get(variable, _ABSENT) is not value for variable, value in clean.items() if variable is not _CURRENT)
+    return bool(clean) and any(now.get(variable, _ABSENT) is not value for variable, value in clean)
 
 
 _ABSENT = object()

@@ -57,6 +57,10 @@ class Registry:
         except (KeyError, TypeError):
             raise UnknownTask(self._unknown(name)) from None
 
+    def find(self, name: str) -> Task[..., Any] | None:
+        """The task of that name, or None."""
+        return self._tasks.get(name)
+
     @property
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
