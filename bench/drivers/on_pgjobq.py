@@ -48,8 +48,8 @@ class Pgjobq(desk.Driver):
 
     async def bulk(self, orders: range) -> None:
         task = confirm_sync if self.options.sync else confirm
-        with psycopg.connect(self.dsn) as connection:
-            queue.enqueue_many((task.call(order_id=order, email=desk.EMAIL) for order in orders), conn=connection)
+        queue.enqueue_many(task.call(order_id=order, email=desk.EMAIL) for order in orders)
+        queue.close()
 
 
 if __name__ == "__main__":

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from pgjobq import migrate, run
 from pgjobq.encryption import Keyring
-from pgjobq.errors import ConfigError, EnqueueError, InvalidOption
+from pgjobq.errors import ConfigError, InvalidOption
 from pgjobq.job import AttemptError, EnqueuedJob, Job, JobState
 from pgjobq.retry import Retry
+from pgjobq.run.ahead import aexecute_ahead, execute_ahead
 from pgjobq.run.pools import Pools
 from pgjobq.settings import check_schema_name
 from pgjobq.statements import Statement
 from pgjobq.statements import jobs as statements
+from pgjobq.statements.portions import aportions, portions
 from pgjobq.task import Call, Registry, Task, UsingOptions, opened, shown
 from pgjobq.wording import quote
 
@@ -25,10 +27,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-CHUNK_JOBS = 1_000
-"""Jobs that enqueue_many sends in one statement: more gain nothing, and a generator of a million stays a generator."""
-CHUNK_CHARACTERS = 4_000_000
-"""… or this much text, whichever comes first."""
 MOST_LISTED = 10_000
 
 
@@ -151,57 +149,34 @@ class Queue:
     def enqueue_many(self, calls: Iterable[Call], *, conn: object = None) -> list[int]:
         """Enqueue many calls (`task.call(…)`, also of different tasks), all or none; returns their ids in order.
 
-        Takes any iterable and streams it: a generator of a million calls needs the memory of a thousand. Without
-        `conn` they share a transaction of their own; with it they join the caller's. On autocommit connections each
-        thousand commits by itself.
+        Takes any iterable and streams it: a generator of a million calls needs the memory of two thousand. Without
+        `conn` they share a transaction of their own, and the next thousand is made while the server writes the last;
+        with it they join the caller's. On autocommit connections each thousand commits by itself. Calls that differ
+        in their arguments only are written quickest.
 
         Raises EnqueueError (the subclass says why) when an element cannot be enqueued.
         """
+        portioned = portions(self.schema, calls)
+        if conn is None:
+            with self.pools.transaction() as own:
+                return execute_ahead(own, portioned)
         ids: list[int] = []
-        if conn is not None:
-            for statement in self._chunks(calls):
-                chunk = run.execute(conn, statement)
-                ids += chunk
-            return ids
-        with self.pools.transaction() as own:
-            for statement in self._chunks(calls):
-                chunk = run.execute(own, statement)
-                ids += chunk
+        for statement in portioned:
+            portion = run.execute(conn, statement)
+            ids += portion
         return ids
 
     async def aenqueue_many(self, calls: Iterable[Call] | AsyncIterable[Call], *, conn: object = None) -> list[int]:
         """The async twin of `enqueue_many`; takes and streams async iterables, too."""
+        portioned = aportions(self.schema, calls)
+        if conn is None:
+            async with self.pools.atransaction() as own:
+                return await aexecute_ahead(own, portioned)
         ids: list[int] = []
-        if conn is not None:
-            async for statement in self._achunks(calls):
-                chunk = await run.aexecute(conn, statement)
-                ids += chunk
-            return ids
-        async with self.pools.atransaction() as own:
-            async for statement in self._achunks(calls):
-                chunk = await run.aexecute(own, statement)
-                ids += chunk
+        async for statement in portioned:
+            portion = await run.aexecute(conn, statement)
+            ids += portion
         return ids
-
-    def _chunks(self, calls: Iterable[Call]) -> Iterator[Statement[list[int]]]:
-        chunk = _Chunk(self.schema)
-        for call in calls:
-            if chunk.add(call):
-                yield chunk.take()
-        if chunk:
-            yield chunk.take()
-
-    async def _achunks(self, calls: Iterable[Call] | AsyncIterable[Call]) -> AsyncIterator[Statement[list[int]]]:
-        if not isinstance(calls, AsyncIterable):
-            for statement in self._chunks(calls):
-                yield statement
-            return
-        chunk = _Chunk(self.schema)
-        async for call in calls:
-            if chunk.add(call):
-                yield chunk.take()
-        if chunk:
-            yield chunk.take()
 
     # ------------------------------------------------------------------------------------------ look
 
@@ -323,43 +298,6 @@ class Queue:
 
     async def _arun(self, statement: Statement[T], conn: object) -> T:
         return await self.pools.aexecute(statement) if conn is None else await run.aexecute(conn, statement)
-
-
-class _Chunk:
-    """Calls on their way into one statement."""
-
-    def __init__(self, schema: str) -> None:
-        self._schema = schema
-        self._position = 0
-        self._size = 0
-        self._calls: list[Call] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._calls)
-
-    def add(self, call: Call) -> bool:
-        """Take one more; True when the chunk is full."""
-        self._calls.append(_checked(call, self._position))
-        self._position += 1
-        self._size += len(call.args_text)
-        return len(self._calls) >= CHUNK_JOBS or self._size >= CHUNK_CHARACTERS
-
-    def take(self) -> Statement[list[int]]:
-        """The statement that enqueues them; the chunk is empty then."""
-        calls, self._calls, self._size = self._calls, [], 0
-        return statements.enqueue_many(self._schema, calls)
-
-
-def _checked(call: object, position: int) -> Call:
-    if not isinstance(call, Call):
-        raise EnqueueError(
-            f"enqueue_many: element {position} is {quote(call)}, not a call of a task; write send.call(order_id=7)"
-        )
-    if call.options.conn is not None:
-        raise InvalidOption(
-            f"enqueue_many: element {position} carries a conn= of its own; give the connection to enqueue_many(conn=…)"
-        )
-    return call
 
 
 def _state(state: JobState | str | None) -> JobState | None:

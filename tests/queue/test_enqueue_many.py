@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from pgjobq import PayloadTooLarge, Queue, WrongArgumentType
-from pgjobq.queue import CHUNK_JOBS
+from pgjobq.statements.portions import PORTION_JOBS
 from pgjobq.task import Call, Task
 
 
@@ -28,7 +28,7 @@ def _numbers(queue: Queue, dsn: str) -> dict[int, int]:
         return dict(conn.execute("SELECT id, (args->>'number')::int FROM pgjobq.job").fetchall())
 
 
-@pytest.mark.parametrize("count", [0, 1, CHUNK_JOBS - 1, CHUNK_JOBS, CHUNK_JOBS + 1, 3 * CHUNK_JOBS + 7])
+@pytest.mark.parametrize("count", [0, 1, PORTION_JOBS - 1, PORTION_JOBS, PORTION_JOBS + 1, 3 * PORTION_JOBS + 7])
 def test_ids_come_in_the_order_of_the_calls(queue: Queue, send: Task[..., None], dsn: str, count: int) -> None:
     ids = queue.enqueue_many(send.call(number=number) for number in range(count))
     assert len(ids) == count
@@ -65,7 +65,7 @@ def _calls_then_error(send: Task[..., None], good: int) -> Iterator[Call]:
     yield send.call(number="many")
 
 
-@pytest.mark.parametrize("good", [0, 5, 2 * CHUNK_JOBS + 5])
+@pytest.mark.parametrize("good", [0, 5, 2 * PORTION_JOBS + 5])
 def test_an_error_in_the_middle_writes_nothing(queue: Queue, send: Task[..., None], good: int) -> None:
     with pytest.raises(WrongArgumentType):
         queue.enqueue_many(_calls_then_error(send, good))
@@ -81,7 +81,7 @@ def test_an_error_in_the_middle_of_the_callers_transaction(queue: Queue, send: T
     with psycopg.connect(dsn) as conn:
         queue.enqueue_many([send.call(number=-1)], conn=conn)
         with pytest.raises(WrongArgumentType), conn.transaction():
-            queue.enqueue_many(_calls_then_error(send, CHUNK_JOBS + 5), conn=conn)
+            queue.enqueue_many(_calls_then_error(send, PORTION_JOBS + 5), conn=conn)
         conn.commit()
     assert [job.args for job in queue.jobs()] == [{"number": -1}]
 

@@ -20,7 +20,7 @@ from support.roles import role_on
 
 Connection = psycopg.Connection[Any]
 ROLES = ("producer", "monitor", "viewer", "operator", "worker")
-MADE_FOR_THE_OWNER = {"allow", "disallow", "allow_again", "allowed"}
+MADE_FOR_THE_OWNER = {"allow", "disallow", "allow_again", "allowed", "job_fault", "refuse"}
 
 CAN_READ = {"viewer", "operator"}
 CAN_WATCH = CAN_READ | {"monitor"}
@@ -31,6 +31,7 @@ MATRIX: dict[str, set[str]] = {
     # what an application does
     "SELECT pgjobq.enqueue('send')": {"producer"},
     'SELECT * FROM pgjobq.enqueue_many(\'[{"task": "send"}]\')': {"producer"},
+    "SELECT pgjobq.enqueue_alike('send', '[{}]')": {"producer"},
     # what people look at
     "SELECT id, task, queue, state, attempt FROM pgjobq.jobs": CAN_WATCH,
     "SELECT state, count(*) FROM pgjobq.jobs GROUP BY state": CAN_WATCH,
@@ -130,7 +131,8 @@ def statements_of(kind: str) -> list[str]:
 
 
 JOBS_SQL = (migrate._HERE / "statements" / "jobs.sql").read_text()
-NEEDS = {"enqueue": "producer", "enqueue_many": "producer", "retry": "operator", "cancel": "operator"}
+NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many"), "producer")
+NEEDS |= dict.fromkeys(("retry", "cancel"), "operator")
 NEEDS |= {"complete_within": "worker"}
 
 

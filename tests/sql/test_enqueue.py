@@ -74,20 +74,20 @@ def test_when(hand: Hand, way: str, when: dict[str, str], place: str, due: str |
 
 
 REFUSED: list[tuple[str, Any, str]] = [
-    ("priority", 10, "priority_is_from_minus_9_to_9"),
-    ("priority", -10, "priority_is_from_minus_9_to_9"),
-    ("max_attempts", 0, "max_attempts_is_at_least_1"),
-    ("queue", "", "queue_has_1_to_255_characters"),
-    ("queue", "q" * 256, "queue_has_1_to_255_characters"),
-    ("task", "", "task_has_1_to_255_characters"),
-    ("task", "t" * 256, "task_has_1_to_255_characters"),
+    ("priority", 10, "priority is 10: wants a whole number from -9"),
+    ("priority", -10, "priority is -10: wants a whole number from -9"),
+    ("max_attempts", 0, "max_attempts is 0: wants a whole number from 1 to 32767"),
+    ("queue", "", "queue has 0 characters: wants 1 to 255"),
+    ("queue", "q" * 256, "queue has 256 characters: wants 1 to 255"),
+    ("task", "", "task has 0 characters: wants 1 to 255"),
+    ("task", "t" * 256, "task has 256 characters: wants 1 to 255"),
     ("task", None, 'null value in column "task"'),
-    ("ref", "", "ref_has_1_to_255_characters"),
-    ("ref", "r" * 256, "ref_has_1_to_255_characters"),
-    ("args", [1], "args_are_a_json_object"),
-    ("args", "text", "args_are_a_json_object"),
-    ("headers", [1], "headers_are_a_json_object"),
-    ("max_attempts", 40_000, "out of range"),
+    ("ref", "", "ref has 0 characters: wants 1 to 255"),
+    ("ref", "r" * 256, "ref has 256 characters: wants 1 to 255"),
+    ("args", [1], "args is a JSON array: wants an object"),
+    ("args", "text", "args is a JSON string: wants an object"),
+    ("headers", [1], "headers is a JSON array: wants an object"),
+    ("max_attempts", 40_000, "out of range|max_attempts is 40000"),
     ("delay", "soon", "invalid input syntax for type interval"),
     ("run_at", "tomorrow-ish", "invalid input syntax for type timestamp"),
 ]
@@ -181,6 +181,68 @@ def test_many_wants_an_array_of_objects(hand: Hand, wrong: str) -> None:
     assert hand.places() == {}
 
 
+@pytest.mark.parametrize("key", ["prioritty", "at", "Task", "", "unique"])
+def test_a_key_that_nobody_reads_is_refused(hand: Hand, key: str) -> None:
+    """A slip of the pen must not become a job without its delay."""
+    with pytest.raises(psycopg.errors.CheckViolation, match=f"no key '{key}' for a job: there are task, args, queue"):
+        hand.enqueue_many([{"task": "good"}, {"task": "send", key: None}])
+    assert hand.places() == {}
+
+
+# --- many that are alike ---------------------------------------------------------------------------------
+
+
+def _alike(hand: Hand, args: object, **given: object) -> list[int]:
+    said = "".join(f", {name} => ${number}" for number, name in enumerate(given, 2))
+    ids: list[int] = hand.value(f"SELECT pgjobq.enqueue_alike('send', $1{said})", json.dumps(args), *given.values())
+    return ids
+
+
+def test_alike_in_order_with_the_same_defaults(hand: Hand) -> None:
+    ids = _alike(hand, [{"n": n} for n in range(2_500)])
+    assert ids == sorted(set(ids))
+    stored = hand.sql("SELECT id, (args->>'n')::int FROM pgjobq.job ORDER BY id")
+    assert stored == [(job, n) for n, job in enumerate(ids)]
+    assert hand.value(FACTS, ids[7]) == {**DEFAULTS, "args": {"n": 7}}
+    assert hand.value("SELECT count(*) FROM pgjobq.ready WHERE seq = job AND queue = 'default'") == 2_500
+    assert hand.lanes() == [("default", 0)]
+
+
+def test_alike_takes_queue_priority_and_attempts(hand: Hand) -> None:
+    (job,) = _alike(hand, [{}], queue="mail", priority=-3, max_attempts=2)
+    assert hand.value(FACTS, job) == {**DEFAULTS, "queue": "mail", "priority": -3, "max_attempts": 2}
+    assert hand.lanes() == [("mail", -3)]
+    assert hand.claim_one().job == job
+
+
+@pytest.mark.parametrize(
+    ("args", "given", "says"),
+    [
+        ([{}, [1]], {}, "element 1 of args is a JSON array: wants an object"),
+        ([{}, {}, None], {}, "element 2 of args is a JSON null: wants an object"),
+        ({}, {}, "non-array"),
+        ("text", {}, "scalar"),
+        ([{}], {"priority": 10}, "priority is 10"),
+        ([{}], {"queue": ""}, "queue has 0 characters"),
+        ([{}], {"max_attempts": 0}, "max_attempts is 0"),
+        ([{}], {"queue": None}, 'null value in column "queue"'),
+    ],
+    ids=str,
+)
+def test_alike_refuses_all_or_nothing(hand: Hand, args: object, given: dict[str, object], says: str) -> None:
+    with pytest.raises(psycopg.Error, match=says):
+        _alike(hand, args, **given)
+    assert hand.places() == {}
+
+
+def test_alike_of_none(hand: Hand) -> None:
+    assert _alike(hand, []) == []
+    assert hand.lanes() == []
+
+
+# --- all or nothing --------------------------------------------------------------------------------------
+
+
 def test_a_job_is_all_or_nothing_with_its_neighbours(hand: Hand) -> None:
     with pytest.raises(psycopg.errors.CheckViolation):
         hand.enqueue_many([{"task": "a"}, {"task": "b", "priority": 10}, {"task": "c"}])
@@ -249,11 +311,13 @@ def _heard(dsn: str, channel: str, hand: Hand, action: Callable[[], Any]) -> lis
     raise AssertionError("the end was not heard")
 
 
-@pytest.mark.parametrize("way", ["enqueue", "enqueue_many"])
+@pytest.mark.parametrize("way", ["enqueue", "enqueue_many", "enqueue_alike"])
 def test_notifies_only_while_somebody_may_be_asleep(dsn: str, hand: Hand, way: str) -> None:
     def enqueue() -> None:
         if way == "enqueue":
             hand.enqueue(queue="mail")
+        elif way == "enqueue_alike":
+            _alike(hand, [{}, {}], queue="mail")
         else:
             hand.enqueue_many([{"task": "send", "queue": "mail"}] * 3)
 

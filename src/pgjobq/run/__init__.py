@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from pgjobq.run.kinds import door
-from pgjobq.run.missing import naming_missing_schema
+from pgjobq.run.missing import as_missing
 from pgjobq.run.placeholders import as_text
 from pgjobq.statements import Statement
 
@@ -40,14 +40,22 @@ def execute(conn: object, statement: Statement[T]) -> T:
     migrated, else the driver's (SQLAlchemy's, Django's) own error.
     """
     fetch = door(conn, statement, awaited=False)
-    with naming_missing_schema(statement):
+    try:  # written out in both twins: a context manager is 2 µs of each enqueue
         rows = fetch(conn, statement)
+    except Exception as error:
+        if missing := as_missing(error, statement):
+            raise missing from error
+        raise
     return statement.decode(as_text(rows))
 
 
 async def aexecute(conn: object, statement: Statement[T]) -> T:
     """The same on an async connection."""
     fetch = door(conn, statement, awaited=True)
-    with naming_missing_schema(statement):
+    try:
         rows = await fetch(conn, statement)
+    except Exception as error:
+        if missing := as_missing(error, statement):
+            raise missing from error
+        raise
     return statement.decode(as_text(rows))

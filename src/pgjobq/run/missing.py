@@ -10,7 +10,7 @@ from typing import Any
 from pgjobq.errors import SchemaMissing
 from pgjobq.statements import Statement
 
-__all__ = ["naming_missing_schema", "sqlstate_of"]
+__all__ = ["as_missing", "naming_missing_schema", "sqlstate_of"]
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _UNDEFINED = {"3F000", "42883", "42P01"}  # schema, function, table
@@ -22,12 +22,19 @@ def naming_missing_schema(statement: Statement[Any]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_ours_missing(error, statement.sql):
-            raise
-        raise SchemaMissing(
-            f"pgjobq's tables and functions are not all there in this database ({_first_line(error)}): "
-            "run `pgjobq migrate` on it"
-        ) from error
+        if missing := as_missing(error, statement):
+            raise missing from error
+        raise
+
+
+def as_missing(error: Exception, statement: Statement[Any]) -> SchemaMissing | None:
+    """SchemaMissing when that is what a driver's error means."""
+    if not _is_ours_missing(error, statement.sql):
+        return None
+    return SchemaMissing(
+        f"pgjobq's tables and functions are not all there in this database ({_first_line(error)}): "
+        "run `pgjobq migrate` on it"
+    )
 
 
 def sqlstate_of(error: BaseException) -> str | None:

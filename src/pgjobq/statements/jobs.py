@@ -13,13 +13,27 @@ from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
 from pgjobq.task import Call
 
-__all__ = ["cancel", "complete_within", "enqueue", "enqueue_many", "errors", "get", "jobs", "misplaced", "retry"]
+__all__ = [
+    "cancel",
+    "complete_within",
+    "enqueue",
+    "enqueue_alike",
+    "enqueue_many",
+    "errors",
+    "get",
+    "jobs",
+    "misplaced",
+    "retry",
+]
 
 _encode = msgspec.json.Encoder().encode
 
 
 def enqueue(schema: str, call: Call) -> Statement[int]:
     """Enqueue one call; gives the job's id."""
+    if call.is_plain:
+        plain = (call.task.name, call.args_text, call.queue, str(call.priority), str(call.max_attempts))
+        return Statement("enqueue", statement_text("enqueue_plain", schema), plain, _id)
     options = call.options
     params = (
         call.task.name,
@@ -34,6 +48,18 @@ def enqueue(schema: str, call: Call) -> Statement[int]:
         _encode(options.headers).decode() if options.headers else None,
     )
     return Statement("enqueue", statement_text("enqueue", schema), params, _id)
+
+
+def enqueue_alike(schema: str, first: Call, arguments: Iterable[str]) -> Statement[list[int]]:
+    """Enqueue calls that are like the first one but for their arguments; gives the ids in the same order."""
+    params = (
+        first.task.name,
+        "[" + ",".join(arguments) + "]",
+        first.queue,
+        str(first.priority),
+        str(first.max_attempts),
+    )
+    return Statement("enqueue_many", statement_text("enqueue_alike", schema), params, _ids)
 
 
 def enqueue_many(schema: str, calls: Iterable[Call]) -> Statement[list[int]]:
@@ -186,7 +212,9 @@ def _id(rows: Rows) -> int:
 
 
 def _ids(rows: Rows) -> list[int]:
-    return [int(text) for (text,) in rows]
+    """The ids as PostgreSQL writes an array of them: one value to fetch, not a thousand rows."""
+    text: str = rows[0][0]
+    return [*map(int, text[1:-1].split(","))] if len(text) > 2 else []
 
 
 def _flag(rows: Rows) -> bool:

@@ -6,8 +6,15 @@ SELECT pgjobq.enqueue(
     $1::text, $2::text::jsonb, $3::text, $4::text::int, $5::text::timestamptz, make_interval(secs => $6::text::float8),
     $7::text, $8::text::text[], $9::text::int, $10::text::jsonb)::text
 
+-- name: enqueue_plain
+-- What most jobs need: half the parameters, a third of the time to parse and plan where nothing is prepared.
+SELECT pgjobq.enqueue($1::text, $2::text::jsonb, $3::text, $4::text::int, max_attempts => $5::text::int)::text
+
+-- name: enqueue_alike
+SELECT pgjobq.enqueue_alike($1::text, $2::text::jsonb, $3::text, $4::text::int, $5::text::int)::text
+
 -- name: enqueue_many
-SELECT id::text FROM pgjobq.enqueue_many($1::text::jsonb) AS id
+SELECT ARRAY(SELECT id FROM pgjobq.enqueue_many($1::text::jsonb) AS id)::text
 
 -- name: get
 SELECT to_jsonb(j)::text FROM pgjobq.jobs j WHERE j.id = $1::text::bigint

@@ -82,6 +82,11 @@ class Options:
         _check_headers(self.headers)
         object.__setattr__(self, "headers", dict(self.headers))
 
+    @property
+    def are_plain(self) -> bool:
+        """Whether they say nothing but where the job goes (and on which connection)."""
+        return not (self.ref or self.tags or self.headers or self.delay is not None or self.run_at)
+
     def merged(self, **changes: Any) -> Options:
         """These options with some replaced.
 
