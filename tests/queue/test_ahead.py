@@ -1,0 +1,115 @@
+"""enqueue_many on connections of our own: a portion is made while the server writes the one before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import psycopg
+import pytest
+
+from pgjobq import Queue, SchemaMissing
+from pgjobq.statements.portions import PORTION_JOBS
+from pgjobq.task import Call, Task
+from support.waiting import eventually
+
+
+@pytest.fixture
+def send(queue: Queue) -> Task[..., None]:
+    @queue.task
+    def send(number: int, text: str = "") -> None: ...
+
+    return send
+
+
+def test_the_next_portion_is_made_while_the_server_writes_the_last(
+    queue: Queue, send: Task[..., None], dsn: str
+) -> None:
+    """The server is kept from finishing the first portion until the stream has gone on to the second."""
+    gate = psycopg.connect(dsn)
+    gate.execute("LOCK TABLE pgjobq.job IN SHARE MODE")
+
+    def stream() -> Iterator[Call]:
+        for number in range(2 * PORTION_JOBS):
+            if number == PORTION_JOBS + 1:
+                eventually(lambda: _waits_for_a_lock(dsn))
+                gate.rollback()
+            yield send.call(number=number)
+
+    with gate:
+        assert len(queue.enqueue_many(stream())) == 2 * PORTION_JOBS
+
+
+def _waits_for_a_lock(dsn: str) -> bool:
+    with psycopg.connect(dsn) as conn:
+        row = conn.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'pgjobq.job'::regclass")
+        return row.fetchone() == (1,)
+
+
+@pytest.mark.parametrize("portion", [0, 1, 2])
+def test_a_refusal_of_the_servers_in_any_portion_writes_nothing(
+    queue: Queue, send: Task[..., None], dsn: str, portion: int
+) -> None:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(f"ALTER TABLE pgjobq.job ADD CHECK (args->>'number' <> '{portion * PORTION_JOBS + 7}' )".encode())
+    calls = [send.call(number=number) for number in range(3 * PORTION_JOBS)]
+    with pytest.raises(psycopg.errors.CheckViolation, match="job_args_check"):
+        queue.enqueue_many(calls)
+
+    async def scene() -> None:
+        with pytest.raises(psycopg.errors.CheckViolation):
+            await queue.aenqueue_many(calls)
+        assert len(await queue.aenqueue_many(calls[:3])) == 3
+        await queue.aclose()
+
+    asyncio.run(scene())
+    assert len(queue.enqueue_many(calls[:3])) == 3, "and the pool's connection is fit for the next call"
+    assert len(queue.jobs()) == 6
+
+
+def test_a_cancelled_stream_writes_nothing(queue: Queue, send: Task[..., None]) -> None:
+    async def scene() -> None:
+        reached = asyncio.Event()
+
+        async def stream() -> AsyncIterator[Call]:
+            for number in range(PORTION_JOBS + 1):
+                yield send.call(number=number)
+            reached.set()
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(queue.aenqueue_many(stream()))
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await queue.ajobs() == []
+        assert len(await queue.aenqueue_many([send.call(number=1)])) == 1
+        await queue.aclose()
+
+    asyncio.run(scene())
+
+
+def test_calls_that_are_alike_and_calls_that_are_not_share_a_stream(queue: Queue, send: Task[..., None]) -> None:
+    bound, late = send.using(queue="mail", priority=2), send.using(delay=3600)
+    calls = [
+        *(bound.call(number=number) for number in range(PORTION_JOBS)),
+        *(late.call(number=number) for number in range(PORTION_JOBS)),
+        *(send.using(ref=f"order:{number}").call(number=number) for number in range(3)),
+    ]
+    ids = queue.enqueue_many(calls)
+    jobs = {job.id: job for job in queue.jobs(limit=10_000)}
+    told = [(jobs[job].args["number"], jobs[job].queue, jobs[job].priority, str(jobs[job].state)) for job in ids]
+    assert told[:PORTION_JOBS] == [(number, "mail", 2, "ready") for number in range(PORTION_JOBS)]
+    assert told[PORTION_JOBS:-3] == [(number, "default", 0, "scheduled") for number in range(PORTION_JOBS)]
+    assert [jobs[job].ref for job in ids[-3:]] == ["order:0", "order:1", "order:2"]
+
+
+def test_a_database_that_was_never_migrated(empty_dsn: str) -> None:
+    queue = Queue(empty_dsn)
+
+    @queue.task
+    def send(number: int) -> None: ...
+
+    with pytest.raises(SchemaMissing, match="pgjobq migrate"):
+        queue.enqueue_many([send.call(number=1)])
+    queue.close()
