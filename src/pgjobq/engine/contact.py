@@ -19,7 +19,7 @@ from pgjobq.settings import WorkerSettings
 
 __all__ = ["Contact", "Identity"]
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 """Seconds between attempts to reach a database that is away."""
 SHORTEST_BOUND = 3.0
 """Seconds that any round trip may take before its connection is given up; a third of the lease when that is longer."""

@@ -18,7 +18,7 @@ import psycopg
 
 from pgjobq.engine.lease import SILENT
 from pgjobq.engine.retention import Retention
-from pgjobq.engine.wire import OUTAGES, bounded, open_sync, take_notifications
+from pgjobq.engine.wire import OUTAGES, bounded, is_passing, open_sync, take_notifications
 from pgjobq.events import ChoreFailed, JobsReturned, JobsTakenBack, VacuumRefused
 from pgjobq.logs import Journal
 from pgjobq.outcome import describe
@@ -104,10 +104,11 @@ class Upkeep:
                 self._hang_up()  # the heart says that the database is away
                 self._pause(1.0)
             except psycopg.Error as error:
-                told = describe(error)
-                self._journal.emit(ChoreFailed(chore="upkeep", error=told.kind, error_message=told.message))
+                if not is_passing(error):  # else as above: read-only (25006) is filed under InternalError
+                    told = describe(error)
+                    self._journal.emit(ChoreFailed(chore="upkeep", error=told.kind, error_message=told.message))
                 self._hang_up()
-                self._pause(self._settings.poll_interval)
+                self._pause(min(self._settings.poll_interval, 1.0))
         with contextlib.suppress(*OUTAGES):  # else their leases run out by themselves
             self._bury()
         self._hang_up()

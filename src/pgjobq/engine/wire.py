@@ -77,6 +77,9 @@ def worker_conninfo(dsn: str, part: str, *, session: bool = True) -> str:
     """
     given = conninfo_to_dict(dsn)
     wanted: dict[str, Any] = {"application_name": f"pgjobq {part} {os.getpid()}", **_BOUNDS}
+    hosts = str(given.get("host") or given.get("hostaddr") or os.environ.get("PGHOST", ""))
+    if "," in hosts and not os.environ.get("PGTARGETSESSIONATTRS"):
+        wanted["target_session_attrs"] = "read-write"  # else libpq keeps to whichever answers first, standby or not
     if session:
         options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
         wanted["options"] = f"{options} {given.get('options') or os.environ.get('PGOPTIONS', '')}".strip()

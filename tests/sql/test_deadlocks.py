@@ -1,0 +1,158 @@
+"""Everybody at once on the same few jobs: nobody ever waits in a circle, because of the lock order that schema.sql names."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from sql.support.gate import Gate, starts
+from sql.support.hand import Hand
+
+SECONDS = 5.0
+JOBS = 60
+"""So few that all meet on the same rows all the time."""
+Hands = Callable[..., Hand]
+
+
+class Crowd:
+    """Everything that takes locks, on jobs from 1 to the last, until the time is over."""
+
+    def __init__(self, hands: Hands, seconds: float) -> None:
+        self._hands, self._end = hands, time.monotonic() + seconds
+        self.did: Counter[str] = Counter()
+        self.errors: list[BaseException] = []
+        self.last = 0
+
+    def run(self, *roles: Callable[[Hand, random.Random], None]) -> None:
+        """Each role in two threads of its own."""
+        threads = [
+            threading.Thread(target=self._play, args=(role, self._hands(), random.Random(number)), daemon=True)
+            for number in range(2)
+            for role in roles
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive(), "somebody waits for ever"
+
+    def _play(self, role: Callable[[Hand, random.Random], None], hand: Hand, dice: random.Random) -> None:
+        try:
+            while time.monotonic() < self._end and not self.errors:
+                role(hand, dice)
+                self.did[role.__name__] += 1
+        except BaseException as error:
+            self.errors.append(error)
+
+    def some(self, dice: random.Random, count: int) -> list[int]:
+        """Jobs among the newest, sorted: the one thing that is asked of a caller who names several."""
+        newest = max(self.last, JOBS)
+        return sorted(dice.sample(range(newest - JOBS + 1, newest + 1), count))
+
+    # ------------------------------------------------------------------------------------ roles
+
+    def enqueue(self, hand: Hand, dice: random.Random) -> None:
+        """Bulk, some of it for later, on lanes that may be new."""
+        asked = [{"task": "send", "priority": dice.choice((0, 1)), "delay": dice.choice((None, "0.05 s"))}] * 20
+        self.last = max(self.last, *hand.enqueue_many(asked))
+        time.sleep(0.05)
+
+    def work(self, hand: Hand, dice: random.Random) -> None:
+        """Claim, and settle in every way there is."""
+        leases = hand.claim(15)
+        dice.shuffle(leases)
+        cut = len(leases) // 2
+        hand.complete(*leases[:cut])
+        fates = ("s", "f", "c", "again", "again", "blocked")
+        hand.settle(
+            *(
+                {"job": lease.job, "attempt": lease.attempt, "fate": dice.choice(fates), "delay": dice.choice((0, 0.05))}
+                | {"kind": "E", "message": "m", "waits_for": "task:send"}
+                for lease in leases[cut:]
+            )
+        )
+        hand.adopt(["send"], None, 5)
+
+    def handle(self, hand: Hand, dice: random.Random) -> None:
+        """A handler's own transaction: complete(conn), enqueue more, commit or not."""
+        leases = hand.claim(1)
+        hand.sql("BEGIN")
+        for lease in leases:
+            hand.value("SELECT pgjobq.complete($1, $2, $3)", lease.job, lease.attempt, hand.id)
+            hand.enqueue()
+        hand.sql(dice.choice(("COMMIT", "ROLLBACK")))
+        hand.settle(*({"job": lease.job, "attempt": lease.attempt, "fate": "f"} for lease in leases))
+
+    def cancel(self, hand: Hand, dice: random.Random) -> None:
+        """Several in one transaction."""
+        hand.sql("BEGIN")
+        for job in self.some(dice, 5):
+            hand.cancel(job)
+        hand.sql("COMMIT")
+
+    def retry(self, hand: Hand, dice: random.Random) -> None:
+        """Several in one transaction."""
+        hand.sql("BEGIN")
+        for job in self.some(dice, 5):
+            hand.retry(job)
+        hand.sql("COMMIT")
+
+    def keep_up(self, hand: Hand, dice: random.Random) -> None:
+        """The chores."""
+        hand.promote()
+        hand.say("find_lanes")
+        hand.say("tidy_lanes")
+        hand.retain(5, 1.0, 1.0)
+        hand.rescue([hand.id], started=[])
+        hand.register()
+        time.sleep(0.02)
+
+    def die(self, hand: Hand, dice: random.Random) -> None:
+        """Claim, be declared dead, and report all the same."""
+        leases = hand.claim(5)
+        hand.rescue([hand.id])
+        hand.complete(*leases)
+        hand.beat()
+        hand.register()
+
+
+def deadlocks(hand: Hand) -> int:
+    """What the server has counted in this database."""
+    hand.sql("SELECT pg_stat_force_next_flush()" if hand.conn.info.server_version >= 150000 else "SELECT 1")
+    hand.sql("SELECT pg_stat_clear_snapshot()")
+    return int(hand.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))
+
+
+def test_nobody_waits_in_a_circle(hands: Hands) -> None:
+    crowd, onlooker = Crowd(hands, SECONDS), hands(lease=None)
+    onlooker.sql("SET deadlock_timeout = '100ms'")
+    crowd.run(crowd.enqueue, crowd.work, crowd.handle, crowd.cancel, crowd.retry, crowd.keep_up, crowd.die)
+    print(dict(crowd.did))
+    assert crowd.errors == []
+    assert deadlocks(onlooker) == 0
+    assert min(crowd.did.values()) > 10
+    assert onlooker.sql("SELECT * FROM pgjobq.misplaced") == []
+
+
+def test_a_deadlock_would_be_counted(hands: Hands, gate: Gate) -> None:
+    """Callers who name the same jobs in opposite orders, in transactions of their own: theirs to sort."""
+    one, other = hands(lease=None), hands(lease=None)
+    first, second = one.enqueue(), one.enqueue()
+    for hand in (one, other):
+        hand.sql("BEGIN")
+    one.cancel(first)
+    other.cancel(second)
+    waiting = starts(lambda: one.cancel(second))
+    gate.wait_for(one, "transactionid")
+    with pytest.raises(psycopg.errors.DeadlockDetected):
+        other.cancel(first)
+        waiting.result()
+    other.sql("ROLLBACK")
+    one.sql("ROLLBACK")
+    assert deadlocks(hands(lease=None)) == 1
