@@ -31,6 +31,11 @@
 -- That is what lets a worker remember where to start looking (its claim cursor) without ever losing a job. Whatever becomes
 -- ready again draws a new seq. A job's first seq is its id.
 --
+-- THE LOCK ORDER, by which nobody ever waits in a circle: who takes rows of several tables takes them in the direction in
+-- which jobs move (blocked, scheduled, ready, running, finished). Whatever takes many rows at once, and does not own them,
+-- passes by what is locked (SKIP LOCKED). Only who names one job (cancel, retry, complete) waits for a row, one at a time;
+-- who names several in one transaction of his own names them in the order of their ids.
+--
 -- WHO IS ASLEEP stands in two sequences, read like one-row tables that never bloat and never conflict:
 -- `idle_until` (ms since 1970: until then some worker may be asleep, so enqueuing sends NOTIFY) and `next_look`
 -- (when somebody looks at `scheduled` next: only an earlier job has to send NOTIFY). NOTIFY takes a lock on the

@@ -15,9 +15,10 @@ import psycopg
 
 from chaos.proxy import Mode
 from chaos.site import Site
+from chaos.workers import ChaosWorker
 from support.waiting import eventually
 
-__all__ = ["FAULTS", "Fault", "terminate_backends"]
+__all__ = ["FAULTS", "Fault", "backends_of", "terminate_backends"]
 
 Deed = Callable[[Site, random.Random], contextlib.AbstractContextManager[None]]
 
@@ -189,6 +190,27 @@ def exhaust(site: Site, dice: random.Random) -> Iterator[None]:
                 conn.close()
 
 
+@contextlib.contextmanager
+def stop_backends(site: Site, dice: random.Random) -> Iterator[None]:
+    """The server's side of every connection of one worker hangs: its packets are acknowledged, its LISTEN and its
+    questions are not answered. The processes of a server of our own can be stopped."""
+    worker = dice.choice([worker for worker in site.workers if worker.way != "pooled"])
+    with site.fault("server processes hang", workers=[worker], isolated=worker.children()):
+        stopped = backends_of(site, worker)
+        _signal(stopped, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _signal(stopped, signal.SIGCONT)
+
+
+def backends_of(site: Site, worker: ChaosWorker) -> list[int]:
+    """The server's processes that serve this worker's."""
+    names = [f"pgjobq % {pid}" for pid in (worker.pid, *worker.children())]
+    sql = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE ANY (%s)"
+    return [pid for (pid,) in site.query(sql, names)]
+
+
 def _set_server(site: Site, setting: str) -> None:
     site.query(f"ALTER SYSTEM SET {setting}")
     site.query("SELECT pg_reload_conf()")
@@ -262,10 +284,12 @@ FAULTS: tuple[Fault, ...] = (
     Fault(make_read_only, (2.0, 4.0), needs="postgres"),
     Fault(tighten, (2.0, 4.0), weight=1),
     Fault(exhaust, (1.0, 2.0), weight=1, needs="postgres"),
+    Fault(stop_backends, (3.0, 6.0), weight=1, needs="postgres"),
     Fault(break_network("latency"), (2.0, 3.0), weight=1, needs="proxy"),
     Fault(break_network("black_hole"), (4.0, 6.0), weight=1, needs="proxy"),
     Fault(break_network("deaf"), (2.0, 5.0), weight=1, needs="proxy"),
     Fault(break_network("mute"), (2.0, 5.0), weight=1, needs="proxy"),
+    Fault(break_network("hush"), (2.0, 5.0), weight=1, needs="proxy"),
     Fault(break_network("half_open"), (0.2, 0.3), needs="proxy"),
     Fault(break_network("reset"), (0.2, 1.5), weight=1, needs="proxy"),
     Fault(break_network("refuse"), (0.5, 2.0), weight=1, needs="proxy"),

@@ -17,17 +17,20 @@ from typing import Literal, get_args
 
 __all__ = ["MODES", "Mode", "Proxy"]
 
-Mode = Literal["pass", "latency", "black_hole", "deaf", "mute", "half_open", "reset", "refuse"]
+Mode = Literal["pass", "latency", "black_hole", "deaf", "mute", "hush", "half_open", "reset", "refuse"]
 """pass        forward
 latency     delay every chunk by 100 ± 80 ms, each way
 black_hole  drop everything, both ways; sockets stay open, new ones are accepted and hang
 deaf        what the worker says is dropped, what the server says arrives
 mute        what the server says is dropped: was my commit done?
+hush        RST every connection; on new ones the server greets, and then says nothing more
 half_open   the server's side of every connection is closed, the worker's stays open and silent; new ones pass
 reset       RST every connection, and new ones
 refuse      RST every connection, and listen no more
 """
 MODES: tuple[Mode, ...] = get_args(Mode)
+_READY = b"Z\x00\x00\x00\x05I"
+"""The end of the server's greeting: ReadyForQuery, idle."""
 _SILENT = {"black_hole": (True, True), "deaf": (True, False), "mute": (False, True)}
 
 
@@ -38,6 +41,7 @@ class _Line:
         self.near_reader, self.near = reader, writer
         self.far: asyncio.StreamWriter | None = None
         self.halved = False
+        self.hushed = False
 
     def reset(self) -> None:
         for writer in (self.near, self.far):
@@ -54,6 +58,7 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._mode: Mode = "pass"
+        self._cue = b""
         self._lines: set[_Line] = set()
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
@@ -73,6 +78,16 @@ class Proxy:
         self._thread.join(20)
         self._loop.close()
 
+    def swallow_answer(self, cue: bytes) -> None:
+        """The next connection on which these bytes are said to the server gets no answer to them, nor any more."""
+        self._cue = cue
+
+    def point_at(self, host: str, port: int) -> None:
+        """From now on there is another server behind it; who was connected is cut off."""
+        self._target = (host, port)
+        self.set("reset")
+        self.set("pass")
+
     def set(self, mode: Mode) -> None:
         """Behave like this from now on, towards connections that exist and those that come."""
         asyncio.run_coroutine_threadsafe(self._change(mode), self._loop).result(20)
@@ -90,7 +105,7 @@ class Proxy:
 
     async def _change(self, mode: Mode) -> None:
         self._mode = mode
-        if mode in ("reset", "refuse"):
+        if mode in ("reset", "refuse", "hush"):
             for line in list(self._lines):
                 line.reset()
         if mode == "refuse" and self._server is not None:
@@ -147,9 +162,12 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 drops_up, drops_down = _SILENT.get(self._mode, (False, False))
-                if line.halved or (drops_up if upwards else drops_down):
+                if line.halved or line.hushed or (drops_up if upwards else drops_down):
                     continue
+                if upwards and self._cue and self._cue in data:
+                    self._cue, line.hushed = b"", True  # this is still passed on
                 if self._mode == "latency":
                     await asyncio.sleep(random.uniform(0.02, 0.18))
                 writer.write(data)
                 await writer.drain()
+                line.hushed = line.hushed or (self._mode == "hush" and not upwards and _READY in data)

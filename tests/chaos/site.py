@@ -12,6 +12,7 @@ import psycopg
 
 from chaos import app, ledger
 from chaos.bouncer import Bouncer
+from chaos.cable import Cable
 from chaos.checker import Death, Evidence, Finding, Limits, check
 from chaos.disk import Disk
 from chaos.history import History
@@ -35,7 +36,8 @@ class Site:
         directory: where history and logs go.
         postgres: the server, if it is ours to crash.
 
-    `proxy` and `bouncer` are further ways to it, `disk` is what it stands on; to be set before workers are started.
+    `proxy`, `bouncer` and `cable` are further ways to it, `disk` is what it stands on; to be set before
+    workers are started.
     """
 
     def __init__(self, dsn: str, directory: Path, postgres: Postgres | None = None) -> None:
@@ -46,6 +48,7 @@ class Site:
         self.proxy: Proxy | None = None
         self.bouncer: Bouncer | None = None
         self.disk: Disk | None = None
+        self.cable: Cable | None = None
         self._count = 0
         self._faults = 0
         ledger.install(dsn)
@@ -53,11 +56,14 @@ class Site:
     # ------------------------------------------------------------------------------------ workers
 
     def worker(self, *flags: str, way: str = "direct", name: str = "", **env: str) -> ChaosWorker:
-        """Start one; `way` to the database: direct, proxied or pooled."""
-        dsn = {"direct": self._direct, "proxied": self._proxied, "pooled": self._pooled}[way]()
-        environ = clean_environment(PGJOBQ_DSN=dsn, CHAOS_DSN=self.dsn, CHAOS_GATE=str(self.gate)) | env
+        """Start one; `way` to the database: direct, proxied, pooled or cabled."""
+        ways = {"direct": self._direct, "proxied": self._proxied, "pooled": self._pooled, "cabled": self._cabled}
+        dsn, through = ways[way](), self.cable.argv if way == "cabled" and self.cable is not None else []
+        environ = (
+            clean_environment(PGJOBQ_DSN=dsn, CHAOS_DSN=dsn if through else self.dsn, CHAOS_GATE=str(self.gate)) | env
+        )
         name = name or f"w{len(self.workers) + 1}"
-        worker = ChaosWorker(name, way, self.history, self.directory, environ, *(flags or SHORT))
+        worker = ChaosWorker(name, way, self.history, self.directory, environ, *(flags or SHORT), through=through)
         self.workers.append(worker)
         return worker
 
@@ -71,6 +77,10 @@ class Site:
     def _pooled(self) -> str:
         assert self.bouncer is not None
         return self.bouncer.dsn
+
+    def _cabled(self) -> str:
+        assert self.cable is not None
+        return as_url(self.dsn, host=self.cable.here)
 
     def destroy(self) -> None:
         """End all workers, whatever state they are in."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -41,7 +40,7 @@ def open_standby(primary: str, settings: dict[str, object]) -> Iterator[Postgres
         copied = subprocess.run(command, capture_output=True, text=True, cwd="/", **account.popen)
         assert copied.returncode == 0, copied.stderr
         (root / "password").write_text(str(parts["password"]))
-        os.chmod(root / "password", 0o600)
+        (root / "password").chmod(0o600)
         with Postgres(root, tcp=True, settings=settings | {"fsync": "off"}, timeout=60) as standby:
             _follow(primary)
             yield standby

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,20 @@ def clean_environment(**changes: str) -> dict[str, str]:
 class ChaosWorker:
     """One `python -m pgjobq.worker` in a process group of its own, logging JSON into a file.
 
-    way: how it reaches the server: direct, proxied or pooled.
+    way: how it reaches the server: direct, proxied, pooled or cabled; through: what runs it elsewhere.
     """
 
     def __init__(
-        self, name: str, way: str, history: History, directory: Path, environ: dict[str, str], *flags: str
+        self,
+        name: str,
+        way: str,
+        history: History,
+        directory: Path,
+        environ: dict[str, str],
+        *flags: str,
+        through: Sequence[str] = (),
     ) -> None:
-        self.name, self.way, self._history = name, way, history
+        self.name, self.way, self._history, self._through = name, way, history, through
         self._flags, self._environ = flags, environ | {"CHAOS_WORKER": name, "CHAOS_HISTORY": str(history.path)}
         self._log = directory / f"{name}.log"
         self._starts = 0
@@ -49,7 +57,8 @@ class ChaosWorker:
     def start(self) -> None:
         """Start it; again after kill(): that is what a process manager does for a supervisor that was killed."""
         self._starts += 1
-        command = [sys.executable, "-m", "pgjobq.worker", "chaos.app:queue", "--log-format", "json", *self._flags]
+        worker = [sys.executable, "-m", "pgjobq.worker", "chaos.app:queue", "--log-format", "json"]
+        command = [*self._through, *worker, *self._flags]
         with self._log.open("ab") as out:
             quiet, environ = subprocess.DEVNULL, self._environ
             self.popen = subprocess.Popen(

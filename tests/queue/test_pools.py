@@ -123,3 +123,48 @@ def test_after_a_fork_every_process_has_connections_of_its_own(queue: Queue, dsn
     assert codes == [0, 0, 0]
     assert sorted(job.id for job in queue.jobs(limit=1000)) == ids
     assert len(set(ids)) == 82
+
+
+def test_a_pool_of_one_with_twenty_enqueuers(dsn: str) -> None:
+    """They take turns; nobody needs a second connection while holding the one there is."""
+    with ConnectionPool(dsn, min_size=1, max_size=1, timeout=60, open=True) as pool:
+        mine = Queue(pool=pool)
+        task = mine.task(send)
+
+        def enqueue(number: int) -> list[int]:
+            one = task.enqueue(number=number).id
+            assert mine.get(one) is not None
+            return [one, *mine.enqueue_many([task.call(number=number), task.call(number=number)])]
+
+        with ThreadPoolExecutor(20) as threads:
+            ids = [job for found in threads.map(enqueue, range(100)) for job in found]
+        assert len(set(ids)) == 300
+        with pool.connection() as conn:
+            assert conn.execute("SELECT count(*) FROM pgjobq.job").fetchone() == (300,)
+
+
+def test_an_async_pool_of_one_with_twenty_enqueuers(dsn: str) -> None:
+    async def scene() -> list[int]:
+        async with AsyncConnectionPool(dsn, min_size=1, max_size=1, timeout=60, open=False) as pool:
+            mine = Queue(apool=pool)
+            task = mine.task(send)
+
+            async def enqueue(number: int) -> list[int]:
+                one = (await task.aenqueue(number=number)).id
+                assert await mine.aget(one) is not None
+                return [one, *await mine.aenqueue_many([task.call(number=number), task.call(number=number)])]
+
+            return [job for found in await asyncio.gather(*map(enqueue, range(20))) for job in found]
+
+    assert len(set(asyncio.run(scene()))) == 60
+
+
+def test_a_pool_of_one_that_is_held_by_its_caller(dsn: str) -> None:
+    """Inside the caller's own transaction the connection is given, and no other is asked for."""
+    with ConnectionPool(dsn, min_size=1, max_size=1, timeout=5, open=True) as pool:
+        mine = Queue(pool=pool)
+        task = mine.task(send)
+        with pool.connection() as conn:
+            first = task.using(conn=conn).enqueue(number=1).id
+            assert len(mine.enqueue_many([task.call(number=2)], conn=conn)) == 1
+            assert mine.get(first, conn=conn) is not None

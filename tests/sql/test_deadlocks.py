@@ -1,4 +1,6 @@
-"""Everybody at once on the same few jobs: nobody ever waits in a circle, because of the lock order that schema.sql names."""
+"""Everybody at once on the same few jobs: nobody ever waits in a circle; the lock order that sees to it
+stands at the head of schema.sql.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,12 @@ class Crowd:
         fates = ("s", "f", "c", "again", "again", "blocked")
         hand.settle(
             *(
-                {"job": lease.job, "attempt": lease.attempt, "fate": dice.choice(fates), "delay": dice.choice((0, 0.05))}
+                {
+                    "job": lease.job,
+                    "attempt": lease.attempt,
+                    "fate": dice.choice(fates),
+                    "delay": dice.choice((0, 0.05)),
+                }
                 | {"kind": "E", "message": "m", "waits_for": "task:send"}
                 for lease in leases[cut:]
             )

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, OperationalError
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgjobq.errors import ConfigError
@@ -28,6 +28,10 @@ from pgjobq.statements import Statement
 __all__ = ["Pools"]
 
 T = TypeVar("T")
+UNKNOWN = (
+    "pgjobq: the connection was lost before the answer came, so this may have been done or not (a job may have been "
+    "enqueued): look before you do it again, for example with queue.jobs(ref=…)"
+)
 # Pools that were inherited through a fork. Closing or collecting one would wait for threads that do not exist
 # in the child, so they are kept, untouched.
 _INHERITED: list[object] = []
@@ -63,13 +67,14 @@ class Pools:
 
     def execute(self, statement: Statement[T]) -> T:
         """Run `statement` in a transaction of its own and commit it; raises what `run.execute` raises."""
-        with self.connection() as conn:
+        with self.connection() as conn, _told_when_unknown():
             return execute(conn, statement)
 
     async def aexecute(self, statement: Statement[T]) -> T:
         """The same, awaited."""
         async with self.aconnection() as conn:
-            return await aexecute(conn, statement)
+            with _told_when_unknown():
+                return await aexecute(conn, statement)
 
     def dsn(self, override: str | None = None) -> str:
         """The connection string a worker of this queue uses for connections of its own: `override`, else the
@@ -83,14 +88,16 @@ class Pools:
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
         """A pooled connection inside a transaction that is committed at the end, rolled back by an error."""
-        with self.connection() as conn, conn.transaction():
+        with self.connection() as conn, _told_when_unknown(), conn.transaction():
             yield conn
 
     @asynccontextmanager
     async def atransaction(self) -> AsyncIterator[AsyncConnection[Any]]:
         """The same, awaited."""
-        async with self.aconnection() as conn, conn.transaction():
-            yield conn
+        async with self.aconnection() as conn:
+            with _told_when_unknown():
+                async with conn.transaction():
+                    yield conn
 
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
@@ -191,6 +198,17 @@ class Pools:
                 "(or a dsn): give both to Queue(…), or pass conn="
             )
         return completed(find_dsn(self._dsn, os.environ), os.environ)
+
+
+@contextmanager
+def _told_when_unknown() -> Iterator[None]:
+    """Say so when a connection was lost before the answer came: the commit may have been done all the same."""
+    try:
+        yield
+    except OperationalError as error:
+        if error.sqlstate is None:  # not the server's word
+            error.add_note(UNKNOWN)
+        raise
 
 
 def _prepare_where_possible(conn: Connection[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Found by every Python process of a worker, through its PYTHONPATH: makes the mistake that is asked for."""
+"""Found by every Python process of a worker, through its PYTHONPATH: makes the mistake, or sets the clock."""
 
 import os
 import sys
@@ -12,3 +12,9 @@ if name := os.environ.get("CHAOS_MUTANT"):
         sys.stderr.write(f"the mutant {name} does not fit the engine any more: {error!r}\n")
         sys.stderr.flush()
         os._exit(97)
+
+if shift := float(os.environ.get("CHAOS_CLOCK", "0")):
+    import time
+
+    right = time.time
+    time.time = lambda: right() + shift
