@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
@@ -41,6 +41,8 @@ class TaskOptions(TypedDict, total=False):
     tags: Iterable[str]
     secrets: Iterable[str]
     encryption: Keyring | None
+    isolation: Literal["process"] | None
+    memory_limit: int | str | None
 
 
 class Queue:
@@ -102,6 +104,9 @@ class Queue:
             secrets: names of arguments that errors, logs and `Job.args` must not show, like those marked `Secret[…]`.
             encryption: a Keyring that seals the arguments and results of this task; None: they are not sealed, even
                 if the queue has one; left out: as the queue says.
+            isolation: "process": each attempt runs in a process of its own, one of a pool of the worker's, so that it
+                uses another core, may crash, and can be ended at any moment; None: beside the worker's other jobs.
+            memory_limit: memory this process may use, "512MB" or bytes: beyond it the handler gets MemoryError (Linux).
 
         Raises:
             TaskError: the function cannot be a task; DuplicateTask: the name is taken.

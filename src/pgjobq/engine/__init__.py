@@ -11,6 +11,11 @@ outbox     outcomes on their way to the database
 settling   one at a time, when a batch of outcomes cannot be written
 slots      runs coroutine handlers on the event loop
 threads    runs plain handlers in threads
+cells      runs isolated handlers, each in a process of its own
+cell       such a process
+crossing   what a worker process and its cells say to each other
+memory     the limit of what a handler in a cell may take
+runners    slots, threads and cells together
 attempt    one attempt from arguments to outcome
 board      shared memory that tells the supervisor what runs, without a message per job
 heart      renews the leases, away from user code
@@ -18,9 +23,15 @@ upkeep     promote, rescue, retain, vacuum
 retention  delete old jobs, in small turns
 keeper     heart and upkeep together, in threads of their own
 app        from `module:queue` to the Queue
-process    one worker process, as its supervisor starts it
+process    one worker process, as its discipline what is done about processes that are late or use too much memory
+wakeups    signals as something to wait for
+supervisor starts it
 link       what a supervisor and its processes say to each other
+overdue    SIGTERM, for a handler that holds up the loop after its time-out
+parent     die with the process that started this one
 crew       what the supervisor knows of its processes
+discipline what is done about processes that are late or use too much memory
+wakeups    signals as something to wait for
 supervisor starts, watches, ends and replaces worker processes
 report     outcomes as events, and their sums
 loops      which event loop

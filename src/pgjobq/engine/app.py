@@ -10,7 +10,7 @@ from pgjobq.errors import AppNotFound
 from pgjobq.queue import Queue
 from pgjobq.wording import did_you_mean
 
-__all__ = ["load_app"]
+__all__ = ["find_app", "load_app"]
 
 
 def load_app(app: str) -> Queue:
@@ -33,6 +33,17 @@ def load_app(app: str) -> Queue:
             "from which your application imports it, or set PYTHONPATH"
         ) from None
     return _queue_in(module, attribute, app)
+
+
+def find_app(queue: Queue) -> str | None:
+    """The way back: `module:queue` of a Queue that stands at the top of an imported module; None when it does not."""
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__spec__", None)
+        real = name if name != "__main__" else spec and spec.name  # a script cannot be imported by name
+        found = [attribute for attribute, value in list(getattr(module, "__dict__", {}).items()) if value is queue]
+        if found and real:
+            return f"{real}:{found[0]}"
+    return None
 
 
 def _queue_in(module: ModuleType, attribute: str, app: str) -> Queue:

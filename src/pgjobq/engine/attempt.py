@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from typing import Any
@@ -20,6 +21,8 @@ __all__ = ["Attempt", "CompletionRolledBack", "prepare"]
 SUCCEEDED = Succeeded()
 HARD_MARGIN = 5.0
 """Seconds after its time-out at which the supervisor begins to end an attempt that is still there by force."""
+ISOLATED_MARGIN = 80.0
+"""The same for isolated ones: their worker process ends them by itself, and they may have to wait for one to start."""
 
 
 class CompletionRolledBack(PgjobqError):
@@ -45,6 +48,13 @@ class Attempt(msgspec.Struct, eq=False, gc=False):
     def begin(self) -> None:
         """The handler is called now."""
         self.started = time.perf_counter()
+
+    @property
+    def deadline(self) -> float:
+        """When it is to be ended by force, on time.monotonic(); infinity when it may take any time."""
+        if self.task.timeout is None:
+            return math.inf
+        return time.monotonic() + self.task.timeout + (HARD_MARGIN if self.task.isolation is None else ISOLATED_MARGIN)
 
     @property
     def worker(self) -> UUID:

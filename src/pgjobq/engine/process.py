@@ -7,7 +7,6 @@ back and run elsewhere.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import importlib
 import os
@@ -30,6 +29,7 @@ from pgjobq.engine.contact import Identity
 from pgjobq.engine.link import Link
 from pgjobq.engine.loops import new_event_loop
 from pgjobq.engine.overdue import interrupt_overdue_handlers
+from pgjobq.engine.parent import die_with_parent
 from pgjobq.engine.pump import Pump
 from pgjobq.engine.report import Report
 from pgjobq.engine.wire import FIRST_ANSWER, OUTAGES, bounded, open_sync
@@ -44,7 +44,6 @@ __all__ = ["main"]
 OK, CRASHED, MISCONFIGURED = 0, 1, 2
 YOUNG_OBJECTS = 10_000
 """New objects between two garbage collections: with Python's 700 they took a tenth of a busy worker's time."""
-_PR_SET_PDEATHSIG = 1
 _HERE = str(Path(__file__).parent)
 _IMPORTLIB = str(Path(importlib.__file__).parent)
 
@@ -54,7 +53,7 @@ def main(link_fd: int, board_fd: int, board_size: int) -> int:
     for fd in (link_fd, board_fd):
         os.set_inheritable(fd, False)  # not for the programs that jobs start
     link = Link(socket.socket(fileno=link_fd))
-    _die_with_parent()
+    die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Ctrl-C and process managers signal the whole group; the supervisor decides. A handler of ours and not SIG_IGN,
         # which the programs that a job starts would inherit.
@@ -186,12 +185,6 @@ def _where(error: Exception) -> str:
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith((_HERE, "<frozen importlib", _IMPORTLIB)):
         trace = trace.tb_next
     return "".join(traceback.format_exception(error.with_traceback(trace))).rstrip()
-
-
-def _die_with_parent() -> None:
-    """Where the kernel can do it (Linux), die at once with the supervisor, whatever a handler is doing."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import psycopg
 
-from pgjobq.engine.attempt import HARD_MARGIN, Attempt, prepare
+from pgjobq.engine.attempt import Attempt, prepare
 from pgjobq.engine.board import Board
 from pgjobq.engine.contact import Contact, Identity
 from pgjobq.engine.exchange import Exchange
@@ -84,7 +84,7 @@ class Pump:
         )
         self._intake.call_at((settings.max_jobs_per_process or inf) * SPENT, spent)
         self._outbox = Outbox(board, report)
-        self._runners = Runners(settings.concurrency, self._ended, self._next_for_slot)
+        self._runners = Runners(queue, settings, identity.app, self._ended, self._next_for_slot)
         self._lost: set[UUID] = set()
         self._freshness = min(STALE, settings.lease / 3)
         self._buffer: deque[Lease] = deque()
@@ -275,7 +275,7 @@ class Pump:
     def _next_for_slot(self) -> Attempt | None:
         """Another attempt for a slot that has just become free; plain functions on the way go to their threads."""
         while (attempt := self._next()) is not None:
-            if attempt.task.is_async:
+            if attempt.task.on_loop:
                 return attempt
             self._runners.start(attempt)
         return None
@@ -294,9 +294,7 @@ class Pump:
                 self._outbox.put_unstarted(lease, attempt)
                 self._bell.set()
                 continue
-            limit = attempt.task.timeout
-            deadline = float("inf") if limit is None else time.monotonic() + limit + HARD_MARGIN
-            attempt.place = self._board.start(lease.job, lease.attempt, deadline)
+            attempt.place = self._board.start(lease.job, lease.attempt, attempt.deadline)
             self._running.add(attempt)
             self._intake.note_start()
             if self.report.tells_starts:
@@ -312,7 +310,7 @@ class Pump:
             self._outbox.drop_one(attempt, outcome)
         else:
             self._outbox.put(attempt, outcome)
-        if not attempt.task.is_async:
+        if not attempt.task.on_loop:
             self._feed()
         self._bell.set()
 

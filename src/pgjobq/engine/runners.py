@@ -1,15 +1,24 @@
-"""Where handlers run: coroutine functions on the event loop, plain functions in threads."""
+"""Where handlers run: coroutine functions on the event loop, plain functions in threads, isolated ones in processes."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from pgjobq.engine.app import find_app
 from pgjobq.engine.attempt import Attempt
+from pgjobq.engine.cells import Cells
+from pgjobq.engine.crossing import Setup
 from pgjobq.engine.discipline import OTHERS_MAY_FINISH
 from pgjobq.engine.slots import Slots
 from pgjobq.engine.threads import Threads
 from pgjobq.outcome import Outcome
+
+if TYPE_CHECKING:
+    from pgjobq.queue import Queue
+    from pgjobq.settings import WorkerSettings
 
 __all__ = ["Runners"]
 
@@ -18,23 +27,32 @@ class Runners:
     """Starts attempts where they belong.
 
     Args:
-        concurrency: the most that run at once.
+        queue, settings: whose handlers, and how many at once.
+        app: `module:queue`, or anything without a colon for an embedded worker.
         ended: called on the loop with each attempt and its outcome.
         next_up: gives another attempt for the loop to whoever has just become free there, or None.
     """
 
     def __init__(
-        self, concurrency: int, ended: Callable[[Attempt, Outcome], None], next_up: Callable[[], Attempt | None]
+        self,
+        queue: Queue,
+        settings: WorkerSettings,
+        app: str,
+        ended: Callable[[Attempt, Outcome], None],
+        next_up: Callable[[], Attempt | None],
     ) -> None:
         self._slots = Slots(ended, next_up)
-        self._threads = Threads(concurrency, ended)
+        self._threads = Threads(settings.concurrency, ended)
+        self._cells = Cells(lambda: _setup(queue, settings, app), settings.max_jobs_per_process, ended)
         self.abandoned: set[Attempt] = set()
         """Handlers that nobody waits for any more: they end with the process."""
 
     def start(self, attempt: Attempt) -> None:
         """Have the handler called."""
-        if attempt.task.is_async:
+        if attempt.task.on_loop:
             self._slots.start(attempt)
+        elif attempt.task.isolation is not None:
+            self._cells.start(attempt)
         else:
             self._threads.start(attempt)
 
@@ -42,6 +60,7 @@ class Runners:
         """Make those handlers end for which `should` says so, as far as they can be made to."""
         self._slots.interrupt(should)
         self._threads.interrupt(should)
+        self._cells.interrupt(should)
 
     def abandon(self, overdue: set[Attempt], give_up: Callable[[], None]) -> None:
         """Try once more to end these, which are past their time-out; if that is in vain, soon call `give_up`."""
@@ -57,3 +76,12 @@ class Runners:
         """Let go what waits, and leave behind what does not end."""
         self._threads.close()
         await self._slots.close()
+        await self._cells.close()
+
+
+def _setup(queue: Queue, settings: WorkerSettings, app: str) -> Setup | None:
+    """What a new cell is told; None when nobody knows from where to import the queue."""
+    found = app if ":" in app else find_app(queue)
+    if found is None:
+        return None
+    return Setup(found, queue.schema, list(sys.path), settings.log_format, settings.log_level)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import Any, Literal
 
 from pgjobq.durations import to_seconds
 from pgjobq.encryption import Keyring
 from pgjobq.errors import TaskError
 from pgjobq.retry import Retry
+from pgjobq.settings import parse_size
 from pgjobq.task.options import label_fault, priority_fault, tags_fault
 from pgjobq.wording import did_you_mean, quote
 
@@ -18,11 +19,16 @@ __all__ = [
     "check_function",
     "check_settings",
     "checked_encryption",
+    "checked_isolation",
+    "checked_memory_limit",
     "checked_secrets",
     "checked_tags",
     "checked_timeout",
     "place",
 ]
+
+LEAST_MEMORY = 16 * 2**20
+"""Bytes: less than Python needs for itself is a mistake in the unit."""
 
 
 def place(function: Callable[..., Any]) -> str:
@@ -76,6 +82,36 @@ def checked_timeout(task: str, timeout: object) -> float | None:
             f"years, or None for any time."
         )
     return seconds
+
+
+def checked_isolation(task: str, isolation: object) -> Literal["process"] | None:
+    if isolation is None or isolation == "process":
+        return isolation
+    raise TaskError(
+        f'task {quote(task)}: isolation={quote(isolation)} wants "process" (a process of its own for each attempt), or '
+        f"None (beside the worker's other jobs)."
+    )
+
+
+def checked_memory_limit(task: str, limit: object, isolation: object) -> int | None:
+    """Bytes, from a number of bytes or a text such as 512MB."""
+    if limit is None:
+        return None
+    try:
+        size = parse_size(limit) if isinstance(limit, str) else limit
+        if not isinstance(size, int) or isinstance(size, bool) or size < LEAST_MEMORY:
+            raise ValueError("is too small, or no size")
+    except ValueError as error:
+        raise TaskError(
+            f'task {quote(task)}: memory_limit={quote(limit)} {error}; wants a size from 16MB up, such as "512MB", or '
+            f"a number of bytes."
+        ) from None
+    if isolation is None:
+        raise TaskError(
+            f'task {quote(task)}: memory_limit={quote(limit)} needs isolation="process", since a process can only be '
+            f"limited as a whole; `--max-memory` limits the processes in which all other jobs run."
+        )
+    return size
 
 
 def checked_tags(task: str, tags: Any) -> tuple[str, ...]:

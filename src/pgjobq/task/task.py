@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, Unpack
+from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, Unpack
 
 import msgspec
 
@@ -18,6 +18,8 @@ from pgjobq.task.declaration import (
     check_function,
     check_settings,
     checked_encryption,
+    checked_isolation,
+    checked_memory_limit,
     checked_secrets,
     checked_tags,
     checked_timeout,
@@ -57,6 +59,9 @@ class Task(Generic[P, R]):
         timeout: seconds an attempt may take, above 0; None: any time.
         encryption: the key ring that its payloads are sealed with; None: they are stored as they are.
         is_async: whether calling the function gives a coroutine.
+        isolation: "process": each attempt runs in a process that it shares with no other job; None: with the others.
+        memory_limit: bytes of memory that this process may use, with isolation; None: no limit.
+        on_loop: whether it runs on the worker's event loop.
 
     Raises:
         TaskError: the function or an option cannot work; the sentence says why and what to do.
@@ -76,6 +81,8 @@ class Task(Generic[P, R]):
         tags: Iterable[str] = (),
         secrets: Iterable[str] = (),
         encryption: Keyring | None = None,
+        isolation: Literal["process"] | None = None,
+        memory_limit: int | str | None = None,
     ) -> None:
         check_function(function)
         self.function: Callable[P, R] = function
@@ -86,6 +93,9 @@ class Task(Generic[P, R]):
         self.timeout: float | None = checked_timeout(self.name, timeout)
         self.tags: tuple[str, ...] = checked_tags(self.name, tags)
         self.is_async: bool = inspect.iscoroutinefunction(function)
+        self.isolation = checked_isolation(self.name, isolation)
+        self.memory_limit: int | None = checked_memory_limit(self.name, memory_limit, isolation)
+        self.on_loop: bool = self.is_async and self.isolation is None
         check_settings(self.name, queue, priority, self.retry)
         self.encryption: Keyring | None = checked_encryption(self.name, encryption)
         self.codec: Codec = Codec.of(
