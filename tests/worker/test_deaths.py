@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from datetime import datetime
 
 import pytest
 
@@ -153,6 +154,37 @@ def test_a_storm_of_kills_loses_nothing_and_completes_nothing_twice(stage: Stage
     assert all(count <= 1 + spent.get(job, 0) for job, count in starts.items()), (starts, spent)
     attempts = dict(stage.query("SELECT job, attempt FROM pgjobq.finished"))
     assert all(attempts[job] == 1 + spent.get(job, 0) for job in jobs)
+
+
+def test_processes_that_keep_dying_are_restarted_ever_more_slowly(stage: Stage) -> None:
+    """After 0.1, 0.2, 0.4, 0.8 s; each death is told, and all are counted at the end."""
+    worker = stage.worker("--lease", "60").ready()
+    told: list[float] = []
+    for number in range(1, 5):
+        wait_until(lambda: len(worker.children()) == 1)
+        os.kill(worker.children()[0], signal.SIGKILL)
+        died = worker.wait_event("process_died", number)
+        started = worker.wait_event("process_started", number)
+        at = [datetime.fromisoformat(event["time"]) for event in (died, started)]
+        told.append((at[1] - at[0]).total_seconds())
+    for pause, least in zip(told, (0.1, 0.2, 0.4, 0.8), strict=True):
+        assert pause > least * 0.9
+    assert stage.wait_state(stage.enqueue("note"), "succeeded")
+    assert worker.stop() == 0
+    stopped = worker.events("worker_stopped")[0]
+    assert stopped["deaths"] == 4
+    assert "4 process deaths" in stopped["message"]
+
+
+def test_a_drain_whose_job_fails_by_a_death_says_so(stage: Stage) -> None:
+    """Exit code 3: the job had no attempt left when its process died, and others have been run."""
+    job = stage.enqueue("die", max_attempts=1)
+    other = stage.enqueue("note")
+    worker = stage.worker("--drain", "--lease", "60")
+    assert worker.wait() == 3
+    assert (stage.state(job), stage.state(other)) == ("failed", "succeeded")
+    ended = worker.events("drain_ended")[0]
+    assert (ended["failed"], ended["deaths"]) == (1, 1)
 
 
 @pytest.mark.parametrize("whom", ["child", "both"])

@@ -75,6 +75,14 @@ def test_a_process_with_too_much_memory_is_replaced(stage: Stage) -> None:
     assert worker.stop() == 0
 
 
+def test_a_limit_below_what_the_app_needs_is_refused(stage: Stage) -> None:
+    """Such a worker would replace its processes for ever."""
+    worker = stage.worker("--max-memory", "17MB", app="apps.hoard:queue")
+    assert worker.wait() == 2
+    assert "the app alone uses" in worker.text
+    assert "more than --max-memory 17MB; raise it" in worker.text
+
+
 def test_a_process_that_eats_memory_is_killed(stage: Stage) -> None:
     """At twice its limit; the attempts say memory, at the last the job has failed, and the worker goes on."""
     worker = stage.worker("--max-memory", "100MB", app="apps.hoard:queue").ready()

@@ -15,6 +15,8 @@ TERM_WINDOW = 5.0
 """Seconds between SIGTERM to a process whose job did not end after its time-out, and SIGKILL."""
 OTHERS_MAY_FINISH = 2.0
 """Seconds of these in which its other jobs may come to their end, before they are interrupted to be run elsewhere."""
+YOUNG = 3.0
+"""Seconds for which a process is not replaced because of its memory: too low a limit must not end in a storm."""
 FAR_OVER = 2.0
 """Times its memory limit at which a process is killed: it will not come back to reason, and the machine needs it."""
 
@@ -36,7 +38,7 @@ class Discipline:
         if process.killed_for is None:
             self._look_at_deadlines(process, now)
         if process.killed_for is None and self._settings.max_memory is not None:
-            self._look_at_memory(process, self._settings.max_memory)
+            self._look_at_memory(process, self._settings.max_memory, now)
 
     def _look_at_deadlines(self, process: Process, now: float) -> None:
         late = {entry for entry in process.board.entries() if entry.deadline < now}
@@ -60,7 +62,7 @@ class Discipline:
             process.overdue = jobs
             self._kill(process, f"{overdue_reason(jobs)}, nor by SIGTERM: its process was killed")
 
-    def _look_at_memory(self, process: Process, limit: int) -> None:
+    def _look_at_memory(self, process: Process, limit: int, now: float) -> None:
         used = process.memory
         if used > limit * FAR_OVER:
             self._kill(
@@ -68,7 +70,7 @@ class Discipline:
                 f"memory: its worker process used {show_size(used)}, more than twice its --max-memory of "
                 f"{show_size(limit)}, and was killed",
             )
-        elif used > limit and process.retired is None:
+        elif used > limit and process.retired is None and now - process.started_at > YOUNG:
             process.link.say("stop", "memory")
             self._retire(process, f"it uses {show_size(used)}, more than its --max-memory of {show_size(limit)}")
 

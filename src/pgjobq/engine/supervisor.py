@@ -37,11 +37,11 @@ from pgjobq.events import (
 )
 from pgjobq.logs import Journal
 from pgjobq.migrate import library_version
-from pgjobq.settings import WorkerArguments
+from pgjobq.settings import WorkerArguments, show_size
 
 __all__ = ["Supervisor"]
 
-OK, CRASHED, FAILED_JOBS = 0, 1, 3
+OK, CRASHED, MISCONFIGURED, FAILED_JOBS = 0, 1, 2, 3
 LOOK_EVERY = 0.25
 """Seconds between looks at time-outs and restarts; messages, signals and deaths are noticed at once."""
 AFTER_HURRY = 8.0
@@ -211,6 +211,13 @@ class Supervisor:
     def _greet(self, process: Process, hello: dict[str, Any]) -> None:
         process.greeted = True
         if self._keeper is not None:
+            return
+        limit = self._settings.max_memory
+        if limit is not None and process.memory > limit:
+            # It would be replaced for ever, before it came to any job.
+            why = f"the app alone uses {show_size(process.memory)}, more than --max-memory {show_size(limit)}; raise it"
+            self._refuse(process, MISCONFIGURED, why)
+            process.popen.kill()
             return
         self._hello.update(hello)
         self._keeper = Keeper(
