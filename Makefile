@@ -38,7 +38,7 @@ format: setup ## let ruff lay out the code and sort the imports
 	@$(BIN)/ruff check --fix-only --select I .
 	@$(BIN)/ruff format .
 
-bench: setup ## measure the queue against raw SQL and its peers (about 12 minutes)
+bench: setup ## measure the queue against raw SQL and its peers (about 10 minutes)
 	@$(PY) -m bench --docs --out .cache/bench/figures $(ARGS)
 
 bench-quick: setup ## the same in about a minute, with few jobs

@@ -1,34 +1,34 @@
-"""The runner: `python -m bench [--quick] [--only a,c,e] [--systems pgjobq,raw] [--out DIR] [--docs]`."""
+"""The runner: `python -m bench [--quick] [--only a,c,e] [--systems pgjobq,raw] [--out DIR] [--docs]`.
+
+Exit code: 0, 1 when pgjobq itself could not be measured, 2 for a wrong command line, 130 when interrupted.
+"""
 
 from __future__ import annotations
 
 import argparse
-import signal
+import dataclasses
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psycopg
-
 from bench import machine, systems
-from bench.page import fill_page
+from bench.children import interrupt_once
+from bench.page import fill_page, fill_sizing
 from bench.plots import write_plots
 from bench.progress import Progress
 from bench.results import METRICS, Results
 from bench.server import Server, open_server
-from bench.stage import TookTooLong
 from bench.steps import FULL, QUICK, STEPS, Run, Sizes, Step, choose_steps
-from bench.systems import DriverFailed, NotInstallable, System
+from bench.systems import System
 from bench.table import render
-from bench.workers import WorkersDied
 
 ROOT = Path(__file__).resolve().parent.parent
-FAILURES = (DriverFailed, TookTooLong, WorkersDied, psycopg.Error, OSError, RuntimeError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for; 1 when pgjobq itself could not be measured."""
+    """Run what the command line asks for; gives the exit code."""
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
@@ -38,13 +38,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     sizes = QUICK if given.quick else FULL
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers and servers are ended, too
-    with Progress() as progress:
-        progress.doing("starting PostgreSQL" if given.dsn is None else "connecting")
-        with open_server(given.dsn) as server:
-            results = measure(server, sizes, steps, chosen, progress, everyone=bool(given.systems))
+    if given.history is not None:
+        sizes = dataclasses.replace(sizes, history=given.history)
+    interrupt_once()
+    try:
+        with Progress() as progress:
+            progress.doing("starting PostgreSQL" if given.dsn is None else "connecting")
+            with open_server(given.dsn) as server:
+                results = measure(server, sizes, steps, chosen, progress, everyone=bool(given.systems))
+    except KeyboardInterrupt:
+        print("bench: interrupted before anything was measured", file=sys.stderr)
+        return 130
     print(render(results))
-    _keep(results, given.out, given.docs)
+    keep(results, given.out, given.docs)
+    if results.interrupted:
+        return 130
     return 1 if any(system == "pgjobq" for system, _, _ in results.troubles) else 0
 
 
@@ -61,20 +69,26 @@ def measure(
     plan = {"date": datetime.now(UTC).date().isoformat(), "sizes": sizes.told()}
     results = Results(machine.describe(), server.facts(), plan)
     run = Run(server, sizes, results, everyone)
-    ready = [system for system in chosen if _prepare(run, system, progress)]
+    ready: list[System] = []
+    begun = time.monotonic()
     try:
+        ready += [system for system in chosen if _prepare(run, system, progress)]
         for step in steps:
             for turn in range(sizes.rounds if step.repeated else 1):
                 for system in ready:
+                    if (turn and system.slow) or (step.ours and system.name != "pgjobq"):
+                        continue
                     title = f"({','.join(step.letters)}) {step.title}: {system.name}"
                     progress.doing(title + (f", round {turn + 1}" if turn else ""))
                     _measure_cell(run, step, system, progress)
     except KeyboardInterrupt:
-        results.troubles.append(("all", step.letters, "interrupted: the rest was not measured"))
+        results.interrupted = True
+        results.troubles.append(("all", "…", "interrupted: the rest was not measured"))
     finally:
         for system in ready:
             if system.unfinished is not None:
                 server.drop(f"{system.slug}_made")
+    results.plan["minutes"] = round((time.monotonic() - begun) / 60, 1)
     results.machine["load_after"] = machine.load()
     return results
 
@@ -87,7 +101,7 @@ def _prepare(run: Run, system: System, progress: Progress) -> bool:
         system.install()
         if system.unfinished is not None:
             system.prepare(run.server.recreate(f"{system.slug}_made"))
-    except (NotInstallable, *FAILURES) as error:
+    except Exception as error:  # a peer that cannot be had is no reason to end
         _trouble(run, system, "install", error, progress)
         return False
     return True
@@ -105,7 +119,7 @@ def _measure_cell(run: Run, step: Step, system: System, progress: Progress) -> N
     before = {key: len(figure.samples) for key, figure in run.results.figures.items()}
     try:
         step.measure(run, system)
-    except FAILURES as error:
+    except Exception as error:  # whatever it is, the others go on
         _trouble(run, system, step.letters, error, progress)
     for key, figure in run.results.figures.items():
         if len(figure.samples) > before.get(key, 0):
@@ -119,16 +133,20 @@ def _trouble(run: Run, system: System, step: str, error: Exception, progress: Pr
     progress.found(f"{system.name}: {what}")
 
 
-def _keep(results: Results, out: Path | None, docs: bool) -> None:
+def keep(results: Results, out: Path | None, docs: bool) -> None:
+    """Write them where they are asked for; those of an interrupted run never go into the docs."""
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         results.save(out / "results.json")
         write_plots(results, out)
         print(f"{out / 'results.json'}: every sample, the settings and the machine")
-    if docs:
+    if docs and results.interrupted:
+        print("docs/benchmarks.md is as it was: these figures are not complete")
+    elif docs:
         page = ROOT / "docs" / "benchmarks.md"
         fill_page(results, page)
-        print(f"{page.relative_to(ROOT)} and docs/plots/ hold these figures now")
+        fill_sizing(results, page.with_name("scaling.md"))
+        print("docs/benchmarks.md, docs/plots/ and docs/scaling.md hold these figures now")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -145,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--systems", metavar="NAMES", help="these systems only, with commas between them")
     parser.add_argument("--out", metavar="DIR", type=Path, help="write results.json and the plots there")
     parser.add_argument("--docs", action="store_true", help="put the figures into docs/benchmarks.md")
+    parser.add_argument("--history", metavar="N", type=int, help="finished jobs of step n (default: 1,000,000)")
     parser.add_argument("--dsn", help="a server to use instead of one of our own; databases bench_* are dropped there")
     return parser
 

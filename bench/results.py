@@ -31,11 +31,16 @@ METRICS: dict[str, Metric] = {
     "pooled": Metric("a", "pooled", "/s", "the same through the library's own pool (pgjobq)"),
     "bulk": Metric("b", "bulk", "/s", "jobs enqueued in bulk"),
     "drain1": Metric("c", "drain 1", "/s", "jobs worked off by one worker process"),
+    "cpu_worker": Metric("c", "worker µs", "µs", "CPU of the worker process a job, supervisor included", "less", 1),
+    "cpu_db": Metric(
+        "c", "database µs", "µs", "CPU of the database a job, its background processes included", "less", 1
+    ),
     "drain2": Metric("d", "drain 2", "/s", "jobs worked off by two worker processes"),
     "pickup50": Metric("e", "p50", "ms", "from calling enqueue to the handler, idle worker, median", "less", 2),
     "pickup95": Metric("e", "p95", "ms", "the same, 95th percentile", "less", 2),
     "pickup99": Metric("e", "p99", "ms", "the same, 99th percentile", "less", 2),
     "held": Metric("f", "held", "/s", "the last jobs of a long drain under a held snapshot"),
+    "held_ratio": Metric("f", "of calm", "×", "held, as a multiple of drain 1 of the same system", digits=2),
     "waiting": Metric("g", "B waiting", "B", "bytes a waiting job takes, indexes included", "less"),
     "done": Metric("g", "B done", "B", "bytes a job takes after it has run, as the disk then is", "less"),
     "wal_in": Metric("g", "WAL in", "B", "bytes of WAL to enqueue a job in bulk", "less"),
@@ -45,6 +50,7 @@ METRICS: dict[str, Metric] = {
     "idle_db": Metric("h", "idle db", "%", "CPU of the database meanwhile, of one core", "less", 2),
     "eight": Metric("i", "8 alone", "/s", "jobs enqueued one by one by 8 clients at once, no worker"),
     "eight_busy": Metric("i", "8 busy", "/s", "the same while a worker is busy"),
+    "eight_ratio": Metric("i", "busy/alone", "×", "the one as a multiple of the other", digits=2),
     "deep10k": Metric("j", "at 10k", "/s", "jobs worked off in the first two seconds of a backlog of 10,000"),
     "deep1m": Metric("j", "at 1M", "/s", "… of 1,000,000"),
     "deep3m": Metric("j", "at 3M", "/s", "… of 3,000,000"),
@@ -55,6 +61,21 @@ METRICS: dict[str, Metric] = {
     "cpu1": Metric("l", "cpu 1", "/s", "plain functions that compute for 1 ms, one process"),
     "cpu2": Metric("l", "cpu 2", "/s", "the same, two processes"),
     "crowd": Metric("m", "db CPU", "%", "CPU of the database with 32 idle worker processes, of one core", "less", 1),
+    "hist0": Metric("n", "drain", "/s", "jobs worked off, no history"),
+    "hist": Metric("n", "drain, long", "/s", "jobs worked off with a long history"),
+    "hist_ratio": Metric("n", "ratio", "×", "the one as a multiple of the other", digits=2),
+    "hist0_one": Metric("n", "1 by 1", "/s", "jobs enqueued one by one, no history but what was just drained"),
+    "hist_one": Metric("n", "1 by 1, long", "/s", "… with a long history"),
+    "hist_one_ratio": Metric("n", "ratio", "×", "the one as a multiple of the other", digits=2),
+    "pruned": Metric("n", "deleting", "/s", "jobs worked off while as many old ones are deleted"),
+    "pruned_ratio": Metric("n", "ratio", "×", "as a multiple of the same without a history", digits=2),
+    "sleep1": Metric("o", "50 ms: 1", "/s", "handlers of 50 ms, 25 at once a process: one process (500/s at the most)"),
+    "sleep2": Metric("o", "2 proc.", "/s", "… two processes (1,000/s)"),
+    "sleep4": Metric("o", "4 proc.", "/s", "… four (2,000/s)"),
+    "sleep8": Metric("o", "8 proc.", "/s", "… eight (4,000/s)"),
+    "noop4": Metric("o", "no-op 4", "/s", "handlers that do nothing, four processes on these cores"),
+    "noop8": Metric("o", "no-op 8", "/s", "… eight"),
+    "spread": Metric("o", "spread", "%", "of eight processes: most minus fewest jobs, of the mean", "less", 1),
 }
 
 
@@ -84,12 +105,19 @@ class Results:
     figures: dict[tuple[str, str], Figure] = field(default_factory=dict)
     troubles: list[tuple[str, str, str]] = field(default_factory=list)
     """(system, step, what went wrong): shown with the tables, never dropped."""
+    interrupted: bool = False
 
     def add(self, metric: str, system: str, sample: float, jobs: int = 0) -> None:
         """One more sample."""
         assert metric in METRICS, metric
         figure = self.figures.setdefault((metric, system), Figure(metric, system, [], jobs))
         figure.samples.append(sample)
+
+    def add_ratio(self, metric: str, system: str, over: str, under: str) -> None:
+        """One figure of a system as a multiple of another one of its own, when both are known."""
+        multiple = ratio(self.value(over, system), self.value(under, system))
+        if multiple is not None:
+            self.add(metric, system, multiple)
 
     def value(self, metric: str, system: str) -> float | None:
         """The figure, or None when it was not measured."""
@@ -99,6 +127,17 @@ class Results:
     def against_floor(self, metric: str, system: str) -> float | None:
         """The figure as a multiple of raw's of the same run."""
         return ratio(self.value(metric, system), self.value(metric, FLOOR))
+
+    def reduced(self) -> dict[str, list[tuple[str, int]]]:
+        """By system: the columns whose rate is that of fewer jobs than others were given, and how many it was."""
+        most: dict[str, int] = {}
+        for figure in self.figures.values():
+            most[figure.metric] = max(most.get(figure.metric, 0), figure.jobs)
+        found: dict[str, list[tuple[str, int]]] = {}
+        for figure in self.figures.values():
+            if METRICS[figure.metric].unit == "/s" and 0 < figure.jobs < most[figure.metric]:
+                found.setdefault(figure.system, []).append((METRICS[figure.metric].head, figure.jobs))
+        return found
 
     def save(self, path: Path) -> None:
         """Write all of it as JSON."""

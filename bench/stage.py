@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +26,14 @@ class TookTooLong(Exception):
 
 @dataclass(frozen=True)
 class Drained:
-    """A backlog that was worked off. `tail`: (jobs, seconds) of its last part."""
+    """A backlog that was worked off. `tail`: (jobs, seconds) of its last part; `counts`: jobs of each process; `cpu`:
+    microseconds of CPU a job, in the workers and in the database (None: it runs elsewhere)."""
 
     jobs: int
     seconds: float
     tail: tuple[int, float] | None = None
+    counts: Sequence[int] = ()
+    cpu: tuple[float, float | None] = (0.0, None)
 
     @property
     def rate(self) -> float:
@@ -69,12 +72,20 @@ class Stage:
         with run_workers(commands, environment, supervised=self.system.supervised) as workers:
             yield workers
 
-    def drain(self, jobs: int, processes: int = 1, tail: int = 0, **options: Any) -> Drained:
+    def drain(
+        self,
+        jobs: int,
+        processes: int = 1,
+        tail: int = 0,
+        until: Callable[[Stage], None] | None = None,
+        **options: Any,
+    ) -> Drained:
         """Work off `jobs` that stand there. The clock runs from the moment the workers, started and connected, are let
         at them, to the last completion that the database has.
 
         Where workers cannot be held back, the clock runs from the moment all are ready, and what they had begun by then
-        does not count. `tail`: time the last so many jobs separately.
+        does not count. `tail`: time the last so many jobs separately. `until`: returns once something else is done that
+        is part of the work, too.
         """
         limit = 30 + 8 * jobs / self.system.pace + jobs * options.get("millis", 0) / 1000
         with (
@@ -87,7 +98,7 @@ class Stage:
             else:
                 _wait_until(lambda: workers.ready() >= processes, limit, workers, "no worker said it was ready")
                 begun, early = time.time(), workers.started()
-            mine = time.monotonic()
+            mine, used = time.monotonic(), self._cpu(workers)
             half: float | None = None
             while (done := workers.started()) < jobs:
                 if tail and half is None and done >= jobs - tail:
@@ -97,7 +108,23 @@ class Stage:
                 workers.check()
                 time.sleep(GLANCE)
             seconds = self._ended(limit, workers) - begun
-            return Drained(jobs - early, seconds, (tail, seconds - half) if half is not None else None)
+            if until is not None:
+                before = time.monotonic()
+                until(self)
+                waited = time.monotonic() - before
+                seconds += waited if waited > 0.05 else 0  # less is what asking takes
+            if tail and half is None:
+                raise TookTooLong(f"the last {tail:,} jobs went by between two looks")
+            (mine_now, theirs_now), (mine_then, theirs_then) = self._cpu(workers), used
+            theirs = None if theirs_now is None or theirs_then is None else theirs_now - theirs_then
+            each = 1e6 / (jobs - early)
+            cpu = (mine_now - mine_then) * each, None if theirs is None else theirs * each
+            last = (tail, seconds - half) if half is not None else None
+            return Drained(jobs - early, seconds, last, workers.counts(), cpu)
+
+    def _cpu(self, workers: Workers) -> tuple[float, float | None]:
+        """Seconds of CPU used so far by the workers and by the database."""
+        return workers.cpu(), self.server.cpu() if self.dsn else None
 
     def _ended(self, limit: float, workers: Workers) -> float:
         """When the last job was finished, by the database; every handler has been called."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from bench.results import FLOOR, METRICS, Results
@@ -13,13 +14,18 @@ WIDTH = 100
 TABLES: list[tuple[str, tuple[str, ...], bool]] = [
     ("Jobs a second; in brackets as a multiple of raw", ("one", "bulk", "drain1", "drain2", "held"), True),
     (
+        "Held snapshot as a multiple of drain 1; 8 clients enqueuing (jobs/s), no worker and a busy one",
+        ("held_ratio", "eight", "eight_busy", "eight_ratio"),
+        False,
+    ),
+    (
         "Pickup latency (ms), and bytes a job",
         ("pickup50", "pickup95", "pickup99", "waiting", "done", "wal_in", "wal_run"),
         False,
     ),
     (
-        "A worker: memory (MB) and idle CPU (% of a core); 8 clients enqueuing; 32 idle workers",
-        ("rss", "idle", "idle_db", "eight", "eight_busy", "crowd"),
+        "CPU a job (µs); a worker: memory (MB), idle CPU (% of a core); database CPU with 32 idle workers",
+        ("cpu_worker", "cpu_db", "rss", "idle", "idle_db", "crowd"),
         False,
     ),
     (
@@ -30,6 +36,16 @@ TABLES: list[tuple[str, tuple[str, ...], bool]] = [
     (
         "Plain functions (jobs/s); pgjobq through its own pool (enqueued/s)",
         ("threads", "cpu1", "cpu2", "pooled"),
+        False,
+    ),
+    (
+        "A long history, and as many old jobs being deleted: drain and one by one (jobs/s)",
+        ("hist0", "hist", "hist_ratio", "pruned", "pruned_ratio", "hist0_one", "hist_one", "hist_one_ratio"),
+        False,
+    ),
+    (
+        "More worker processes (jobs/s): handlers of 50 ms, 25 at once in each, and no-op handlers",
+        ("sleep1", "sleep2", "sleep4", "sleep8", "spread", "noop4", "noop8"),
         False,
     ),
 ]
@@ -81,6 +97,12 @@ def render(results: Results) -> str:
         head, rows = rows_of(results, metrics, against_floor=against_floor)
         if len(head) > 1:
             parts += [title, *lay_out(head, rows), ""]
+    if reduced := results.reduced():
+        parts.append("Rates of fewer jobs than the others were given, for the sake of the run's length")
+        for name, cells in reduced.items():
+            text = f"{name}: " + ", ".join(f"{head} {jobs:,}" for head, jobs in cells)
+            parts += textwrap.wrap(text, WIDTH, subsequent_indent="  ")
+        parts.append("")
     if results.troubles:
         parts.append("Not measured")
         parts += [f"{system} ({step}): {what}"[:WIDTH] for system, step, what in results.troubles]

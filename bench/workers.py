@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench.children import start_child
 from bench.machine import cpu_seconds, descendants, resident_mb
 
 __all__ = ["Workers", "WorkersDied", "run_workers"]
@@ -32,12 +33,13 @@ class Workers:
         self._supervised = supervised
 
     def started(self) -> int:
-        """Handlers called so far: every worker process keeps its own count in a file of eight bytes."""
-        total = 0
-        for file in self._home.glob("count-*"):
-            content = file.read_bytes()
-            total += struct.unpack("<Q", content)[0] if len(content) == 8 else 0
-        return total
+        """Handlers called so far."""
+        return sum(self.counts())
+
+    def counts(self) -> list[int]:
+        """The same by worker process: each keeps its own count in a file of eight bytes."""
+        contents = [file.read_bytes() for file in self._home.glob("count-*")]
+        return [struct.unpack("<Q", content)[0] for content in contents if len(content) == 8]
 
     def marks(self) -> dict[int, int]:
         """When each order's handler was called, nanoseconds of the monotonic clock."""
@@ -98,7 +100,7 @@ def run_workers(
             for number, command in enumerate(commands):
                 with (home / f"log-{number}").open("wb") as log:
                     processes.append(
-                        subprocess.Popen(
+                        start_child(
                             command,
                             env=environment,
                             cwd=name,

@@ -7,8 +7,10 @@ from bench.steps.base import FULL, QUICK, Run, Sizes, Step
 from bench.steps.drain import measure_held, measure_life, measure_two
 from bench.steps.enqueue import measure_eight, measure_one
 from bench.steps.handlers import measure_plain, measure_waiting
+from bench.steps.history import measure_history
 from bench.steps.idle import measure_crowd, measure_idle
 from bench.steps.pickup import measure_pickup
+from bench.steps.scale import measure_scale
 
 __all__ = ["FULL", "QUICK", "STEPS", "Run", "Sizes", "Step", "choose_steps"]
 
@@ -24,6 +26,8 @@ STEPS = [
     Step("k", "handlers that wait", measure_waiting, quick=False, narrow=True),
     Step("l", "plain functions", measure_plain, quick=False),
     Step("m", "a crowd of idle workers", measure_crowd, quick=False, narrow=True),
+    Step("n", "a long history, and forgetting one", measure_history, quick=False),
+    Step("o", "more and more worker processes", measure_scale, quick=False, ours=True),
 ]
 
 

@@ -27,6 +27,8 @@ class Sizes:
     idle: float
     depths: tuple[int, ...]
     crowd: int
+    history: int = 1_000_000
+    processes: tuple[int, ...] = (1, 2, 4, 8)
 
     def told(self) -> dict[str, Any]:
         """For the record."""
@@ -52,8 +54,8 @@ class Run:
 class Step:
     """A kind of question. `measure` answers it for one system, once.
 
-    `repeated`: asked in every round, systems in turn. `quick`: part of a quick run. `narrow`: minor systems take part
-    only when they are asked for by name.
+    `repeated`: asked in every round, systems in turn (of slow systems once). `quick`: part of a quick run.
+    `narrow`: minor systems take part only when they are asked for by name. `ours`: a question about pgjobq alone.
     """
 
     letters: str
@@ -62,6 +64,7 @@ class Step:
     repeated: bool = False
     quick: bool = True
     narrow: bool = False
+    ours: bool = False
 
 
 def cut(asked: int, pace: float, seconds: float) -> int:

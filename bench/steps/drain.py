@@ -27,6 +27,9 @@ def measure_life(run: Run, system: System) -> None:
         before = run.server.wal_position()
         drained = stage.drain(jobs, concurrency=CONCURRENCY)
         run.results.add("drain1", system.name, drained.rate, jobs)
+        run.results.add("cpu_worker", system.name, drained.cpu[0], jobs)
+        if drained.cpu[1] is not None:
+            run.results.add("cpu_db", system.name, drained.cpu[1], jobs)
         if weighs:
             run.results.add("wal_run", system.name, (run.server.wal_position() - before) / jobs, jobs)
         if weighs and system.keeps_history:
@@ -51,6 +54,7 @@ def measure_held(run: Run, system: System) -> None:
         drained = stage.drain(first + tail, tail=tail, concurrency=CONCURRENCY)
         assert drained.tail is not None
         run.results.add("held", system.name, drained.tail[0] / drained.tail[1], first + tail)
+        run.results.add_ratio("held_ratio", system.name, "held", "drain1")
 
 
 def fill(run: Run, stage: Stage, jobs: int) -> None:

@@ -32,10 +32,16 @@ def measure_eight(run: Run, system: System) -> None:
     # A worker whose places are all taken: it has to be told nothing, and uses next to no CPU.
     with set_stage(run.server, system) as stage, stage.workers(concurrency=10, handler="sleep", millis=100):
         run.results.add("eight_busy", system.name, _all_at_once(stage, run.sizes.seconds))
+    run.results.add_ratio("eight_ratio", system.name, "eight_busy", "eight")
 
 
 def _all_at_once(stage: Stage, seconds: float) -> float:
     at = time.monotonic() + START_SECONDS
     clients = [stage.system.start("one", stage.dsn, seconds=seconds, at=at) for _ in range(CLIENTS)]
-    answers = [finish(client) for client in clients]
+    try:
+        answers = [finish(client) for client in clients]
+    finally:
+        for client in clients:
+            client.kill()
+            client.wait()
     return float(sum(answer["jobs"] / answer["seconds"] for answer in answers))

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.children import start_child
 from bench.systems.environments import DRIVERS, Environment
 
 __all__ = ["DriverFailed", "System"]
@@ -38,6 +39,8 @@ class System:
         skips: steps it takes no part in, and why.
         minor: left out of the narrow steps of a full run, to keep that short.
         fill: SQL that puts %(jobs)s ready jobs there without its library, for backlogs of millions.
+        prunes: its workers delete jobs of a history that are old.
+        history: SQL that puts %(jobs)s jobs there that succeeded %(days)s days ago.
     """
 
     name: str
@@ -53,10 +56,17 @@ class System:
     options: dict[str, Any] = field(default_factory=dict)
     skips: dict[str, str] = field(default_factory=dict)
     fill: str | None = None
+    history: str | None = None
     supervised: bool = False
     keeps_history: bool = True
     has_sync: bool = False
     minor: bool = False
+    prunes: bool = False
+
+    @property
+    def slow(self) -> bool:
+        """Whether one round has to do, for the sake of a run's length."""
+        return self.minor or self.pace < 10_000
 
     @property
     def slug(self) -> str:
@@ -100,7 +110,7 @@ class System:
         """Start the driver; `finish` waits for its answer."""
         order = json.dumps({**self.options, "dsn": dsn, **options})
         command = [self.environment.program(), str(DRIVERS / self.driver), verb, order]
-        return subprocess.Popen(
+        return start_child(
             command,
             env=self.variables(dsn),
             cwd=DRIVERS,
@@ -120,9 +130,11 @@ def finish(driver: subprocess.Popen[str]) -> dict[str, Any]:
     try:
         told, complained = driver.communicate(timeout=DRIVER_SECONDS)
     except subprocess.TimeoutExpired:
-        driver.kill()
-        driver.communicate()
         raise DriverFailed(f"no answer within {DRIVER_SECONDS:g} s") from None
+    finally:
+        if driver.poll() is None:  # too slow, or we are interrupted
+            driver.kill()
+            driver.communicate()
     lines = told.strip().splitlines()
     if driver.returncode or not lines:
         last = [line for line in (complained or told).splitlines() if line.strip()][-1:]

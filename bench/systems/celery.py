@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bench.children import start_child
 from bench.systems.base import System
 from bench.systems.environments import NotInstallable, Python
 
@@ -40,7 +41,7 @@ def run_redis() -> Iterator[None]:
         port = probe.getsockname()[1]
         probe.close()
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", home]
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        server = start_child(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             for _ in range(200):
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):

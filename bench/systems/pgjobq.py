@@ -32,6 +32,7 @@ SYSTEM = _Pgjobq(
     bulk_pace=60_000,
     supervised=True,
     has_sync=True,
+    prunes=True,
     fill="""
         WITH job AS (
             INSERT INTO pgjobq.job (created_at, priority, max_attempts, queue, task, args)
@@ -40,4 +41,12 @@ SYSTEM = _Pgjobq(
             FROM generate_series(1, %(jobs)s) n WHERE pg_current_xact_id() IS NOT NULL RETURNING id)
         , lane AS (INSERT INTO pgjobq.lane (queue, priority) VALUES ('default', 0))
         INSERT INTO pgjobq.ready (seq, job, priority, queue) SELECT id, id, 0, 'default' FROM job""",
+    history="""
+        WITH job AS (
+            INSERT INTO pgjobq.job (created_at, priority, max_attempts, queue, task, args)
+            SELECT now() - make_interval(days => %(days)s), 0, 20, 'default', 'confirm',
+                   jsonb_build_object('order_id', n, 'email', 'user@example.com')
+            FROM generate_series(1, %(jobs)s) n RETURNING id, created_at)
+        INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome)
+        SELECT id, created_at, created_at, '00000000-0000-0000-0000-000000000000', 1, 's' FROM job""",
 )

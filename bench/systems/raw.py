@@ -20,4 +20,8 @@ SYSTEM = System(
     fill="""
         INSERT INTO raw_job (args) SELECT jsonb_build_object('order_id', n, 'email', 'user@example.com')
         FROM generate_series(1, %(jobs)s) n""",
+    history="""
+        INSERT INTO raw_job (args, state, started_at, finished_at)
+        SELECT jsonb_build_object('order_id', n, 'email', 'user@example.com'), 2, at, at
+        FROM generate_series(1, %(jobs)s) n, (SELECT now() - make_interval(days => %(days)s) AS at) old""",
 )

@@ -7,8 +7,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from bench.__main__ import main
-from bench.page import BEGIN, END, fill_page
+from bench.__main__ import keep, main
+from bench.page import BEGIN, END, SIZING, fill_page, fill_sizing, render_markdown
 from bench.plots import PLOTS, Bar, draw_bars, write_plots
 from bench.results import METRICS, Results
 from bench.steps import STEPS, choose_steps
@@ -41,7 +41,7 @@ def test_every_metric_has_a_place_in_exactly_one_table() -> None:
 
 def test_every_metric_belongs_to_a_step() -> None:
     letters = {letter for step in STEPS for letter in step.letters}
-    assert {metric.step for metric in METRICS.values()} == letters == set("abcdefghijklm")
+    assert {metric.step for metric in METRICS.values()} == letters == set("abcdefghijklmno")
 
 
 def test_the_tables_fit_the_terminal(results: Results) -> None:
@@ -80,9 +80,53 @@ def test_the_plots_are_svg_that_can_be_read_on_light_and_dark(results: Results, 
 
 def test_a_plot_is_to_scale_and_its_words_are_escaped() -> None:
     root = ET.fromstring(draw_bars('a <b> & "c"', [("pgjobq", [Bar(200, "200")]), ("raw", [Bar(100, "<100>", 1)])]))
-    wide, narrow = (float(bar.get("width")) for bar in root.iter(f"{SVG}rect"))
+    wide, narrow = (float(bar.get("width")) for bar in root.iter(f"{SVG}rect") if "key" not in bar.get("class"))
     assert wide == pytest.approx(2 * narrow, abs=0.1)
     assert root.get("aria-label") == 'a <b> & "c"'
+
+
+def test_bars_that_stand_together_have_a_legend_in_their_order(results: Results, tmp_path: Path) -> None:
+    write_plots(results, tmp_path)
+    for name, (_, metrics) in PLOTS.items():
+        root = ET.parse(tmp_path / f"{name}.svg").getroot()
+        keys = [shape.get("class") for shape in root.iter(f"{SVG}rect") if shape.get("class").startswith("key")]
+        wanted = [f"key bar{position}" for position in range(len(metrics))] if len(metrics) > 1 else []
+        assert sorted(keys) == wanted
+        words = {text.text for text in root.iter(f"{SVG}text")}
+        assert len(metrics) == 1 or set(metrics.values()) <= words
+
+
+def test_rates_of_fewer_jobs_are_told(results: Results) -> None:
+    results.figures["drain1", "raw"].jobs = 100_000
+    results.figures["drain1", "procrastinate"].jobs = 1_500
+    assert results.reduced() == {"procrastinate": [("drain 1", 1_500)]}
+    assert "procrastinate: drain 1 1,500" in render(results)
+    assert "- procrastinate: drain 1 1,500" in render_markdown(results, [])
+
+
+def test_what_a_job_costs_is_told_from_our_own_figures(results: Results, tmp_path: Path) -> None:
+    page = tmp_path / "scaling.md"
+    page.write_text(f"# Words\n\n{SIZING[0]}\nstale words\n{SIZING[1]}\n\nmore words\n")
+    fill_sizing(results, page)
+    text = page.read_text()
+    assert "| 1,000 jobs/s, run | database CPU, % of a core | 10.0 |" in text  # 100 µs a job
+    assert "| 1,000,000 finished jobs kept | disk, MB | 100 |" in text  # 100 bytes a job
+    assert "stale words" not in text
+    del results.figures["rss", "pgjobq"]
+    fill_sizing(results, page)
+    assert "memory" not in page.read_text()
+
+
+def test_figures_of_an_interrupted_run_do_not_get_into_the_docs(
+    results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+    before = page.read_text()
+    results.interrupted = True
+    keep(results, tmp_path, True)
+    assert page.read_text() == before
+    assert (tmp_path / "results.json").exists()
+    assert "not complete" in capsys.readouterr().out
 
 
 def test_a_plot_of_nothing_is_not_written(results: Results, tmp_path: Path) -> None:
@@ -92,20 +136,22 @@ def test_a_plot_of_nothing_is_not_written(results: Results, tmp_path: Path) -> N
 
 def test_the_page_keeps_its_words_and_gets_new_figures(results: Results, tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
-    page.write_text(f"# Words\n\n{BEGIN}\nold\n{END}\n\nmore words\n")
+    page.write_text(f"# Words\n\n{BEGIN}\nstale words\n{END}\n\nmore words\n")
     fill_page(results, page)
     fill_page(results, page)
     text = page.read_text()
     assert text.startswith("# Words\n")
     assert text.endswith("\n\nmore words\n")
-    assert "old" not in text
+    assert "stale words" not in text
     assert text.count("| pgjobq | 473,100 (1.00) |") == 1
     assert (tmp_path / "plots" / "drain.svg").exists()
 
 
-def test_the_page_in_the_repository_has_a_place_for_the_figures() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text()
-    assert text.index(BEGIN) < text.index(END)
+def test_the_pages_in_the_repository_have_a_place_for_the_figures() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    for name, (begin, end) in {"benchmarks.md": (BEGIN, END), "scaling.md": SIZING}.items():
+        text = (docs / name).read_text()
+        assert text.index(begin) < text.index(end)
 
 
 def test_a_page_without_a_place_is_refused(results: Results, tmp_path: Path) -> None:

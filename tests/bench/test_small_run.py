@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,9 +23,22 @@ from bench.workers import WorkersDied, run_workers
 
 from bench import machine, systems
 from pgjobq.devdb import Postgres
+from support.waiting import eventually
+from worker.stage import is_alive
 
 TINY = Sizes(
-    rounds=1, one=50, bulk=500, probes=5, held=300, held_tail=200, seconds=0.2, idle=0.2, depths=(10_000,), crowd=2
+    rounds=1,
+    one=50,
+    bulk=500,
+    probes=5,
+    held=300,
+    held_tail=200,
+    seconds=0.2,
+    idle=0.2,
+    depths=(10_000,),
+    crowd=2,
+    history=2_000,
+    processes=(1, 4),
 )
 
 
@@ -62,6 +82,59 @@ def test_a_system_that_fails_is_shown_with_its_reason(server: Server) -> None:
     (system,) = systems.choose(["raw"])
     with pytest.raises(DriverFailed, match="does not exist"):
         system.enqueue_one(server.database("of_nobody"), jobs=1)
+
+
+def test_a_peer_that_crashes_is_shown_and_the_others_go_on(server: Server) -> None:
+    (raw,) = systems.choose(["raw"])
+    broken = dataclasses.replace(raw, name="broken", driver="on_nothing.py")
+    results = measure(server, TINY, choose_steps("a", quick=True), [broken, raw], Progress())
+    (trouble,) = results.troubles
+    assert trouble[:2] == ("broken", "install")
+    assert "on_nothing.py" in trouble[2]
+    half = dataclasses.replace(raw, name="half", ended="SELECT no_such_column FROM raw_job")
+    results = measure(server, TINY, choose_steps("d", quick=True), [half, raw], Progress())
+    assert [name for name, _, _ in results.troubles] == ["half"]
+    assert (results.value("drain2", "raw") or 0) > 0
+
+
+def test_history_and_growing_are_measured(server: Server) -> None:
+    results = measure(server, TINY, choose_steps("c,n,o", quick=False), systems.choose(["pgjobq"]), Progress())
+    assert results.troubles == []
+    for metric in ("hist", "hist_ratio", "hist_one", "pruned", "pruned_ratio", "sleep1", "sleep4", "noop4"):
+        assert (results.value(metric, "pgjobq") or 0) > 0, metric
+    assert (results.value("cpu_db", "pgjobq") or 0) > 0
+    assert (results.value("spread", "pgjobq") or 0) <= 400
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """Neither a server nor a worker nor a driver: every process that the run has started is gone soon after."""
+    command = [sys.executable, "-m", "bench", "--quick", "--only", "o", "--systems", "pgjobq"]
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root / "src")}
+    with (tmp_path / "log").open("wb") as log:
+        run = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        eventually(lambda: any(map(machine.descendants, _named(run.pid, "on_pgjobq:queue"))), 60)
+        started = machine.descendants(run.pid)
+        assert _named(run.pid, "postgres")
+        run.send_signal(number)
+        assert run.wait(60) == (-number if number == signal.SIGKILL else 130), (tmp_path / "log").read_text()
+        eventually(lambda: not any(map(is_alive, started)), 60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+
+
+def _named(root: int, word: str) -> list[int]:
+    """The processes below this one that have the word in their command line."""
+    found = []
+    for pid in machine.descendants(root):
+        with contextlib.suppress(OSError):
+            if word in Path(f"/proc/{pid}/cmdline").read_text():
+                found.append(pid)
+    return found
 
 
 def test_a_worker_that_dies_is_told_with_its_last_words() -> None:
