@@ -69,7 +69,7 @@ def test_a_drain_counts_every_job_once(server: Server) -> None:
     system.prepare(server.recreate("pgjobq_made"))
     with set_stage(server, system) as stage:
         system.enqueue_bulk(stage.dsn, 500)
-        drained = stage.drain(500, processes=2, tail=200)
+        drained = stage.drain(500, processes=2, tail=200, concurrency=10, handler="sleep", millis=10)
         assert drained.jobs == 500
         assert drained.tail is not None
         assert drained.tail[0] == 200
