@@ -17,6 +17,8 @@ from support.waiting import eventually
 pytestmark = pytest.mark.chaos
 
 FATES = {"hold": "succeeded", "hold_and_fail": "again", "hold_and_transfer": "succeeded"}
+SETTLES = {"hold": b"'s' FROM held", "hold_and_fail": b"jsonb_to_recordset", "hold_and_transfer": b"'s' FROM held"}
+"""What only the statement says that settles it."""
 
 
 @pytest.mark.parametrize("task", FATES)
@@ -30,8 +32,8 @@ def test_a_settlement_that_was_written_is_recognised(proxied_site: Site, task: s
     key = site.enqueue(task)[0]
     site.wait_starts(1, key)
     with site.fault("answer lost", workers=[worker]):
-        # The statements that settle are said in words the first time, and by their names afterwards.
-        site.proxy.swallow_answer(b"INTO pgjobq.finished")
+        # Statements are said in words the first time, and by their names afterwards.
+        site.proxy.swallow_answer(SETTLES[task])
         site.open_gate(1)
         eventually(lambda: site.query("SELECT count(*) FROM pgjobq.running WHERE attempt = 1") == [(0,)])
         site.proxy.set("reset")
@@ -40,6 +42,7 @@ def test_a_settlement_that_was_written_is_recognised(proxied_site: Site, task: s
     assert site.settle_down(), site.logs()
     told = "job_retried" if FATES[task] == "again" else "job_succeeded"
     eventually(lambda: worker.events(told))
+    assert any(event["purpose"] == "claims" for event in worker.events("connection_lost"))
     assert worker.events("lease_lost") == []
     assert len(site.starts(key)) == (2 if FATES[task] == "again" else 1)
     assert worker.stop() == 0

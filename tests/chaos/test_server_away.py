@@ -8,6 +8,7 @@ import time
 import pytest
 
 from chaos import faults
+from chaos.load import running_load
 from chaos.site import Site
 
 pytestmark = pytest.mark.chaos
@@ -64,4 +65,24 @@ def test_a_process_that_is_killed_while_the_server_is_away(own_site: Site) -> No
     assert site.settle_down(30), site.logs()
     assert len(worker.events("process_died")) == 1
     assert worker.stop() == 0
+    site.demand_kept_promises()
+
+
+@pytest.mark.parametrize("isolation", ["serializable", "repeatable read"])
+def test_a_role_with_time_outs_and_a_stricter_isolation(own_site: Site, isolation: str) -> None:
+    """What a database or a role imposes does not reach the worker's own connections; producers and handlers live
+    with it."""
+    site = own_site
+    for setting, value in faults.STRICT.items():
+        site.query(f"ALTER ROLE postgres SET {setting} = {value}")
+    site.query(f"ALTER ROLE postgres SET default_transaction_isolation = '{isolation}'")
+    workers = [site.worker().ready() for _ in range(2)]
+    with running_load(site.dsn, site.history, 1, deadly=0, pause=0.05):
+        time.sleep(4)
+    site.enqueue("work_plain", 2, seconds=1.5)
+    assert site.settle_down(), site.logs()
+    for worker in workers:
+        assert worker.events("connection_lost") == []
+        assert worker.events("chore_failed") == []
+    assert [worker.stop() for worker in workers] == [0, 0]
     site.demand_kept_promises()
