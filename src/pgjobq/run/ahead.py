@@ -37,11 +37,12 @@ def execute_ahead(conn: Connection[Any], statements: Iterable[Statement[list[T]]
     asked: Statement[list[T]] | None = None
     try:
         for statement in statements:
-            if asked is not None:
-                before, asked = asked, None
-                found += before.decode(conn.wait(_answer(conn, before)))
+            before, asked = asked, None
+            rows = None if before is None else conn.wait(_answer(conn, before))
             conn.wait(_ask(conn, statement))
             asked = statement
+            if before is not None and rows is not None:  # decoded when the server has something to do again
+                found += before.decode(rows)
     except BaseException:
         if asked is not None:  # else the connection could not even be told to roll back
             with suppress(Error):
@@ -58,11 +59,12 @@ async def aexecute_ahead(conn: AsyncConnection[Any], statements: AsyncIterable[S
     asked: Statement[list[T]] | None = None
     try:
         async for statement in statements:
-            if asked is not None:
-                before, asked = asked, None
-                found += before.decode(await conn.wait(_answer(conn, before)))
+            before, asked = asked, None
+            rows = None if before is None else await conn.wait(_answer(conn, before))
             await conn.wait(_ask(conn, statement))
             asked = statement
+            if before is not None and rows is not None:  # decoded when the server has something to do again
+                found += before.decode(rows)
     except BaseException:
         if asked is not None:
             with suppress(Error):
