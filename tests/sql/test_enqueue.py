@@ -339,6 +339,31 @@ def test_tells_upkeep_only_of_jobs_due_before_it_looks_again(dsn: str, hand: Han
     assert _heard(dsn, "pgjobq:due", hand, enqueue("5 seconds")) == [""]
 
 
+# --- the xid before the number ---------------------------------------------------------------------------
+
+WAYS = {
+    "enqueue": "SELECT pgjobq.enqueue('send')",
+    "enqueue_many": """SELECT * FROM pgjobq.enqueue_many('[{"task": "send"}]')""",
+    "enqueue_alike": "SELECT pgjobq.enqueue_alike('send', '[{}]')",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_transaction_has_its_xid_before_the_job_its_number(hand: Hand, way: str) -> None:
+    """Claim cursors rest on it. A sequence gives out an xid itself at every 33rd number only, hence several calls."""
+    hand.sql(
+        """CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               ASSERT pg_current_xact_id_if_assigned() IS NOT NULL, 'a number without an xid';
+               RETURN NEW;
+           END $$"""
+    )
+    for table in ("job", "ready", "lane"):  # one of them is written first
+        hand.sql(f"CREATE TRIGGER late BEFORE INSERT ON pgjobq.{table} FOR EACH ROW EXECUTE FUNCTION late()")
+    for _ in range(5):
+        hand.sql(WAYS[way])
+    assert len(hand.places()) == 5
+
+
 # --- numbers ---------------------------------------------------------------------------------------------
 
 
