@@ -43,7 +43,8 @@ class Worker:
     """A worker inside your own process: for development, tests and small deployments.
 
     Its leases are renewed by a thread, which a handler that holds the GIL can hold up; `python -m pgjobq.worker` uses a
-    process for that, and more than one process for the jobs.
+    process for that, and more than one process for the jobs. Nor is anybody here who ends a handler by force that does
+    not end after its time-out; isolated ones are.
 
     Args:
         queue: whose jobs to run.

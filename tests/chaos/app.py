@@ -34,6 +34,7 @@ ENDS = {
     "hold_and_transfer": "succeeded",
     "fail": "failed",
     "poison": "failed",
+    "poison_isolated": "failed",
     "decline": "cancelled",
 }
 """How each task's jobs must end."""
@@ -121,6 +122,12 @@ def die_once(key: str) -> None:
 
 @queue.task(retry=THRICE)
 def poison(key: str) -> None:
+    with told(key):
+        _die(key)
+
+
+@queue.task(retry=THRICE, isolation="process")
+def poison_isolated(key: str) -> None:
     with told(key):
         _die(key)
 
