@@ -61,11 +61,6 @@ class Attempt(msgspec.Struct, eq=False, gc=False):
         """The worker id under which it is held."""
         return self.job._worker
 
-    @property
-    def seconds(self) -> float:
-        """How long it has run."""
-        return time.perf_counter() - self.started
-
     def outcome(self, error: BaseException | None, result: Any, *, timed_out: bool) -> Outcome:
         """What becomes of the job, from what the handler did."""
         if self.interrupted and error is not None:

@@ -63,9 +63,9 @@ class Exchange:
             if not batch:
                 await self._say("commit_lazily")
             if batch.done:
-                jobs = _numbers([attempt.lease.job for attempt in batch.done])
+                done = [attempt.lease.job for attempt in batch.done]
                 attempts = _numbers([attempt.lease.attempt for attempt in batch.done])
-                complete = await self._say("complete", jobs, attempts, self.worker)
+                complete = await self._say("complete", _numbers(done), attempts, self.worker)
             if batch.others:
                 text = _encode([settlement(lease, outcome) for lease, outcome, _ in batch.others]).decode()
                 settle = await self._say("settle", text, self.worker)
@@ -77,7 +77,7 @@ class Exchange:
                 claim = await self._say("claim", queues, priorities, _numbers(look.above), limit, self.worker)
         if complete is not None:
             if complete.rowcount == len(batch.done):  # nearly always: then the rows need not be read
-                settled.update([attempt.lease.job for attempt in batch.done])
+                settled.update(done)
             else:
                 settled.update([job for (job,) in await complete.fetchall()])
         if settle is not None:

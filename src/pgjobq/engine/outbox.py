@@ -78,10 +78,12 @@ class Outbox:
         """Tell and forget what is settled or lost; returns what is still locked by its handler's own transaction."""
         for attempt in batch.done:
             if attempt.lease.job in settled:
-                self._report.settled(attempt.lease, SUCCEEDED, attempt)
+                self._report.succeeded_plainly(attempt)
             else:
                 self._missing(Entry(attempt.lease, SUCCEEDED, attempt))
-            self._release(attempt)
+            if attempt.place >= 0:
+                self._board.end(attempt.place)
+                attempt.place = -1
         waiting = []
         for entry in batch.others:
             if entry.lease.job in locked:

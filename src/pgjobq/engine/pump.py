@@ -42,8 +42,7 @@ STALE = 2.0
 """Seconds for which a claimed job may wait for a place; a third of the lease when that is shorter."""
 STARTS_AT_ONCE = 8
 SPENT = 0.8  # share of `max_jobs_per_process` at which a successor is asked for, to be there when this process ends
-CHORES_EVERY = 1.0
-PROMOTED_AT_ONCE = 1_000
+CHORES_EVERY, PROMOTED_AT_ONCE = 1.0, 1_000
 LOCKED_PAUSE = 0.2
 """Seconds before asking again about a job that its handler's own, unfinished transaction is completing."""
 
@@ -72,9 +71,8 @@ class Pump:
         spent: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._queue, self._settings = queue, settings
-        self.report = report
-        self._board = board
-        self._names = list(settings.queues) or None
+        self.report, self._board = report, board
+        self._places, self._names = settings.concurrency, list(settings.queues) or None
         names = queue.registry
         self._contact = Contact(
             dsn, queue.schema, settings, identity, lambda: names.names, report, self._notified, watch, forget
@@ -91,11 +89,9 @@ class Pump:
         self._running: set[Attempt] = set()
         self._locked: list[Entry] = []
         self._bell = asyncio.Event()
-        self._stopping = False
-        self._last_look = False
+        self._stopping = self._last_look = False
         self._gives_up_at: float | None = None
-        self._chores_at = 0.0
-        self._strays_at = 0.0
+        self._chores_at = self._strays_at = 0.0
 
     # ---------------------------------------------------------------------------------------- orders
 
@@ -284,8 +280,9 @@ class Pump:
         """The next attempt to start, noted on the board; None when there is no place or no job."""
         worker = self._contact.worker
         assert worker is not None, "nothing is claimed before the worker is registered"
-        while self._buffer and len(self._running) < self._settings.concurrency and not self._board.full:
-            if self._stale():
+        while self._buffer and len(self._running) < self._places and not self._board.full:
+            now = time.monotonic()
+            if now - self._buffer[0].claimed_at > self._freshness:  # as _stale() says
                 self._bell.set()
                 return None
             lease = self._buffer.popleft()
@@ -304,7 +301,7 @@ class Pump:
 
     def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """A handler has ended, whatever it did."""
-        attempt.ran = attempt.seconds
+        attempt.ran = time.perf_counter() - attempt.started
         self._running.discard(attempt)
         if attempt.job._worker is not self._contact.worker:
             self._outbox.drop_one(attempt, outcome)

@@ -50,6 +50,12 @@ class Report:
         waited = max(0.0, time.time() - attempt.lease.enqueued_at)
         self._journal.emit(JobStarted(**_about(attempt.lease), waited=waited))
 
+    def succeeded_plainly(self, attempt: Attempt) -> None:
+        """The common case of `settled`, without its questions."""
+        self.succeeded += 1
+        if self._journal.note_success():
+            self._journal.emit(JobSucceeded(**_about(attempt.lease), ran=attempt.ran))
+
     def settled(self, lease: Lease, outcome: Outcome, attempt: Attempt | None) -> None:
         """An outcome is committed."""
         ran = attempt.ran if attempt is not None else 0.0

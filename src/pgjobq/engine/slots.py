@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pgjobq.current import entered
-from pgjobq.engine.attempt import Attempt
+from pgjobq.engine.attempt import SUCCEEDED, Attempt
 from pgjobq.engine.threads import Interruption
 from pgjobq.outcome import Outcome
 
@@ -100,7 +100,7 @@ class Slots:
 async def _run(attempt: Attempt) -> Outcome:
     """Call the handler. Whatever it does, what comes back is an outcome."""
     task = attempt.task
-    attempt.begin()
+    attempt.started = time.perf_counter()
     try:
         if task.timeout is None:
             result = await task.function(**attempt.arguments)
@@ -108,6 +108,8 @@ async def _run(attempt: Attempt) -> Outcome:
             return await _run_within(attempt, task.timeout)
     except BaseException as error:  # SystemExit and KeyboardInterrupt would end the loop, CancelledError the slot
         return attempt.outcome(error, None, timed_out=False)
+    if result is None and not attempt.job.completing:
+        return SUCCEEDED  # as outcome() would say, for nearly all jobs
     return attempt.outcome(None, result, timed_out=False)
 
 
