@@ -188,6 +188,33 @@ def test_complete_and_rescue_in_the_handlers_transaction(hands: Hands, gate: Gat
     assert saver.places() == {lease.job: ("ready", 1, 0)}
 
 
+# --- the fence -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fate", ["s", "f", "c", "again", "snooze", "blocked", "back"])
+@pytest.mark.parametrize("taken", [True, False], ids=["run by another", "waiting again"])
+def test_nothing_that_the_dead_report_counts(hands: Hands, fate: str, taken: bool) -> None:
+    """Complete, fail, discard, retry, snooze, park, give back, heartbeat, complete(conn), and one more claim."""
+    dead, saver = hands(), hands()
+    lease = start_one(dead)
+    saver.rescue([dead.id])
+    if taken:
+        assert saver.claim_one().attempt == 2
+    before = saver.places()
+    told = {"kind": "E", "message": "m"} if fate in ("f", "again") else {}
+    more = {"snooze": {"delay": 60, "spare": 1}, "blocked": {"waits_for": "task:x"}, "back": {"back": 1}}.get(fate, {})
+    known = fate if fate in ("s", "f", "c", "blocked") else "again"
+    assert dead.settle_as(known, lease, **told, **more) == []
+    assert dead.complete(lease) == []
+    assert dead.value(COMPLETE, lease.job, lease.attempt, dead.id) is False
+    assert dead.say("stray", dead.id, []) == []
+    assert dead.beat() is False
+    neighbour = saver.enqueue()
+    assert dead.claim() == []
+    assert saver.places() == before | {neighbour: ("ready", 0, 0)}
+    assert saver.value("SELECT count(*) FROM pgjobq.attempt_error") == 1, "the rescue's own"
+
+
 # --- the fence, doctored ---------------------------------------------------------------------------------
 
 

@@ -136,6 +136,31 @@ def test_two_operators_press_retry(hands: Hands, gate: Gate) -> None:
     assert [place for place, _, _ in hand.places().values()] == ["ready"]
 
 
+def test_retry_of_a_job_that_is_failing_just_now(hands: Hands, gate: Gate) -> None:
+    """It has not failed until the settle commits; afterwards it has, and runs again with a fresh budget."""
+    worker, operator = hands(), impatient(hands(lease=None))
+    lease = start_one(worker)
+    failing = gate.stop(worker, "after running", lambda: worker.settle_as("f", lease, kind="E", message="m"))
+    assert operator.retry(lease.job) is False
+    gate.open()
+    failing.result()
+    assert operator.retry(lease.job) is True
+    assert operator.places() == {lease.job: ("ready", 1, 1)}
+
+
+def test_cancel_of_a_job_that_is_being_rescued(hands: Hands, gate: Gate) -> None:
+    """It runs until the rescue commits; then it waits again, and can be cancelled."""
+    owner, saver, operator = hands(), hands(), impatient(hands(lease=None))
+    lease = start_one(owner)
+    rescuing = gate.stop(saver, "after running", lambda: saver.rescue([owner.id]))
+    assert operator.cancel(lease.job) is False
+    gate.open()
+    rescuing.result()
+    assert operator.cancel(lease.job) is True
+    assert owner.settle_as("s", lease) == []
+    assert operator.places() == {lease.job: ("cancelled", 1, None)}
+
+
 @pytest.mark.lawless("a doctored retry breaks the law, which is the point")
 def test_a_retry_that_looks_before_it_deletes_would_run_the_job_twice(hands: Hands, gate: Gate) -> None:
     looks_first = doctored(

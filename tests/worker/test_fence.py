@@ -60,6 +60,24 @@ def test_a_worker_that_slept_past_its_lease_changes_nothing(stage: Stage, whom: 
     assert first.events("process_died") == []
 
 
+@pytest.mark.parametrize("task", ["hold", "hold_plain"])
+def test_the_handler_of_a_lost_lease_is_told(stage: Stage, task: str) -> None:
+    """It wakes while another one runs its job: `cancelled` is set, and it is interrupted; the other goes on."""
+    first = stage.worker(*SHORT).ready()
+    job = stage.enqueue(task)
+    (mark,) = stage.wait_marks("start")
+    freeze(first, "child")
+    second = stage.worker(*SHORT).ready()
+    stage.wait_marks("start", 2)
+    thaw(first)
+    (out,) = stage.wait_marks("out")
+    assert (out["pid"], out["cancelled"]) == (mark["pid"], True)
+    assert first.wait_event("lease_lost")["job"] == job
+    stage.open_gate()
+    assert stage.wait_state(job, "succeeded")["attempt"] == 2
+    assert [first.stop(), second.stop()] == [0, 0]
+
+
 def test_jobs_claimed_but_not_begun_are_not_begun_by_the_woken_worker(stage: Stage) -> None:
     """What a frozen worker had only claimed is run elsewhere and not a second time by itself."""
     first = stage.worker(*SHORT, "--concurrency", "1").ready()
