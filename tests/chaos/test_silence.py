@@ -63,6 +63,26 @@ def test_a_return_that_is_greeted_and_then_left_alone(proxied_site: Site) -> Non
     site.demand_kept_promises()
 
 
+@pytest.mark.parametrize(("word", "kind"), [(b'LISTEN "pgjobq"', "quick"), (b'LISTEN "pgjobq:due"', "nap_first")])
+def test_a_listen_that_is_never_answered(proxied_site: Site, word: bytes, kind: str) -> None:
+    """A worker comes back, is greeted and answered, and its LISTEN is not: it does not wait for ever."""
+    site = proxied_site
+    assert site.proxy is not None
+    worker = site.worker(way="proxied").ready()
+    site.enqueue("nap_first")
+    assert site.settle_down(), site.logs()
+    with site.fault("LISTEN never answered", workers=[worker], isolated=worker.children()):
+        site.proxy.swallow_answer(word)
+        faults.terminate_backends(site)
+    back = time.monotonic()
+    key = site.enqueue(kind)[0]
+    last = site.wait_starts(2 if kind == "nap_first" else 1, key, timeout=30)[-1]
+    print(f"LISTEN unanswered, {kind}: {last.at - back:.1f} s to the last start")
+    assert site.settle_down(), site.logs()
+    assert worker.stop() == 0
+    site.demand_kept_promises()
+
+
 @pytest.mark.parametrize("kind", ["quick", "nap_first"])
 def test_a_listen_that_is_stuck(own_site: Site, kind: str) -> None:
     """The server's processes behind a worker's connections hang: TCP is well, LISTEN hears nothing, polls are not

@@ -79,7 +79,7 @@ class Contact:
         wire = exchange.wire
         try:
             if self.listens:
-                await wire.listen(self._schema, self._on_notify)
+                await exchange.listen(self._on_notify)
             if self.worker is None:
                 await self._register(exchange)
         except BaseException:

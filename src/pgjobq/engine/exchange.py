@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
@@ -84,6 +84,11 @@ class Exchange:
             for job, is_settled in await settle.fetchall():
                 (settled if is_settled else locked).add(job)
         return settled, locked, None if claim is None else _claimed(await claim.fetchall())
+
+    async def listen(self, on_notify: Callable[[str], None]) -> None:
+        """Hear the notifications of this schema from now on."""
+        async with self._bounded():
+            await self.wire.listen(self._schema, on_notify)
 
     async def register(self, lease: float, facts: Sequence[object]) -> None:
         """Make this worker known, for `lease` seconds."""

@@ -215,7 +215,8 @@ class Upkeep:
         if self._connection is None:
             self._connection, self._session = open_sync(self._dsn, "upkeep", session=self._session)
             if self._session:
-                self._connection.execute(f'LISTEN "{self._schema}:due"')
+                with bounded(lambda: self._connection, self._bound):
+                    self._connection.execute(f'LISTEN "{self._schema}:due"')
         return self._connection
 
     def _hang_up(self) -> None:
