@@ -40,17 +40,17 @@ def far_site(tmp_path: Path) -> Iterator[tuple[Site, Cable]]:
         ("only what it is told", GOOD, GONE),
     ],
 )
-def test_packets_vanish_for_five_seconds(far_site: tuple[Site, Cable], name: str, out: Trouble, back: Trouble) -> None:
+def test_packets_vanish_for_four_seconds(far_site: tuple[Site, Cable], name: str, out: Trouble, back: Trouble) -> None:
     """Longer than the lease, with jobs running: another worker takes them over, and what the one that was cut off
     reports afterwards is refused; it is back by itself."""
     site, cable = far_site
     far = site.worker(way="cabled").ready()
-    site.enqueue("work", 6, seconds=4)
+    site.enqueue("work", 6, seconds=3)
     site.wait_starts(6)
     near = site.worker().ready()
     with site.fault(f"packets lost: {name}", workers=[far], isolated=far.children()):
         cable.set(out=out, back=back)
-        time.sleep(5)
+        time.sleep(4)
         cable.set()
     healed = time.monotonic()
     assert near.stop() == 0
@@ -74,28 +74,10 @@ def test_a_bad_line(far_site: tuple[Site, Cable], name: str, trouble: Trouble) -
     with site.fault(name, workers=[worker]):
         cable.set(out=trouble, back=trouble)
         began = time.monotonic()
-        keys = site.one_of_each(3)
+        keys = site.one_of_each(2)
         assert site.settle_down(60), site.logs()
         print(f"{name}: {len(keys)} jobs in {time.monotonic() - began:.1f} s")
         cable.set()
     assert worker.events("lease_lost") == []
     assert worker.stop() == 0
-    site.demand_kept_promises()
-
-
-def test_a_worker_that_is_stopped_while_it_is_cut_off(far_site: tuple[Site, Cable]) -> None:
-    """SIGTERM reaches it, its server does not: it ends, within its grace and a lease."""
-    site, cable = far_site
-    worker = site.worker(way="cabled").ready()
-    site.enqueue("work", 2, seconds=1)
-    site.wait_starts(2)
-    with site.fault("packets lost: both ways", workers=[worker], isolated=worker.children()):
-        cable.cut()
-        began = time.monotonic()
-        code = worker.stop()
-        print(f"stopped while cut off: exit code {code} after {time.monotonic() - began:.1f} s")
-        cable.set()
-    other = site.worker().ready()
-    assert site.settle_down(), site.logs()
-    assert other.stop() == 0
     site.demand_kept_promises()

@@ -6,19 +6,20 @@ They are that version's code, kept in tests/sql/released; new workers join them,
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from chaos import app
 from chaos.checker import Finding
 from chaos.released import RELEASED, Release
 from chaos.site import Site
 from chaos.workers import SHORT, ChaosWorker
-from pgjobq import migrate
-from pgjobq.errors import SchemaOutdated
+from pgjobq import Queue, migrate
+from pgjobq.errors import SchemaError, SchemaOutdated
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.lawless("the schema of an older version comes first")]
@@ -137,3 +138,30 @@ def test_an_old_worker_that_restarts_on_the_new_schema_says_so_and_works(old_sit
     assert old_site.settle_down(60), old_site.logs()
     assert worker.stop() == 0
     old_site.demand_kept_promises()
+
+
+def test_a_new_producer_on_the_old_schema_works_or_says_what_to_run(old_site: Site) -> None:
+    """The wrong order of a deployment: nothing is half enqueued, and no error leaves one guessing."""
+    queue = Queue(old_site.dsn)
+    task = queue.task(name="quick")(app.quick.function)
+    deeds: list[Callable[[], object]] = [
+        lambda: task.enqueue(key="one"),
+        lambda: task.using(delay=0.1, ref="order:1", tags=["a"]).enqueue(key="two"),
+        lambda: queue.enqueue_many([task.call(key="three"), task.call(key="four")]),
+        lambda: queue.jobs(),
+        lambda: queue.get(1),
+        lambda: queue.errors(1),
+        lambda: queue.cancel(1),
+        lambda: queue.retry(1),
+    ]
+    try:
+        for deed in deeds:
+            try:
+                deed()
+            except SchemaError as error:
+                assert "pgjobq migrate" in str(error)
+    finally:
+        queue.close()
+    with psycopg.connect(old_site.dsn) as conn:
+        migrate.install(conn)
+        assert conn.execute("SELECT * FROM pgjobq.misplaced").fetchall() == []

@@ -78,7 +78,7 @@ def test_a_role_with_time_outs_and_a_stricter_isolation(own_site: Site, isolatio
     site.query(f"ALTER ROLE postgres SET default_transaction_isolation = '{isolation}'")
     workers = [site.worker().ready() for _ in range(2)]
     with running_load(site.dsn, site.history, 1, deadly=0, pause=0.05):
-        time.sleep(4)
+        time.sleep(2)
     site.enqueue("work_plain", 2, seconds=1.5)
     assert site.settle_down(), site.logs()
     for worker in workers:
