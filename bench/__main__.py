@@ -76,7 +76,7 @@ def measure(
         for step in steps:
             for turn in range(sizes.rounds if step.repeated else 1):
                 for system in ready:
-                    if (turn and system.slow) or (step.ours and system.name != "pgjobq"):
+                    if (turn and system.slow) or (step.ours and system.name != "pgjobq" and not run.everyone):
                         continue
                     title = f"({','.join(step.letters)}) {step.title}: {system.name}"
                     progress.doing(title + (f", round {turn + 1}" if turn else ""))

@@ -44,6 +44,11 @@ TABLES: list[tuple[str, tuple[str, ...], bool]] = [
         False,
     ),
     (
+        "The same: CPU a job, worker and database (µs)",
+        ("hist0_cpu", "hist_cpu", "hist_cpu_ratio", "pruned_cpu", "pruned_cpu_ratio"),
+        False,
+    ),
+    (
         "More worker processes (jobs/s): handlers of 50 ms, 25 at once in each, and no-op handlers",
         ("sleep1", "sleep2", "sleep4", "sleep8", "spread", "noop4", "noop8"),
         False,

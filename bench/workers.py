@@ -17,7 +17,8 @@ from bench.machine import cpu_seconds, descendants, resident_mb
 
 __all__ = ["Workers", "WorkersDied", "run_workers"]
 
-STOP_SECONDS = 3.0
+STOP_SECONDS = 0.7
+"""Longer than a worker without jobs needs; what it had to say is known by then."""
 
 
 class WorkersDied(Exception):

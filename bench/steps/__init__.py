@@ -26,7 +26,7 @@ STEPS = [
     Step("k", "handlers that wait", measure_waiting, quick=False, narrow=True),
     Step("l", "plain functions", measure_plain, quick=False),
     Step("m", "a crowd of idle workers", measure_crowd, quick=False, narrow=True),
-    Step("n", "a long history, and forgetting one", measure_history, quick=False),
+    Step("n", "a long history, and forgetting one", measure_history, quick=False, ours=True),
     Step("o", "more and more worker processes", measure_scale, quick=False, ours=True),
 ]
 

@@ -35,7 +35,7 @@ class Sizes:
         return asdict(self)
 
 
-FULL = Sizes(2, 2_000, 100_000, 150, 200_000, 50_000, 2.5, 3.0, (10_000, 1_000_000, 3_000_000), 32)
+FULL = Sizes(2, 2_000, 100_000, 150, 200_000, 50_000, 2.0, 2.5, (10_000, 1_000_000, 3_000_000), 32)
 QUICK = Sizes(1, 400, 10_000, 40, 20_000, 5_000, 1.0, 1.5, (10_000,), 8)
 
 
@@ -55,7 +55,8 @@ class Step:
     """A kind of question. `measure` answers it for one system, once.
 
     `repeated`: asked in every round, systems in turn (of slow systems once). `quick`: part of a quick run.
-    `narrow`: minor systems take part only when they are asked for by name. `ours`: a question about pgjobq alone.
+    `narrow`: minor systems take part only when they are asked for by name. `ours`: about pgjobq, and others
+    only when they are asked for by name.
     """
 
     letters: str

@@ -47,7 +47,7 @@ def measure_two(run: Run, system: System) -> None:
 
 def measure_held(run: Run, system: System) -> None:
     """The last jobs of a long drain while another transaction keeps every dead row from being removed."""
-    first = cut(run.sizes.held, system.pace, 1.5 * run.sizes.seconds)
+    first = cut(run.sizes.held, system.pace, 1.75 * run.sizes.seconds)
     tail = cut(run.sizes.held_tail, system.pace, 0.5 * run.sizes.seconds)
     with set_stage(run.server, system) as stage, run.server.held_snapshot(stage.dsn):
         system.enqueue_bulk(stage.dsn, first + tail)

@@ -35,6 +35,8 @@ def measure_history(run: Run, system: System) -> None:
             system.enqueue_bulk(stage.dsn, jobs)
             drained = stage.drain(jobs, concurrency=CONCURRENCY, until=_pruned if metric == "pruned" else None)
             run.results.add(metric, system.name, drained.rate, jobs)
+            if drained.cpu[1] is not None:
+                run.results.add(f"{metric}_cpu", system.name, sum(each or 0 for each in drained.cpu), jobs)
             if metric != "pruned":
                 answer = system.enqueue_one(stage.dsn, jobs=ones)
                 run.results.add(f"{metric}_one", system.name, answer["jobs"] / answer["seconds"], ones)
@@ -42,6 +44,8 @@ def measure_history(run: Run, system: System) -> None:
         ("hist_ratio", "hist", "hist0"),
         ("hist_one_ratio", "hist_one", "hist0_one"),
         ("pruned_ratio", "pruned", "hist0"),
+        ("hist_cpu_ratio", "hist_cpu", "hist0_cpu"),
+        ("pruned_cpu_ratio", "pruned_cpu", "hist0_cpu"),
     ):
         run.results.add_ratio(metric, system.name, over, under)
 

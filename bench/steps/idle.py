@@ -11,7 +11,7 @@ from bench.steps.base import Run, cut
 from bench.systems import System
 from bench.workers import Workers
 
-CALM = 2.0
+CALM = 1.5
 
 
 def measure_idle(run: Run, system: System) -> None:

@@ -16,6 +16,8 @@ EACH = PLACES * 1000 // MILLIS
 
 def measure_scale(run: Run, system: System) -> None:
     """1, 2, 4, 8 worker processes: with handlers that sleep, and with handlers that do nothing."""
+    if system.name != "pgjobq":
+        return
     for processes in run.sizes.processes:
         _drain(run, system, processes, "sleep", int(EACH * processes * run.sizes.seconds))
         if processes > 2:  # one and two are the steps c and d

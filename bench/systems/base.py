@@ -66,7 +66,7 @@ class System:
     @property
     def slow(self) -> bool:
         """Whether one round has to do, for the sake of a run's length."""
-        return self.minor or self.pace < 10_000
+        return self.minor or self.pace < 40_000
 
     @property
     def slug(self) -> str:

@@ -127,6 +127,25 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, number: signal
         run.wait()
 
 
+def test_a_child_dies_with_the_runner() -> None:
+    """Also one that would go on for ever, such as the worker of a peer, when the runner is killed."""
+    program = "from bench.children import start_child; print(start_child(['sleep', '600']).pid, flush=True); input()"
+    root = Path(__file__).parents[2]
+    runner = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with runner:
+        assert runner.stdout is not None
+        child = int(runner.stdout.readline())
+        assert is_alive(child)
+        runner.kill()
+    try:
+        eventually(lambda: not is_alive(child))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
 def _named(root: int, word: str) -> list[int]:
     """The processes below this one that have the word in their command line."""
     found = []
