@@ -102,7 +102,7 @@ def test_history_and_growing_are_measured(server: Server) -> None:
     assert results.troubles == []
     for metric in ("hist", "hist_ratio", "hist_one", "pruned", "pruned_ratio", "sleep1", "sleep4", "noop4"):
         assert (results.value(metric, "pgjobq") or 0) > 0, metric
-    assert (results.value("cpu_db", "pgjobq") or 0) > 0
+    assert results.value("cpu_db", "pgjobq") is not None  # the clock of the processes ticks every 10 ms: may be 0 here
     assert (results.value("spread", "pgjobq") or 0) <= 400
 
 
