@@ -44,7 +44,7 @@ from pgjobq.errors import (
     UnsupportedConnection,
     WrongArgumentType,
 )
-from pgjobq.job import AttemptError, EnqueuedJob, Job, JobState
+from pgjobq.job import AttemptError, AuditEntry, EnqueuedJob, Job, JobState, Pause
 from pgjobq.outcome import Discard, Snooze
 from pgjobq.queue import Queue
 from pgjobq.retry import Retry
@@ -53,6 +53,7 @@ from pgjobq.task import Call, Task
 __all__ = [
     "AppNotFound",
     "AttemptError",
+    "AuditEntry",
     "Call",
     "CannotDecrypt",
     "ConfigError",
@@ -74,6 +75,7 @@ __all__ = [
     "NotInJob",
     "NotSerializable",
     "NulCharacter",
+    "Pause",
     "PayloadTooLarge",
     "PgjobqError",
     "Queue",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["AttemptError", "EnqueuedJob", "Job", "JobState"]
+__all__ = ["AttemptError", "AuditEntry", "EnqueuedJob", "Job", "JobState", "Pause"]
 
 
 class JobState(StrEnum):
@@ -110,3 +110,31 @@ class AttemptError:
     """The exception's class, with its module unless it is a built-in one."""
     message: str
     traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A queue or a task whose jobs do not start."""
+
+    kind: Literal["queue", "task"]
+    name: str
+    since: datetime
+    until: datetime | None
+    """When it ends by itself; None: not before somebody resumes it."""
+    reason: str | None
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Something that an operator did."""
+
+    id: int
+    at: datetime
+    who: str
+    what: str
+    """retry, cancel, move, pause, resume, …"""
+    jobs: int | None
+    """How many jobs it changed; None: it was not about single jobs."""
+    about: dict[str, Any]
+    """What it was about: the filter, the queue or the job, with the reason."""

@@ -11,6 +11,7 @@ from pgjobq import migrate, run
 from pgjobq.encryption import Keyring
 from pgjobq.errors import ConfigError, InvalidOption
 from pgjobq.job import AttemptError, EnqueuedJob, Job, JobState
+from pgjobq.operations import Operations
 from pgjobq.retry import Retry
 from pgjobq.run.ahead import aexecute_ahead, execute_ahead
 from pgjobq.run.pools import Pools
@@ -45,7 +46,7 @@ class TaskOptions(TypedDict, total=False):
     memory_limit: int | str | None
 
 
-class Queue:
+class Queue(Operations):
     """A job queue in one PostgreSQL schema, and the tasks that are enqueued through it.
 
     Args:

@@ -20,7 +20,17 @@ from support.roles import role_on
 
 Connection = psycopg.Connection[Any]
 ROLES = ("producer", "monitor", "viewer", "operator", "worker")
-MADE_FOR_THE_OWNER = {"allow", "disallow", "allow_again", "allowed", "job_fault", "refuse"}
+MADE_FOR_THE_OWNER = {
+    "allow",
+    "disallow",
+    "allow_again",
+    "allowed",
+    "job_fault",
+    "refuse",
+    "note_action",
+    "unpark",
+    "audit_id_seq",
+}
 
 CAN_READ = {"viewer", "operator"}
 CAN_WATCH = CAN_READ | {"monitor"}
@@ -47,6 +57,14 @@ MATRIX: dict[str, set[str]] = {
     # what operators do
     "SELECT pgjobq.retry(1)": {"operator"},
     "SELECT pgjobq.cancel(1)": {"operator"},
+    "SELECT pgjobq.cancel_running(1)": {"operator"},
+    "SELECT pgjobq.pause('queue', 'mail')": {"operator"},
+    "SELECT pgjobq.resume('queue', 'mail')": {"operator"},
+    "SELECT * FROM pgjobq.paused": CAN_WATCH | WORKS,
+    "SELECT * FROM pgjobq.cancel_request": CAN_READ | WORKS,
+    "SELECT * FROM pgjobq.audit": CAN_READ,
+    "DELETE FROM pgjobq.audit": NOBODY,
+    "DELETE FROM pgjobq.paused": NOBODY,
     # what workers do
     "SELECT args FROM pgjobq.job": WORKS,
     "SELECT * FROM pgjobq.ready": WORKS,
@@ -57,6 +75,7 @@ MATRIX: dict[str, set[str]] = {
     "SELECT nextval('pgjobq.job_id_seq')": WORKS,
     "SELECT setval('pgjobq.idle_until', 1)": WORKS,
     "SELECT pgjobq.wake('default')": WORKS,
+    "SELECT pgjobq.end_pauses(), pgjobq.follow_cancels()": WORKS,
     # what nobody does but the owner: facts are not rewritten, no job is made but by enqueue()
     "INSERT INTO pgjobq.job SELECT * FROM pgjobq.job": NOBODY,
     "UPDATE pgjobq.job SET task = 'other'": NOBODY,
@@ -125,14 +144,14 @@ def test_every_role_and_every_object_is_in_the_matrix(hand: Hand, as_role: Calla
 
 
 def statements_of(kind: str) -> list[str]:
-    """The statements of the worker, or of applications and operators (jobs.sql)."""
+    """The statements of the worker, or of applications and operators (jobs.sql, operate.sql)."""
     listed = set(re.findall(r"^-- name: (\w+)", JOBS_SQL, re.M))
     return sorted(name for name in _statements() if (name in listed) == (kind == "jobs"))
 
 
-JOBS_SQL = (migrate._HERE / "statements" / "jobs.sql").read_text()
+JOBS_SQL = "".join((migrate._HERE / "statements" / name).read_text() for name in ("jobs.sql", "operate.sql"))
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many"), "producer")
-NEEDS |= dict.fromkeys(("retry", "cancel"), "operator")
+NEEDS |= dict.fromkeys(("retry", "cancel", "cancel_running", "pause", "resume"), "operator")
 NEEDS |= {"complete_within": "worker"}
 
 

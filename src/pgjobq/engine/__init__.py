@@ -6,6 +6,7 @@ wire       the worker's own connections: settings, bounded waits, notifications
 contact    connect, register, come back after an outage
 exchange   one round trip: settle what ended, claim what comes next
 pump       the loop: when to exchange, how much to claim, when to sleep
+orders     what operators want of a worker while it works: pauses, cancelling
 intake     when to claim, how much, and where to look
 outbox     outcomes on their way to the database
 settling   one at a time, when a batch of outcomes cannot be written

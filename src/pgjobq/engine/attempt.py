@@ -44,6 +44,8 @@ class Attempt(msgspec.Struct, eq=False, gc=False):
     timed_out: bool = False
     interrupted: bool = False
     """Ended by a hurried shutdown: not the job's fault, so its attempt is spared."""
+    halted: str | None = None
+    """Why somebody wants it cancelled."""
 
     def begin(self) -> None:
         """The handler is called now."""

@@ -98,9 +98,18 @@ class Exchange:
         """Take this worker off the list; False when it still holds something."""
         return bool(await self._run("leave", self.worker))
 
-    async def lanes(self, queues: Sequence[str] | None) -> list[tuple[str, int]]:
-        """The lanes of these queues (None: all), best first."""
-        return [(queue, priority) for queue, priority in await self._run("lanes", queues)]
+    async def lanes(self, queues: Sequence[str] | None) -> tuple[list[tuple[str, int]], set[str]]:
+        """The lanes of these queues (None: all), best first; and the tasks that are paused."""
+        async with self._bounded(), self.wire.connection.pipeline():
+            lanes = await self._say("lanes", queues)
+            tasks = await self._say("paused_tasks")
+        return [(queue, priority) for queue, priority in await lanes.fetchall()], {
+            task for (task,) in await tasks.fetchall()
+        }
+
+    async def cancel_requests(self) -> dict[int, str]:
+        """The jobs of ours that somebody wants cancelled, and why."""
+        return dict(await self._run("cancel_requests", self.worker))
 
     async def adopt(self, tasks: Sequence[str], queues: Sequence[str] | None, limit: int) -> list[Lease]:
         """Claim jobs that waited for a worker that knows their task."""

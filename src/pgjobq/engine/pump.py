@@ -17,12 +17,13 @@ from uuid import UUID
 
 import psycopg
 
-from pgjobq.engine.attempt import Attempt, prepare
+from pgjobq.engine.attempt import Attempt
 from pgjobq.engine.board import Board
 from pgjobq.engine.contact import Contact, Identity
 from pgjobq.engine.exchange import Exchange
 from pgjobq.engine.intake import Intake
 from pgjobq.engine.lease import Lease
+from pgjobq.engine.orders import CALL, Orders, cancelled
 from pgjobq.engine.outbox import Batch, Entry, Outbox
 from pgjobq.engine.report import Report
 from pgjobq.engine.runners import Runners
@@ -83,6 +84,7 @@ class Pump:
         self._intake.call_at((settings.max_jobs_per_process or inf) * SPENT, spent)
         self._outbox = Outbox(board, report)
         self._runners = Runners(queue, settings, identity.app, self._ended, self._next_for_slot)
+        self._orders = Orders(names, queue.schema, self._runners.interrupt)
         self._lost: set[UUID] = set()
         self._freshness = min(STALE, settings.lease / 3)
         self._buffer: deque[Lease] = deque()
@@ -184,19 +186,21 @@ class Pump:
             raise psycopg.OperationalError("the server closed the connection")
 
     def _notified(self, queue: str) -> None:
-        if self._names is None or queue in self._names:
+        if queue == CALL:
+            self._chores_at = 0.0
+            self._intake.forget()
+        if queue == CALL or self._names is None or queue in self._names:
             self._intake.wake()
             self._bell.set()
 
     # ---------------------------------------------------------------------------------------- one exchange
 
     async def _exchange_once(self, exchange: Exchange) -> None:
-        batch = self._outbox.take()
+        batch, want = self._outbox.take(), self._demand()
         try:
-            want = self._demand()
             idle = not batch and not self._running and not self._buffer
             if want and self._intake.lanes_are_stale(idle=idle):
-                self._intake.see_lanes(await exchange.lanes(self._names))
+                self._intake.see_lanes(await self._orders.lanes(exchange, self._names))
             look = self._intake.look(idle=idle) if want else None
             sent_at = time.monotonic()
             doze = int(self._intake.announcement * 1000) if want and self._intake.must_announce else 0
@@ -216,13 +220,8 @@ class Pump:
             self._store(claimed.leases, sent_at)
             if claimed.leases:
                 self._last_look = False
-            else:
-                await self._look_for_lanes(exchange)
-
-    async def _look_for_lanes(self, exchange: Exchange) -> None:
-        """Nothing there: perhaps a lane was opened that we do not know."""
-        if self._intake.see_lanes(await exchange.lanes(self._names)):
-            self._intake.wake()
+            elif self._intake.see_lanes(await self._orders.lanes(exchange, self._names)):
+                self._intake.wake()  # a lane was opened that we did not know
 
     def _hold_locked(self, entries: list[Entry]) -> None:
         """These wait until their handler's own transaction has ended; then the database can say how."""
@@ -286,7 +285,7 @@ class Pump:
                 self._bell.set()
                 return None
             lease = self._buffer.popleft()
-            attempt = prepare(lease, self._queue.registry, self._queue.schema, worker)
+            attempt = self._orders.prepare(lease, worker)
             if not isinstance(attempt, Attempt):
                 self._outbox.put_unstarted(lease, attempt)
                 self._bell.set()
@@ -303,6 +302,7 @@ class Pump:
         """A handler has ended, whatever it did."""
         attempt.ran = time.perf_counter() - attempt.started
         self._running.discard(attempt)
+        outcome = cancelled(attempt, outcome)
         if attempt.job._worker is not self._contact.worker:
             self._outbox.drop_one(attempt, outcome)
         else:
@@ -357,6 +357,7 @@ class Pump:
             return
         self._chores_at = now + CHORES_EVERY
         self.report.tick()
+        await self._orders.cancel(exchange, self._running)
         await self._adopt(exchange)
         if now >= self._strays_at:
             known = [attempt.lease.job for attempt in self._running] + [lease.job for lease in self._buffer]

@@ -125,7 +125,7 @@ class Threads:
             with self._lock:
                 self._running[attempt] = ident
             attempt.begin()
-            if attempt.interrupted:  # while it waited for this thread
+            if attempt.interrupted or attempt.halted is not None:  # while it waited for this thread
                 raise Interruption
             result = attempt.task.function(**attempt.arguments)
             if inspect.isawaitable(result):

@@ -30,6 +30,7 @@ __all__ = ["Burial", "Upkeep"]
 PROMOTED_AT_ONCE = 1_000
 VACUUM_EVERY = 1.0
 LANES_EVERY = 5.0
+ORDERS_EVERY = 1.0
 LONGEST_CHORE = 120.0
 """Seconds that a vacuum or a deletion may take before its connection is given up; anything else is short."""
 
@@ -123,6 +124,8 @@ class Upkeep:
         if self._turn("lanes", LANES_EVERY):
             self._say("find_lanes")
             self._say("tidy_lanes")
+        if self._turn("orders", ORDERS_EVERY):
+            self._say("follow_orders")
         if self._turn("vacuum", VACUUM_EVERY):
             self._vacuum()
         while self._say("promote", PROMOTED_AT_ONCE)[0][0] == PROMOTED_AT_ONCE:

@@ -31,13 +31,20 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_current_xact_id
        date_part('epoch', clock_timestamp() - statement_timestamp())
 
 -- name: adopt
--- The same for jobs that waited in `blocked` for a worker that knows their task ($1: the tasks this worker knows; $2:
--- its queues, NULL for all): taken straight to running, so that a worker without the task cannot take them again first.
+-- The same for jobs that waited in `blocked` for a worker that knows their task, or were parked by somebody who did not
+-- know yet that their task is no longer paused ($1: the tasks this worker knows; $2: its queues, NULL for all): taken straight to running, so that a worker without the task cannot take them again first.
 WITH taken AS (
     DELETE FROM pgjobq.blocked WHERE ctid = ANY (ARRAY(
         SELECT b.ctid FROM pgjobq.blocked b
-        WHERE b.waits_for = ANY (SELECT 'task:' || t FROM unnest($1::text[]) t)
+        WHERE b.waits_for = ANY (
+              SELECT 'task:' || t FROM unnest($1::text[]) t
+              UNION ALL
+              SELECT 'paused:' || t FROM unnest($1::text[]) t
+              WHERE NOT EXISTS (SELECT FROM pgjobq.paused p WHERE p.kind = 'task' AND p.name = t
+                                AND (p.until IS NULL OR p.until > pgjobq.clock())))
           AND ($2::text[] IS NULL OR b.queue = ANY ($2::text[]))
+          AND NOT EXISTS (SELECT FROM pgjobq.paused p WHERE p.kind = 'queue' AND p.name = b.queue
+                          AND (p.until IS NULL OR p.until > pgjobq.clock()))
           AND EXISTS (SELECT FROM pgjobq.worker w WHERE w.id = $4::uuid)
         ORDER BY b.priority, b.job LIMIT $3::int FOR UPDATE SKIP LOCKED))
     RETURNING job, queue, priority, attempt, spared
@@ -124,10 +131,19 @@ CROSS JOIN LATERAL (
 WHERE NOT EXISTS (SELECT FROM held h WHERE h.job = r.job)
 
 -- name: lanes
--- Where a claim has to look, best first ($1: queues, NULL for all).
-SELECT DISTINCT queue, priority FROM pgjobq.lane
-WHERE $1::text[] IS NULL OR queue = ANY ($1::text[])
+-- Where a claim has to look, best first ($1: queues, NULL for all): not into queues that are paused.
+SELECT DISTINCT queue, priority FROM pgjobq.lane l
+WHERE ($1::text[] IS NULL OR queue = ANY ($1::text[]))
+  AND NOT EXISTS (SELECT FROM pgjobq.paused p WHERE p.kind = 'queue' AND p.name = l.queue
+                  AND (p.until IS NULL OR p.until > pgjobq.clock()))
 ORDER BY priority, queue
+
+-- name: paused_tasks
+SELECT p.name FROM pgjobq.paused p WHERE p.kind = 'task' AND (p.until IS NULL OR p.until > pgjobq.clock())
+
+-- name: cancel_requests
+-- What worker $1 is to cancel of all that it runs.
+SELECT c.job, c.reason FROM pgjobq.cancel_request c JOIN pgjobq.running r ON r.job = c.job WHERE r.worker = $1::uuid
 
 -- name: doze
 -- Say that somebody may be asleep for the next $1 milliseconds. Not transactional, hence seen at once by everybody.

@@ -124,6 +124,10 @@ WITH mine AS MATERIALIZED (
 )
 SELECT count(*) FROM old
 
+-- name: follow_orders
+-- End the pauses whose time is over, and see after the jobs that were to be cancelled.
+SELECT pgjobq.end_pauses(), pgjobq.follow_cancels()
+
 -- name: tidy_lanes
 -- Drop doubles among the lanes (two transactions may have opened the same one).
 DELETE FROM pgjobq.lane a USING pgjobq.lane b

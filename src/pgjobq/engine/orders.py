@@ -1,0 +1,61 @@
+"""What operators want of a worker while it works: tasks that are paused, jobs that are to be cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from uuid import UUID
+
+from pgjobq.engine.attempt import Attempt, prepare
+from pgjobq.engine.cursor import Lane
+from pgjobq.engine.exchange import Exchange
+from pgjobq.engine.lease import Lease
+from pgjobq.outcome import Discarded, Outcome, Parked, Succeeded
+from pgjobq.task import Registry
+
+__all__ = ["CALL", "Orders", "cancelled"]
+
+CALL = ""
+"""A notification that names no queue: operators want something."""
+
+
+class Orders:
+    """Knows what is paused, as of the last look at the lanes, and has running jobs cancelled.
+
+    Args:
+        registry, schema: of the queue.
+        interrupt: makes those handlers end for which the function says so.
+    """
+
+    def __init__(self, registry: Registry, schema: str, interrupt: Callable[[Callable[[Attempt], bool]], None]) -> None:
+        self._registry, self._schema, self._interrupt = registry, schema, interrupt
+        self._paused: set[str] = set()
+
+    async def lanes(self, exchange: Exchange, queues: Sequence[str] | None) -> list[Lane]:
+        """Where to look for jobs; learns on the way which tasks are paused."""
+        lanes, self._paused = await exchange.lanes(queues)
+        return lanes
+
+    def prepare(self, lease: Lease, worker: UUID) -> Attempt | Outcome:
+        """An attempt at this job, or what becomes of it without one."""
+        if lease.task in self._paused:
+            return Parked(f"paused:{lease.task}")
+        return prepare(lease, self._registry, self._schema, worker)
+
+    async def cancel(self, exchange: Exchange, running: Iterable[Attempt]) -> None:
+        """Have the jobs cancelled that somebody wants cancelled, each once."""
+        attempts = list(running)
+        if not attempts:
+            return
+        reasons = await exchange.cancel_requests()
+        wanted = {attempt for attempt in attempts if attempt.lease.job in reasons and not attempt.job.cancelled}
+        for attempt in wanted:
+            attempt.halted = reasons[attempt.lease.job]
+        if wanted:
+            self._interrupt(wanted.__contains__)
+
+
+def cancelled(attempt: Attempt, outcome: Outcome) -> Outcome:
+    """The outcome of a handler that was told to end: what it has done all the same counts."""
+    if attempt.halted is None or isinstance(outcome, Succeeded):
+        return outcome
+    return Discarded(attempt.halted)
