@@ -25,11 +25,19 @@ PgjobqError
 ├── IsolatedProcessDied       an isolated handler's process ended under it: its attempt has failed
 ├── CannotDecrypt             a payload does not open: it was changed, moved, or its key is not here
 │   └── KeyMissing            this process does not have the key; its job waits for one that does
+├── NoSuchJob                 no job of this id is in the database
+├── WaitTimeout               a job that was waited for has not ended in time
+├── JobNotSucceeded           there is no result: the job failed or was cancelled
 ├── LeaseLost                 this attempt no longer holds its job: nothing it reports counts
 └── NotInJob                  current_job() outside a running handler
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgjobq.job import Job
 
 __all__ = [
     "AppNotFound",
@@ -144,6 +152,22 @@ class InvalidOption(EnqueueError):
 
 class UnsupportedConnection(EnqueueError):
     """`conn=` is none of the kinds that are taken."""
+
+
+class NoSuchJob(PgjobqError):
+    """A job of this id is not (or no longer, or not yet) in the database."""
+
+
+class WaitTimeout(PgjobqError, TimeoutError):
+    """The job that was waited for has not ended in time; it goes on."""
+
+
+class JobNotSucceeded(PgjobqError):
+    """There is no result, because the job failed or was cancelled; `job` says how it stands."""
+
+    def __init__(self, message: str, job: Job) -> None:
+        super().__init__(message)
+        self.job = job
 
 
 class UnstorableResult(PgjobqError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -44,6 +44,24 @@ class EnqueuedJob:
     id: int
     task: str
     queue: str
+    _door: Any = field(default=None, repr=False, compare=False)
+
+    def wait(self, timeout: float | timedelta | None = None) -> Any:
+        """Wait until the job has ended, and give what its handler returned, as plain JSON values.
+
+        Args:
+            timeout: seconds (or a timedelta) to wait at the most; None: as long as it takes.
+
+        Raises:
+            JobNotSucceeded: it failed or was cancelled.
+            WaitTimeout: (a TimeoutError) the time is over; the job goes on.
+            NoSuchJob: the transaction it was enqueued in has not been committed, or was rolled back.
+        """
+        return self._door.result_of(self._door.wait(self.id, timeout))
+
+    async def await_result(self, timeout: float | timedelta | None = None) -> Any:  # noqa: ASYNC109
+        """The async twin of `wait`."""
+        return self._door.result_of(await self._door.await_job(self.id, timeout))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -20,6 +20,7 @@ from pgjobq.statements import Statement
 from pgjobq.statements import jobs as statements
 from pgjobq.statements.portions import aportions, portions
 from pgjobq.task import Call, Registry, Task, UsingOptions, opened, shown
+from pgjobq.waiting import Waiting
 from pgjobq.wording import quote
 
 __all__ = ["Queue"]
@@ -46,7 +47,7 @@ class TaskOptions(TypedDict, total=False):
     memory_limit: int | str | None
 
 
-class Queue(Operations):
+class Queue(Operations, Waiting):
     """A job queue in one PostgreSQL schema, and the tasks that are enqueued through it.
 
     Args:
@@ -127,12 +128,12 @@ class Queue(Operations):
     def enqueue_call(self, call: Call) -> EnqueuedJob:
         """Write the job of a call (`task.call(…)`): what `task.enqueue(…)` does."""
         job = self._run(statements.enqueue(self.schema, call), call.options.conn)
-        return EnqueuedJob(job, call.task.name, call.queue)
+        return EnqueuedJob(job, call.task.name, call.queue, _door=self)
 
     async def aenqueue_call(self, call: Call) -> EnqueuedJob:
         """The async twin of `enqueue_call`."""
         job = await self._arun(statements.enqueue(self.schema, call), call.options.conn)
-        return EnqueuedJob(job, call.task.name, call.queue)
+        return EnqueuedJob(job, call.task.name, call.queue, _door=self)
 
     def enqueue(
         self, task: str, arguments: Mapping[str, Any] | None = None, **options: Unpack[UsingOptions]

@@ -17,6 +17,7 @@
 --   attempt_error  one row per failed attempt.               INSERT only.
 --   lane           the (queue, priority) pairs that ever had a ready job: where a claim has to look.
 --   worker         who is alive, by heartbeat.
+--   awaited        jobs whose end somebody waits for.
 --   allowed        which role was allowed what, by allow().
 --   paused         queues and tasks whose jobs wait until they are resumed.
 --   cancel_request running jobs that are to be cancelled: their workers see to it.
@@ -203,6 +204,20 @@ CREATE TABLE pgjobq.audit (
 CREATE SEQUENCE pgjobq.idle_until MINVALUE 0 START 0;
 CREATE SEQUENCE pgjobq.next_look MINVALUE 0 START 0;
 
+-- ---------------------------------------------------------------------------------------------- who waits for an end
+-- Whoever wants to know how a job ends says so here; the transaction that ends the job then tells it. Nothing is asked
+-- of a job that nobody watches, but for one look at a sequence in each transaction that ends jobs.
+
+-- Until when (ms since 1970) the end of some job matters to somebody.
+CREATE SEQUENCE pgjobq.watched_until MINVALUE 0 START 0;
+
+-- The jobs whose end is waited for by a program that listens.
+CREATE TABLE pgjobq.awaited (
+    job   bigint NOT NULL,
+    until timestamptz NOT NULL
+);
+CREATE INDEX awaited_job ON pgjobq.awaited (job);
+
 -- ---------------------------------------------------------------------------------------------- time and wake-up
 
 -- The only clock: the time of the caller's statement, or the setting `pgjobq.now` where a test has set it.
@@ -235,6 +250,38 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pgjobq.lane l WHERE l.queue = open_lane.queue AND l.priority = open_lane.priority) THEN
         INSERT INTO pgjobq.lane (queue, priority) VALUES (open_lane.queue, open_lane.priority);
     END IF;
+END $$;
+
+-- Have the ends of jobs told for so many seconds. Not transactional, hence seen at once by everybody.
+CREATE FUNCTION pgjobq.keep_watch(seconds float8) RETURNS void LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+    SELECT setval('pgjobq.watched_until', ((date_part('epoch', clock_timestamp()) + seconds) * 1000)::bigint)
+    FROM pgjobq.watched_until WHERE last_value < ((date_part('epoch', clock_timestamp()) + seconds) * 1000)::bigint
+$$;
+
+-- Have the end of this job told on the channel `pgjobq:ended` for so many seconds. Commit before you look at the job.
+CREATE FUNCTION pgjobq.watch(job bigint, seconds float8) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    INSERT INTO pgjobq.awaited (job, until)
+    VALUES (watch.job, clock_timestamp() + make_interval(secs => least(greatest(watch.seconds, 0), 3600)));
+    PERFORM pgjobq.keep_watch(least(greatest(watch.seconds, 0), 3600));
+END $$;
+
+-- Whether the end of some job matters to somebody just now.
+CREATE FUNCTION pgjobq.watched() RETURNS boolean LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+    SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until
+$$;
+
+-- Tell whoever waits for the end of this job, in the transaction that ends it. Always true.
+CREATE FUNCTION pgjobq.ended(job bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pgjobq.awaited a WHERE a.job = ended.job AND a.until > clock_timestamp()) THEN
+        PERFORM pg_notify('pgjobq:ended', ended.job::text);
+    END IF;
+    RETURN true;
 END $$;
 
 -- ---------------------------------------------------------------------------------------------- the public operations
@@ -442,6 +489,9 @@ BEGIN
     END IF;
     INSERT INTO pgjobq.finished (job, finished_at, attempt, outcome, reason)
     VALUES (cancel.job, pgjobq.clock(), made, 'c', 'cancelled while it waited');
+    IF pgjobq.watched() THEN
+        PERFORM pgjobq.ended(cancel.job);
+    END IF;
     RETURN true;
 END $$;
 
@@ -457,6 +507,9 @@ BEGIN
     INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome, result)
     SELECT complete.job, held.started_at, pgjobq.clock(), complete.worker, complete.attempt, 's', complete.result
     FROM held;
+    IF FOUND AND pgjobq.watched() THEN
+        RETURN pgjobq.ended(complete.job);
+    END IF;
     RETURN FOUND;
 END $$;
 
@@ -665,12 +718,12 @@ BEGIN
                      finished_at, worker) ON pgjobq.jobs',
             'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused'];
     WHEN 'viewer', 'operator' THEN
-        functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'retry', 'cancel', 'cancel_running', 'pause', 'resume']
-                          ELSE ARRAY['clock'] END;
+        functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'retry', 'cancel', 'cancel_running', 'pause', 'resume']
+                          ELSE ARRAY['clock', 'watch'] END;
         grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
                          pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.audit'];
     WHEN 'worker' THEN
-        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'complete', 'end_pauses', 'follow_cancels'];
+        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'complete', 'end_pauses', 'follow_cancels'];
         grants := ARRAY[
             'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request',
             'SELECT, DELETE ON pgjobq.job, pgjobq.lane',
@@ -679,7 +732,8 @@ BEGIN
             'UPDATE (spared) ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked',
             'UPDATE (reason) ON pgjobq.finished',
             'SELECT, INSERT, UPDATE, DELETE ON pgjobq.worker',
-            'SELECT, UPDATE ON SEQUENCE pgjobq.idle_until, pgjobq.next_look',
+            'SELECT, DELETE ON pgjobq.awaited',
+            'SELECT, UPDATE ON SEQUENCE pgjobq.idle_until, pgjobq.next_look, pgjobq.watched_until',
             'USAGE ON SEQUENCE pgjobq.job_id_seq'];
         IF current_setting('server_version_num')::int >= 170000 THEN    -- before that, only the owner can VACUUM
             grants := grants || 'MAINTAIN ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked'::text;

@@ -27,6 +27,8 @@ MADE_FOR_THE_OWNER = {
     "allowed",
     "job_fault",
     "refuse",
+    "watched",
+    "keep_watch",
     "note_action",
     "unpark",
     "audit_id_seq",
@@ -57,6 +59,9 @@ MATRIX: dict[str, set[str]] = {
     # what operators do
     "SELECT pgjobq.retry(1)": {"operator"},
     "SELECT pgjobq.cancel(1)": {"operator"},
+    "SELECT pgjobq.watch(1, 1)": CAN_READ,
+    "SELECT pgjobq.ended(1)": WORKS,
+    "SELECT pgjobq.keep_watch(1)": NOBODY,
     "SELECT pgjobq.cancel_running(1)": {"operator"},
     "SELECT pgjobq.pause('queue', 'mail')": {"operator"},
     "SELECT pgjobq.resume('queue', 'mail')": {"operator"},

@@ -124,6 +124,7 @@ class Upkeep:
         if self._turn("lanes", LANES_EVERY):
             self._say("find_lanes")
             self._say("tidy_lanes")
+            self._say("forget_awaited")
         if self._turn("orders", ORDERS_EVERY):
             self._say("follow_orders")
         if self._turn("vacuum", VACUUM_EVERY):

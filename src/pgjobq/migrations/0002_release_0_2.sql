@@ -36,12 +36,12 @@ BEGIN
                      finished_at, worker) ON pgjobq.jobs',
             'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused'];
     WHEN 'viewer', 'operator' THEN
-        functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'retry', 'cancel', 'cancel_running', 'pause', 'resume']
-                          ELSE ARRAY['clock'] END;
+        functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'retry', 'cancel', 'cancel_running', 'pause', 'resume']
+                          ELSE ARRAY['clock', 'watch'] END;
         grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
                          pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.audit'];
     WHEN 'worker' THEN
-        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'complete', 'end_pauses', 'follow_cancels'];
+        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'complete', 'end_pauses', 'follow_cancels'];
         grants := ARRAY[
             'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request',
             'SELECT, DELETE ON pgjobq.job, pgjobq.lane',
@@ -50,7 +50,8 @@ BEGIN
             'UPDATE (spared) ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked',
             'UPDATE (reason) ON pgjobq.finished',
             'SELECT, INSERT, UPDATE, DELETE ON pgjobq.worker',
-            'SELECT, UPDATE ON SEQUENCE pgjobq.idle_until, pgjobq.next_look',
+            'SELECT, DELETE ON pgjobq.awaited',
+            'SELECT, UPDATE ON SEQUENCE pgjobq.idle_until, pgjobq.next_look, pgjobq.watched_until',
             'USAGE ON SEQUENCE pgjobq.job_id_seq'];
         IF current_setting('server_version_num')::int >= 170000 THEN    -- before that, only the owner can VACUUM
             grants := grants || 'MAINTAIN ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked'::text;
@@ -413,6 +414,100 @@ BEGIN
         DELETE FROM pgjobq.cancel_request c
         WHERE c.job = one.job AND NOT EXISTS (SELECT FROM pgjobq.running r WHERE r.job = c.job);
     END LOOP;
+END $$;
+
+-- ---------------------------------------------------------------------------------------------- who waits for an end
+-- Whoever wants to know how a job ends says so here; the transaction that ends the job then tells it. Nothing is asked
+-- of a job that nobody watches, but for one look at a sequence in each transaction that ends jobs.
+
+-- Until when (ms since 1970) the end of some job matters to somebody.
+CREATE SEQUENCE pgjobq.watched_until MINVALUE 0 START 0;
+
+-- The jobs whose end is waited for by a program that listens.
+CREATE TABLE pgjobq.awaited (
+    job   bigint NOT NULL,
+    until timestamptz NOT NULL
+);
+CREATE INDEX awaited_job ON pgjobq.awaited (job);
+
+-- Have the ends of jobs told for so many seconds. Not transactional, hence seen at once by everybody.
+CREATE FUNCTION pgjobq.keep_watch(seconds float8) RETURNS void LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+    SELECT setval('pgjobq.watched_until', ((date_part('epoch', clock_timestamp()) + seconds) * 1000)::bigint)
+    FROM pgjobq.watched_until WHERE last_value < ((date_part('epoch', clock_timestamp()) + seconds) * 1000)::bigint
+$$;
+
+-- Have the end of this job told on the channel `pgjobq:ended` for so many seconds. Commit before you look at the job.
+CREATE FUNCTION pgjobq.watch(job bigint, seconds float8) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    INSERT INTO pgjobq.awaited (job, until)
+    VALUES (watch.job, clock_timestamp() + make_interval(secs => least(greatest(watch.seconds, 0), 3600)));
+    PERFORM pgjobq.keep_watch(least(greatest(watch.seconds, 0), 3600));
+END $$;
+
+-- Whether the end of some job matters to somebody just now.
+CREATE FUNCTION pgjobq.watched() RETURNS boolean LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+    SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until
+$$;
+
+-- Tell whoever waits for the end of this job, in the transaction that ends it. Always true.
+CREATE FUNCTION pgjobq.ended(job bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pgjobq.awaited a WHERE a.job = ended.job AND a.until > clock_timestamp()) THEN
+        PERFORM pg_notify('pgjobq:ended', ended.job::text);
+    END IF;
+    RETURN true;
+END $$;
+
+-- Cancel a job that waits. False: it runs, has finished, or does not exist. The tables are tried in the direction in
+-- which jobs move, so that one promoted meanwhile is still met.
+CREATE OR REPLACE FUNCTION pgjobq.cancel(job bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    made int;
+BEGIN
+    DELETE FROM pgjobq.blocked b WHERE b.job = cancel.job RETURNING attempt INTO made;
+    IF NOT FOUND THEN
+        DELETE FROM pgjobq.scheduled s WHERE s.job = cancel.job RETURNING attempt INTO made;
+    END IF;
+    IF NOT FOUND THEN
+        DELETE FROM pgjobq.ready r USING pgjobq.job j
+        WHERE j.id = cancel.job AND r.queue = j.queue AND r.priority = j.priority AND r.seq = j.id
+        RETURNING r.attempt INTO made;
+    END IF;
+    IF NOT FOUND THEN
+        DELETE FROM pgjobq.ready r WHERE r.job = cancel.job AND r.seq <> r.job RETURNING attempt INTO made;
+    END IF;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO pgjobq.finished (job, finished_at, attempt, outcome, reason)
+    VALUES (cancel.job, pgjobq.clock(), made, 'c', 'cancelled while it waited');
+    IF pgjobq.watched() THEN
+        PERFORM pgjobq.ended(cancel.job);
+    END IF;
+    RETURN true;
+END $$;
+
+-- Complete a running attempt inside the handler's own transaction: its effects and its completion commit together or
+-- not at all. False: this attempt no longer holds the job (the caller must roll back).
+CREATE OR REPLACE FUNCTION pgjobq.complete(job bigint, attempt int, worker uuid, result jsonb DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    WITH held AS (
+        DELETE FROM pgjobq.running r
+        WHERE r.job = complete.job AND r.attempt = complete.attempt AND r.worker = complete.worker
+        RETURNING r.started_at)
+    INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome, result)
+    SELECT complete.job, held.started_at, pgjobq.clock(), complete.worker, complete.attempt, 's', complete.result
+    FROM held;
+    IF FOUND AND pgjobq.watched() THEN
+        RETURN pgjobq.ended(complete.job);
+    END IF;
+    RETURN FOUND;
 END $$;
 
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA pgjobq FROM PUBLIC;

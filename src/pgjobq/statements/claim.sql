@@ -60,7 +60,8 @@ ORDER BY t.priority, j.id
 -- name: complete
 -- Settle successes of worker $3: $1 jobs, $2 their attempts. Returns the jobs that were still held: an owner that lost
 -- its lease finds none of its own and changes nothing (the fence). LATERAL with OFFSET 0 forces one probe per job: a
--- plan made when vacuum had just seen a tiny table would else walk over every dead entry of the index.
+-- plan made when vacuum had just seen a tiny table would else walk over every dead entry of the index. Whether the end of
+-- any job matters to somebody is asked once; if so, ended() is called for each (it is always true).
 WITH held AS (
     DELETE FROM pgjobq.running WHERE ctid = ANY (ARRAY(
         SELECT r.ctid FROM unnest($1::bigint[], $2::int[]) AS x(job, attempt)
@@ -71,6 +72,8 @@ WITH held AS (
 )
 INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome)
 SELECT job, started_at, (SELECT pgjobq.clock()), $3::uuid, attempt, 's' FROM held
+WHERE CASE WHEN (SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until)
+           THEN pgjobq.ended(job) ELSE true END
 RETURNING job
 
 -- name: settle
@@ -106,7 +109,10 @@ WITH asked AS (
 ), ends AS (
     INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome, reason, result)
     SELECT job, started_at, pgjobq.clock(), worker, attempt, fate::"char", reason, result
-    FROM held WHERE fate IN ('s', 'f', 'c')
+    FROM held
+    WHERE CASE WHEN fate NOT IN ('s', 'f', 'c') THEN false
+               WHEN (SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until)
+               THEN pgjobq.ended(job) ELSE true END
 ), later AS (
     INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue)
     SELECT job, due, priority, made, spared, queue FROM placed WHERE fate = 'again' AND due IS NOT NULL

@@ -24,6 +24,7 @@ __all__ = [
     "jobs",
     "misplaced",
     "retry",
+    "watch",
 ]
 
 _encode = msgspec.json.Encoder().encode
@@ -114,6 +115,11 @@ def complete_within(schema: str, job: int, attempt: int, worker: str, result: st
     """Complete an attempt inside the caller's transaction; False when it no longer holds the job."""
     params = (_id_text(job), str(attempt), worker, result)
     return Statement("complete_within", statement_text("complete_within", schema), params, _flag)
+
+
+def watch(schema: str, job: int, seconds: float) -> Statement[object]:
+    """Have the end of a job told, for so many seconds."""
+    return Statement("watch", statement_text("watch", schema), (_id_text(job), repr(float(seconds))), _nothing)
 
 
 def misplaced(schema: str) -> Statement[list[tuple[int, str]]]:
@@ -219,6 +225,10 @@ def _ids(rows: Rows) -> list[int]:
 
 def _flag(rows: Rows) -> bool:
     return bool(rows[0][0] == "true")
+
+
+def _nothing(_: Rows) -> object:
+    return None
 
 
 def _places(rows: Rows) -> list[tuple[int, str]]:

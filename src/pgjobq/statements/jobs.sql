@@ -43,3 +43,6 @@ SELECT pgjobq.complete($1::text::bigint, $2::text::int, $3::text::uuid, $4::text
 
 -- name: misplaced
 SELECT job::text, places FROM pgjobq.misplaced ORDER BY job
+
+-- name: watch
+SELECT pgjobq.watch($1::text::bigint, $2::text::float8)::text

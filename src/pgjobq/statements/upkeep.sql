@@ -63,7 +63,10 @@ WITH dead AS MATERIALIZED (
     SELECT job, started_at, pgjobq.clock(), worker, attempt, 'WorkerDied', $2::text FROM counted WHERE NOT unstarted
 ), ends AS (
     INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome)
-    SELECT job, started_at, pgjobq.clock(), worker, attempt, 'f' FROM counted WHERE over
+    SELECT job, started_at, pgjobq.clock(), worker, attempt, 'f' FROM counted
+    WHERE CASE WHEN NOT over THEN false
+               WHEN (SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until)
+               THEN pgjobq.ended(job) ELSE true END
 ), later AS (
     INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue)
     SELECT job, pgjobq.clock() + make_interval(secs => least(2 ^ least(spent - 1, 10) - 1, 60)),
@@ -159,3 +162,7 @@ FROM pg_class c WHERE c.oid = 'pgjobq.ready'::regclass
 -- Whether the churning tables have enough dead rows for a vacuum to pay (statistics arrive about once a second).
 SELECT coalesce(sum(s.n_dead_tup), 0) > 500 FROM pg_stat_all_tables s
 WHERE s.schemaname = 'pgjobq' AND s.relname IN ('ready', 'running', 'scheduled', 'blocked')
+
+-- name: forget_awaited
+-- Those who waited for the end of a job are gone, or have been told.
+DELETE FROM pgjobq.awaited WHERE until < clock_timestamp()

@@ -1,0 +1,157 @@
+"""Waiting for the end of a job: woken by a notification of the transaction that ends it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import aclosing, closing
+from datetime import timedelta
+
+from psycopg import AsyncConnection, Connection, sql
+
+from pgjobq import run
+from pgjobq.durations import to_seconds
+from pgjobq.errors import InvalidOption, JobNotSucceeded, NoSuchJob, WaitTimeout
+from pgjobq.job import Job, JobState
+from pgjobq.run.pools import Pools
+from pgjobq.statements import jobs as statements
+from pgjobq.task import Registry, opened, shown
+from pgjobq.wording import quote
+
+__all__ = ["Waiting"]
+
+FIRST_LOOK, LOOK_EVERY = 0.1, 2.0
+"""Seconds until a look of our own. An end that was being written while we began to listen tells nobody; and behind a
+pooler, or while the worker is of version 1, nothing is told at all."""
+WATCHED = 30.0
+"""Seconds for which the database is asked to tell; asked again after half of them."""
+
+
+class Waiting:
+    """The doors of a Queue that wait for jobs."""
+
+    schema: str
+    pools: Pools
+    registry: Registry
+
+    def wait(self, job: int, timeout: float | timedelta | None = None) -> Job:
+        """Wait until a job has succeeded, failed or been cancelled; gives the job as it then stands.
+
+        Holds one of the queue's own connections until then. The transaction that enqueued the job must have been
+        committed: waiting inside it would never end.
+
+        Args:
+            job: its id.
+            timeout: seconds (or a timedelta) to wait at the most; None: as long as it takes.
+
+        Raises:
+            WaitTimeout: (a TimeoutError) the time is over; the job goes on.
+            NoSuchJob: there is no such job, or not yet, or no longer.
+        """
+        until = _deadline(timeout)
+        with self.pools.connection() as conn:
+            try:
+                _commit(conn, conn.execute(self._listen("LISTEN")))
+                for look in _looks():
+                    if look.asks:
+                        _commit(conn, run.execute(conn, statements.watch(self.schema, job, WATCHED)))
+                    found = run.execute(conn, statements.get(self.schema, job))
+                    _commit(conn)
+                    if ended := self._judged(job, found, until):
+                        return ended
+                    with closing(conn.notifies(timeout=min(look.seconds, until - time.monotonic()))) as notices:
+                        for notice in notices:
+                            if notice.payload == str(job):
+                                break
+                raise AssertionError("looks never end")
+            finally:
+                if not conn.broken:
+                    _commit(conn, conn.execute(self._listen("UNLISTEN")))
+
+    async def await_job(self, job: int, timeout: float | timedelta | None = None) -> Job:  # noqa: ASYNC109
+        """The async twin of `wait`."""
+        until = _deadline(timeout)
+        async with self.pools.aconnection() as conn:
+            try:
+                await _acommit(conn, await conn.execute(self._listen("LISTEN")))
+                for look in _looks():
+                    if look.asks:
+                        await _acommit(conn, await run.aexecute(conn, statements.watch(self.schema, job, WATCHED)))
+                    found = await run.aexecute(conn, statements.get(self.schema, job))
+                    await _acommit(conn)
+                    if ended := self._judged(job, found, until):
+                        return ended
+                    seconds = min(look.seconds, until - time.monotonic())
+                    async with aclosing(conn.notifies(timeout=seconds)) as notices:
+                        async for notice in notices:
+                            if notice.payload == str(job):
+                                break
+                raise AssertionError("looks never end")
+            finally:
+                if not conn.broken:
+                    await _acommit(conn, await conn.execute(self._listen("UNLISTEN")))
+
+    def result_of(self, job: Job) -> object:
+        """What the handler of a job that has ended returned, as plain JSON values, opened if it is encrypted.
+
+        Raises JobNotSucceeded when there is none, because the job failed or was cancelled.
+        """
+        if job.state is not JobState.SUCCEEDED:
+            why = f": {job.reason}" if job.reason else ""
+            raise JobNotSucceeded(f"job {job.id} ({job.task}) is {job.state}{why}", job)
+        return opened(job, self.registry, None).result
+
+    def _judged(self, job: int, found: Job | None, until: float) -> Job | None:
+        if found is None:
+            raise NoSuchJob(
+                f"there is no job {job}: the transaction that enqueued it has not been committed, or it was deleted"
+            )
+        if found.state.final:
+            return shown(found, self.registry)
+        if time.monotonic() >= until:
+            raise WaitTimeout(f"job {job} ({found.task}) has not ended in time: it is {found.state}")
+        return None
+
+    def _listen(self, verb: str) -> sql.Composed:
+        return sql.SQL(verb + " {}").format(sql.Identifier(f"{self.schema}:ended"))
+
+
+class _Look:
+    """One look at a job: whether the database is to be asked (again) to tell, and seconds until the next look."""
+
+    __slots__ = ("asks", "seconds")
+
+    def __init__(self, asks: bool, seconds: float) -> None:
+        self.asks, self.seconds = asks, seconds
+
+
+def _looks() -> Iterator[_Look]:
+    asked = -math.inf
+    seconds = FIRST_LOOK
+    while True:
+        asks = time.monotonic() - asked > WATCHED / 2
+        if asks:
+            asked = time.monotonic()
+        yield _Look(asks, seconds)
+        seconds = LOOK_EVERY
+
+
+def _deadline(timeout: float | timedelta | None) -> float:
+    if timeout is None:
+        return math.inf
+    seconds = to_seconds(timeout)
+    if seconds is None:
+        raise InvalidOption(f"timeout={quote(timeout)}: wants seconds or a timedelta, up to 100 years, or None.")
+    return time.monotonic() + seconds
+
+
+def _commit(conn: Connection[object], _: object = None) -> None:
+    """A given pool's connections may not be in autocommit: nothing is heard, and nothing new seen, in a transaction."""
+    if not conn.autocommit:
+        conn.commit()
+
+
+async def _acommit(conn: AsyncConnection[object], _: object = None) -> None:
+    if not conn.autocommit:
+        await conn.commit()
