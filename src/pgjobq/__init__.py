@@ -51,7 +51,7 @@ from pgjobq.job import AttemptError, AuditEntry, EnqueuedJob, Job, JobState, Pau
 from pgjobq.outcome import Discard, Snooze
 from pgjobq.queue import Queue
 from pgjobq.retry import Retry
-from pgjobq.task import Call, Task
+from pgjobq.task import Call, Gate, Task
 
 __all__ = [
     "AppNotFound",
@@ -65,6 +65,7 @@ __all__ = [
     "DuplicateTask",
     "EnqueueError",
     "EnqueuedJob",
+    "Gate",
     "InvalidOption",
     "IsolatedProcessDied",
     "Job",

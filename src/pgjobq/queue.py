@@ -19,7 +19,7 @@ from pgjobq.settings import check_schema_name
 from pgjobq.statements import Statement
 from pgjobq.statements import jobs as statements
 from pgjobq.statements.portions import aportions, portions
-from pgjobq.task import Call, Registry, Task, UsingOptions, opened, shown
+from pgjobq.task import Call, Gate, Registry, Task, UsingOptions, opened, shown
 from pgjobq.waiting import Waiting
 from pgjobq.wording import quote
 
@@ -45,6 +45,7 @@ class TaskOptions(TypedDict, total=False):
     encryption: Keyring | None
     isolation: Literal["process"] | None
     memory_limit: int | str | None
+    gates: Iterable[Gate]
 
 
 class Queue(Operations, Waiting):
@@ -109,6 +110,7 @@ class Queue(Operations, Waiting):
             isolation: "process": each attempt runs in a process of its own, one of a pool of the worker's, so that it
                 uses another core, may crash, and can be ended at any moment; None: beside the worker's other jobs.
             memory_limit: memory this process may use, "512MB" or bytes: beyond it the handler gets MemoryError (Linux).
+            gates: limits that its jobs share by a key, as [Gate("merchant:{merchant_id}", concurrency=3)].
 
         Raises:
             TaskError: the function cannot be a task; DuplicateTask: the name is taken.
@@ -284,6 +286,28 @@ class Queue(Operations, Waiting):
     async def acancel(self, job: int, *, conn: object = None) -> bool:
         """The async twin of `cancel`."""
         return await self._arun(statements.cancel(self.schema, job), conn)
+
+    def set_gate(self, key: str, *, concurrency: int, conn: object = None) -> None:
+        """Set the limit of a gate in place of what its jobs were enqueued with, from now on and until `unset_gate`.
+
+        Args:
+            key: one key (`merchant:42`), or the name of a gate (`merchant:{merchant_id}`) for all its keys.
+            concurrency: how many jobs of a key may run at once; 0: none is started. What runs goes on.
+            conn: the connection whose transaction this joins; None: one of our own.
+        """
+        self._run(statements.set_gate(self.schema, key, concurrency), conn)
+
+    async def aset_gate(self, key: str, *, concurrency: int, conn: object = None) -> None:
+        """The async twin of `set_gate`."""
+        await self._arun(statements.set_gate(self.schema, key, concurrency), conn)
+
+    def unset_gate(self, key: str, *, conn: object = None) -> bool:
+        """Back to the limit that the jobs were enqueued with. False: none was set."""
+        return self._run(statements.unset_gate(self.schema, key), conn)
+
+    async def aunset_gate(self, key: str, *, conn: object = None) -> bool:
+        """The async twin of `unset_gate`."""
+        return await self._arun(statements.unset_gate(self.schema, key), conn)
 
     def migrate(self) -> list[int]:
         """Create or update the schema; returns the versions that were applied. Safe to call at every start."""

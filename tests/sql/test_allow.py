@@ -33,6 +33,7 @@ MADE_FOR_THE_OWNER = {
     "unpark",
     "audit_id_seq",
 }
+MADE_FOR_THE_OWNER |= {"admit", "gate_room", "gates_fault", "pass_counts"}
 
 CAN_READ = {"viewer", "operator"}
 CAN_WATCH = CAN_READ | {"monitor"}
@@ -70,6 +71,9 @@ MATRIX: dict[str, set[str]] = {
     "SELECT * FROM pgjobq.audit": CAN_READ,
     "DELETE FROM pgjobq.audit": NOBODY,
     "DELETE FROM pgjobq.paused": NOBODY,
+    "SELECT pgjobq.set_gate('api', 1)": {"operator"},
+    "SELECT pgjobq.unset_gate('api')": {"operator"},
+    "SELECT * FROM pgjobq.gate_pass": CAN_WATCH,
     # what workers do
     "SELECT args FROM pgjobq.job": WORKS,
     "SELECT * FROM pgjobq.ready": WORKS,
@@ -81,6 +85,8 @@ MATRIX: dict[str, set[str]] = {
     "SELECT setval('pgjobq.idle_until', 1)": WORKS,
     "SELECT pgjobq.wake('default')": WORKS,
     "SELECT pgjobq.end_pauses(), pgjobq.follow_cancels()": WORKS,
+    "SELECT pgjobq.after('{1}')": WORKS,
+    "SELECT pgjobq.look_at_gates(1)": WORKS,
     # what nobody does but the owner: facts are not rewritten, no job is made but by enqueue()
     "INSERT INTO pgjobq.job SELECT * FROM pgjobq.job": NOBODY,
     "UPDATE pgjobq.job SET task = 'other'": NOBODY,
@@ -102,6 +108,8 @@ MATRIX: dict[str, set[str]] = {
     "SELECT pgjobq.allow(current_user, 'worker')": NOBODY,
     "SELECT pgjobq.disallow(current_user)": NOBODY,
     "SELECT pgjobq.allow_again()": NOBODY,
+    "INSERT INTO pgjobq.gate_pass VALUES ('api', 1, false)": NOBODY,
+    "SELECT pgjobq.admit('{api}')": NOBODY,
 }
 
 
@@ -156,7 +164,7 @@ def statements_of(kind: str) -> list[str]:
 
 JOBS_SQL = "".join((migrate._HERE / "statements" / name).read_text() for name in ("jobs.sql", "operate.sql"))
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many"), "producer")
-NEEDS |= dict.fromkeys(("retry", "cancel", "cancel_running", "pause", "resume"), "operator")
+NEEDS |= dict.fromkeys(("retry", "cancel", "cancel_running", "pause", "resume", "set_gate", "unset_gate"), "operator")
 NEEDS |= {"complete_within": "worker"}
 
 

@@ -121,7 +121,7 @@ def test_nothing_big_is_read_from_end_to_end(crowd: dict[str, Any], when: str) -
 
 INDEXES = {
     "claim": {"ready_lane", "job_pkey", "worker_pkey"},
-    "adopt": {"blocked_waits_for"},
+    "adopt": {"blocked_by_age"},
     "complete": {"running_pkey"},
     "settle": {"running_pkey", "job_pkey"},
     "promote": {"scheduled_due"},

@@ -168,7 +168,7 @@ def test_a_retry_that_looks_before_it_deletes_would_run_the_job_twice(hands: Han
         ("    IF NOT FOUND THEN\n        RETURN false;\n    END IF;\n", ""),
         (
             "    DELETE FROM pgjobq.finished f USING pgjobq.job j\n",
-            """    SELECT f.attempt, j.priority, j.queue INTO again
+            """    SELECT f.attempt, j.priority, j.queue, j.gates INTO again
     FROM pgjobq.finished f JOIN pgjobq.job j ON j.id = f.job WHERE f.job = retry.job AND f.outcome <> 's';
     IF NOT FOUND THEN
         RETURN false;
@@ -176,7 +176,7 @@ def test_a_retry_that_looks_before_it_deletes_would_run_the_job_twice(hands: Han
     DELETE FROM pgjobq.finished f USING pgjobq.job j
 """,
         ),
-        ("RETURNING f.attempt, j.priority, j.queue INTO again;", ";"),
+        ("RETURNING f.attempt, j.priority, j.queue, j.gates INTO again;", ";"),
     )
     hands(lease=None).sql(looks_first)
     first, second, hand = _two_operators_retry(hands, gate)

@@ -52,7 +52,7 @@ def test_every_definer_function_pins_its_path_with_pg_temp_last(hand: Hand) -> N
     loose = hand.sql(
         """SELECT p.oid::regprocedure::text, p.proconfig FROM pg_proc p
            WHERE p.pronamespace = 'pgjobq'::regnamespace AND p.prosecdef
-             AND p.proconfig IS DISTINCT FROM ARRAY['search_path=pg_catalog, pgjobq, pg_temp']"""
+             AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pgjobq, pg_temp'], false)"""
     )
     assert loose == []
 

@@ -16,7 +16,7 @@ from sql.support.hand import Hand
 
 FILE = Path(migrate.__file__).parent / "schema.sql"
 NEWEST = migrate._steps(FILE.parent)[-1].version
-CHURNING = ["blocked", "ready", "running", "scheduled"]
+CHURNING = ["blocked", "gate_look", "gate_pass", "ready", "running", "scheduled"]
 
 
 def _psql(dsn: str) -> subprocess.CompletedProcess[str]:
@@ -89,7 +89,9 @@ def test_a_heartbeat_stays_on_its_page(hand: Hand) -> None:
 
 
 def test_no_table_of_facts_is_ever_updated_by_what_we_say() -> None:
-    """Facts are append-only, rows of state are moved: the worker's own heartbeat is the only UPDATE there is."""
+    """Facts are append-only, rows of state are moved: the worker's own heartbeat is the only UPDATE there is.
+
+    (And what an operator sets: `ON CONFLICT … DO UPDATE SET` in set_gate.)"""
     texts = [FILE.read_text(), *(path.read_text() for path in sorted((FILE.parent / "statements").glob("*.sql")))]
     code = "\n".join(re.sub(r"--[^\n]*", "", text) for text in texts)
-    assert re.findall(r"\bUPDATE\s+(?!SKIP|OF\b|ON\b|\()(\S+)", code) == ["pgjobq.worker"]
+    assert re.findall(r"\bUPDATE\s+(?!SKIP|OF\b|ON\b|\()(\S+)", code) == ["SET", "pgjobq.worker"]

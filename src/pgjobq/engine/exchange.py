@@ -69,6 +69,8 @@ class Exchange:
             if batch.others:
                 text = _encode([settlement(lease, outcome) for lease, outcome, _ in batch.others]).decode()
                 settle = await self._say("settle", text, self.worker)
+                if hooked := [entry.lease.job for entry in batch.others if entry.lease.hooks]:
+                    await self._say("after", _numbers(hooked))
             if doze_ms:
                 await self._say("doze", doze_ms)
             if look is not None and limit > 0:
@@ -124,8 +126,12 @@ class Exchange:
         """Move due jobs to ready (the drain does this itself, since nobody else may be alive)."""
         return int((await self._run("promote", limit))[0][0])
 
+    async def look_at_gates(self, limit: int) -> int:
+        """Let jobs through up to so many gates at which somebody should look; how many there were."""
+        return int((await self._run("look_at_gates", limit))[0][0])
+
     async def anything_due(self) -> bool:
-        """Whether a job waits for a time that has come."""
+        """Whether a job waits for a time that has come, or at a gate where nobody has looked."""
         return bool(await self._run("anything_due"))
 
     async def rescue(self, margin: float) -> int:

@@ -32,6 +32,8 @@ class Lease(msgspec.Struct, eq=False, gc=False):
     ref: str | None
     tags: list[str] | None
     headers: str | None
+    hooks: int | None
+    """What its end concerns (schema.sql); None or 0: nothing, as for nearly all jobs."""
     enqueued_at: float
     """Seconds since 1970, by the server's clock."""
     claimed_at: float = 0.0

@@ -54,7 +54,7 @@ class Outbox:
 
     def put(self, attempt: Attempt, outcome: Outcome) -> None:
         """A handler has ended."""
-        if outcome is SUCCEEDED:
+        if outcome is SUCCEEDED and not attempt.lease.hooks:
             self._done.append(attempt)
         else:
             self._others.append(Entry(attempt.lease, outcome, attempt))

@@ -43,7 +43,7 @@ STALE = 2.0
 """Seconds for which a claimed job may wait for a place; a third of the lease when that is shorter."""
 STARTS_AT_ONCE = 8
 SPENT = 0.8  # share of `max_jobs_per_process` at which a successor is asked for, to be there when this process ends
-CHORES_EVERY, PROMOTED_AT_ONCE = 1.0, 1_000
+CHORES_EVERY, PROMOTED_AT_ONCE, GATES_AT_ONCE = 1.0, 1_000, 100
 LOCKED_PAUSE = 0.2
 """Seconds before asking again about a job that its handler's own, unfinished transaction is completing."""
 
@@ -388,6 +388,7 @@ class Pump:
         found = (
             await self._adopt(exchange)
             or await exchange.promote(PROMOTED_AT_ONCE)
+            or await exchange.look_at_gates(GATES_AT_ONCE)
             or await exchange.rescue(self._settings.lease)
         )
         if await exchange.anything_due():

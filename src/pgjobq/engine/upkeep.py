@@ -28,6 +28,9 @@ from pgjobq.statements import statement_text
 __all__ = ["Burial", "Upkeep"]
 
 PROMOTED_AT_ONCE = 1_000
+GATES_AT_ONCE = 100
+SWEEP_EVERY = 30.0
+"""Seconds between looks at every gate where jobs wait: for what a worker that died left undone."""
 VACUUM_EVERY = 1.0
 LANES_EVERY = 5.0
 ORDERS_EVERY = 1.0
@@ -131,6 +134,7 @@ class Upkeep:
             self._vacuum()
         while self._say("promote", PROMOTED_AT_ONCE)[0][0] == PROMOTED_AT_ONCE:
             pass
+        self._let_through()
         longest = min(self._settings.poll_interval, 1.0)
         due = self._say("next_due", longest)[0][0]
         self._journal.tick()
@@ -169,6 +173,7 @@ class Upkeep:
     def _bury(self) -> None:
         while self._burials:
             burial = self._burials[0]
+            self._due.pop("gates", None)  # it may have died between a commit and what follows from it
             rows = self._say("rescue", [burial.worker], burial.reason, burial.started, 0.0, list(burial.spared))
             self.failed += sum(1 for row in rows if row[5])
             self._tell_taken_back(rows, burial.reason)
@@ -195,6 +200,13 @@ class Upkeep:
             if len(jobs) > unstarted:
                 rescued = len(jobs) - unstarted - failed
                 self._journal.emit(JobsTakenBack(worker=worker, reason=reason, jobs=rescued, failed=failed))
+
+    def _let_through(self) -> None:
+        """Look at the gates where somebody should. A worker frees places itself as it settles; this is for all else."""
+        if self._turn("gates", SWEEP_EVERY):
+            self._say("sweep_gates")
+        while self._say("look_at_gates", GATES_AT_ONCE)[0][0] == GATES_AT_ONCE:
+            pass
 
     def _vacuum(self) -> None:
         if self._may_vacuum is None:

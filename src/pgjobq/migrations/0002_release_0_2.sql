@@ -16,7 +16,7 @@ CREATE TABLE pgjobq.allowed (
 --   producer   enqueue, and read nothing, its own jobs included
 --   monitor    see which jobs there are and where they stand, without arguments, headers, results and error texts
 --   viewer     read jobs, their arguments and their errors
---   operator   the same, and retry, cancel, pause and resume
+--   operator   the same, and retry, cancel, pause, resume and set the limits of gates
 --   worker     claim, settle and do the chores; it cannot enqueue: a worker whose handlers do is a producer as well
 -- FOR UPDATE wants the right to UPDATE a column, hence one column of each table whose rows a worker locks.
 CREATE FUNCTION pgjobq.allow(role name, what text) RETURNS void LANGUAGE plpgsql
@@ -34,14 +34,17 @@ BEGIN
         grants := ARRAY[
             'SELECT (id, task, queue, priority, ref, tags, created_at, max_attempts, state, attempt, run_at, started_at,
                      finished_at, worker) ON pgjobq.jobs',
-            'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused'];
+            'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
+                       pgjobq.gate, pgjobq.gate_pass'];
     WHEN 'viewer', 'operator' THEN
-        functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'retry', 'cancel', 'cancel_running', 'pause', 'resume']
+        functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'retry', 'cancel', 'cancel_running', 'pause', 'resume',
+                                                           'set_gate', 'unset_gate']
                           ELSE ARRAY['clock', 'watch'] END;
         grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
-                         pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.audit'];
+                         pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass'];
     WHEN 'worker' THEN
-        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'complete', 'end_pauses', 'follow_cancels'];
+        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'complete', 'end_pauses', 'follow_cancels',
+                           'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps'];
         grants := ARRAY[
             'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request',
             'SELECT, DELETE ON pgjobq.job, pgjobq.lane',
@@ -49,12 +52,14 @@ BEGIN
                                        pgjobq.attempt_error',
             'UPDATE (spared) ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked',
             'UPDATE (reason) ON pgjobq.finished',
+            'SELECT, INSERT ON pgjobq.gate_look',
             'SELECT, INSERT, UPDATE, DELETE ON pgjobq.worker',
             'SELECT, DELETE ON pgjobq.awaited',
             'SELECT, UPDATE ON SEQUENCE pgjobq.idle_until, pgjobq.next_look, pgjobq.watched_until',
             'USAGE ON SEQUENCE pgjobq.job_id_seq'];
         IF current_setting('server_version_num')::int >= 170000 THEN    -- before that, only the owner can VACUUM
-            grants := grants || 'MAINTAIN ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked'::text;
+            grants := grants || 'MAINTAIN ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked,
+                                    pgjobq.gate_pass, pgjobq.gate_look'::text;
         END IF;
     ELSE
         RAISE EXCEPTION 'a role cannot be allowed to be %', quote_literal(allow.what)
@@ -210,11 +215,11 @@ END $$;
 CREATE OR REPLACE FUNCTION pgjobq.enqueue_many(jobs jsonb) RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
-    keys    CONSTANT text[] := '{task, args, queue, priority, run_at, delay, ref, tags, max_attempts, headers}';
+    keys    CONSTANT text[] := '{task, args, queue, priority, run_at, delay, ref, tags, max_attempts, headers, gates}';
     started timestamptz := pgjobq.clock();
     ids     bigint[];
     queues  text[];
-    soonest timestamptz;
+    soonest timestamptz;                    -- when upkeep is to look: at the first delayed job, at once for a gate
     fault   text;
 BEGIN
     PERFORM pg_current_xact_id();           -- the xid before the numbers: see the head of this file
@@ -222,27 +227,37 @@ BEGIN
         SELECT nextval('pgjobq.job_id_seq') AS id, x.task, x.ref, x.tags, x.headers,
                coalesce(x.args, '{}') AS args, coalesce(x.queue, 'default') AS queue,
                coalesce(x.priority, 0::smallint) AS priority, coalesce(x.max_attempts, 20::smallint) AS max_attempts,
-               coalesce(x.run_at, started + x.delay) AS due
+               coalesce(x.run_at, started + x.delay) AS due, nullif(x.gates, '[]') AS gates,
+               CASE WHEN x.gates IS NOT NULL THEN pgjobq.gate_ahead(x.gates, false) END AS ahead
         FROM jsonb_to_recordset(enqueue_many.jobs) AS x(
             task text, args jsonb, queue text, priority smallint, run_at timestamptz, delay interval,
-            ref text, tags text[], max_attempts smallint, headers jsonb)
+            ref text, tags text[], max_attempts smallint, headers jsonb, gates jsonb)
     ), facts AS (
-        INSERT INTO pgjobq.job (id, created_at, priority, max_attempts, queue, task, args, ref, tags, headers)
-        SELECT id, started, priority, max_attempts, queue, task, args, ref, tags, headers FROM asked
+        INSERT INTO pgjobq.job (id, created_at, priority, max_attempts, queue, task, args, ref, tags, headers, gates, hooks)
+        SELECT id, started, priority, max_attempts, queue, task, args, ref, tags, headers, gates,
+               CASE WHEN ahead IS NOT NULL THEN 1 END
+        FROM asked
     ), later AS (
-        INSERT INTO pgjobq.scheduled (job, run_at, priority, queue)
-        SELECT id, due, priority, queue FROM asked WHERE due > started
+        INSERT INTO pgjobq.scheduled (job, run_at, priority, queue, waits_for)
+        SELECT id, due, priority, queue, ahead FROM asked WHERE due > started
     ), now AS (
         INSERT INTO pgjobq.ready (seq, job, priority, queue)
-        SELECT id, id, priority, queue FROM asked WHERE due IS NULL OR due <= started
+        SELECT id, id, priority, queue FROM asked WHERE (due IS NULL OR due <= started) AND ahead IS NULL
+    ), waiting AS (
+        INSERT INTO pgjobq.blocked (job, since, priority, queue, waits_for)
+        SELECT id, started, priority, queue, ahead FROM asked WHERE (due IS NULL OR due <= started) AND ahead IS NOT NULL
+    ), looks AS (
+        INSERT INTO pgjobq.gate_look (key)
+        SELECT DISTINCT substr(ahead, 6) FROM asked WHERE (due IS NULL OR due <= started) AND ahead IS NOT NULL
     ), lanes AS (
         INSERT INTO pgjobq.lane (queue, priority)
         SELECT DISTINCT a.queue, a.priority FROM asked a
         WHERE NOT EXISTS (SELECT FROM pgjobq.lane l WHERE l.queue = a.queue AND l.priority = a.priority)
     )
-    SELECT array_agg(id ORDER BY id), array_agg(DISTINCT queue) FILTER (WHERE due IS NULL OR due <= started),
-           min(due) FILTER (WHERE due > started),
-           min(pgjobq.job_fault(task, args, queue, priority, max_attempts, ref, headers))
+    SELECT array_agg(id ORDER BY id), array_agg(DISTINCT queue) FILTER (WHERE (due IS NULL OR due <= started) AND ahead IS NULL),
+           min(CASE WHEN due > started THEN due WHEN ahead IS NOT NULL THEN started END),
+           min(coalesce(pgjobq.job_fault(task, args, queue, priority, max_attempts, ref, headers),
+                        CASE WHEN gates IS NOT NULL THEN pgjobq.gates_fault(gates) END))
     INTO ids, queues, soonest, fault FROM asked;
     IF fault IS NULL THEN
         SELECT 'enqueue_many has no key ' || quote_literal(key) || ' for a job: there are ' || array_to_string(keys, ', ')
@@ -489,6 +504,10 @@ BEGIN
     IF pgjobq.watched() THEN
         PERFORM pgjobq.ended(cancel.job);
     END IF;
+    INSERT INTO pgjobq.gate_look (key) SELECT p.key FROM pgjobq.gate_pass p WHERE p.job = cancel.job;
+    IF FOUND THEN                           -- it had been let through: others may now
+        PERFORM pgjobq.wake_at(pgjobq.clock());
+    END IF;
     RETURN true;
 END $$;
 
@@ -508,6 +527,309 @@ BEGIN
         RETURN pgjobq.ended(complete.job);
     END IF;
     RETURN FOUND;
+END $$;
+
+-- ---------------------------------------------------------------------------------------------- gates
+-- A job may carry gates: [{"key", "name", "concurrency", "order", "on_failure"}, …]. It stands in `blocked` (`gate:KEY`, one
+-- gate at a time) until all of them let it through together; then it gets a pass for each and becomes ready. How many may
+-- pass is counted from the passes whose jobs stand where passing leads, never from a stored number.
+--
+-- THE KEY'S LOCK: passes are given and taken away only under it, by workers in short transactions of their own, and whoever
+-- took it looks with a fresh snapshot. So two never give the same place away; and no transaction of an application's holds
+-- it, however long it is open: who enqueues, cancels or retries only says (`gate_look`) that somebody should look.
+-- Locks are waited for in the order of their numbers; a lock found necessary later is only tried.
+
+ALTER TABLE pgjobq.job ADD COLUMN gates jsonb, ADD COLUMN hooks smallint;
+ALTER TABLE pgjobq.scheduled ADD COLUMN waits_for text;
+CREATE INDEX blocked_by_priority ON pgjobq.blocked (waits_for, priority, job);
+CREATE INDEX blocked_by_age ON pgjobq.blocked (waits_for, job);
+DROP INDEX pgjobq.blocked_waits_for;
+
+-- What is set by hand comes before what the jobs say.
+CREATE TABLE pgjobq.gate (
+    key         text PRIMARY KEY,           -- a key, or the name of a gate for all its keys
+    concurrency int NOT NULL CHECK (concurrency >= 0),
+    set_at      timestamptz NOT NULL
+);
+
+-- Written only under the key's lock. A pass counts as long as its job stands where passing leads: see pass_counts().
+CREATE TABLE pgjobq.gate_pass (
+    key   text NOT NULL,
+    job   bigint NOT NULL,
+    keeps boolean NOT NULL,                 -- the job keeps it while it waits for another attempt
+    PRIMARY KEY (key, job)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+CREATE INDEX gate_pass_job ON pgjobq.gate_pass (job);
+
+CREATE TABLE pgjobq.gate_look (
+    key text NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+
+-- What is wrong with a job's gates; NULL when nothing is.
+CREATE FUNCTION pgjobq.gates_fault(gates jsonb) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    known CONSTANT text[] := '{key, name, concurrency, order, on_failure}';
+    one   jsonb;
+    seen  text[] := '{}';
+BEGIN
+    IF jsonb_typeof(gates) <> 'array' OR jsonb_array_length(gates) > 8 THEN
+        RETURN 'gates is no array of up to 8 gates: wants [{"key": "api", "concurrency": 3}]';
+    END IF;
+    FOR one IN SELECT * FROM jsonb_array_elements(gates) LOOP
+        IF jsonb_typeof(one) <> 'object' THEN
+            RETURN 'gates holds a JSON ' || jsonb_typeof(one) || ': wants objects such as {"key": "api", "concurrency": 3}';
+        END IF;
+        IF one - known <> '{}' THEN
+            RETURN 'a gate has no key ' || (SELECT quote_literal(k) FROM jsonb_object_keys(one - known) k LIMIT 1)
+                   || ': there are ' || array_to_string(known, ', ');
+        END IF;
+        IF coalesce(length(one ->> 'key'), 0) NOT BETWEEN 1 AND 255 THEN
+            RETURN 'the key of a gate has ' || coalesce(length(one ->> 'key'), 0)::text || ' characters: wants 1 to 255';
+        END IF;
+        IF one ->> 'key' = ANY (seen) THEN
+            RETURN 'the gate ' || quote_literal(one ->> 'key') || ' is named twice';
+        END IF;
+        seen := seen || (one ->> 'key');
+        IF coalesce(one ->> 'order', 'fifo') <> 'fifo' THEN
+            RETURN 'the order of a gate is ' || quote_literal(one ->> 'order') || ': wants fifo, or none';
+        END IF;
+        IF coalesce(one ->> 'on_failure', 'hold') NOT IN ('hold', 'pass') THEN
+            RETURN 'on_failure of a gate is ' || quote_literal(one ->> 'on_failure') || ': wants hold or pass';
+        END IF;
+        IF coalesce(one ->> 'concurrency', '1') !~ '^[1-9][0-9]{0,8}$' THEN
+            RETURN 'the concurrency of a gate is ' || (one ->> 'concurrency') || ': wants a whole number from 1 to 999999999';
+        END IF;
+        IF one ->> 'concurrency' IS NULL AND one ->> 'order' IS NULL THEN
+            RETURN 'the gate ' || quote_literal(one ->> 'key') || ' limits nothing: give it a concurrency or an order';
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+
+-- Whether a job keeps its pass for this gate while it waits for another attempt, so that nobody overtakes it.
+CREATE FUNCTION pgjobq.gate_keeps(gate jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(gate ->> 'order' = 'fifo' AND coalesce(gate ->> 'on_failure', 'hold') = 'hold', false)
+$$;
+
+-- What a job with these gates waits for before it may become ready (again: after an attempt); NULL: nothing.
+CREATE FUNCTION pgjobq.gate_ahead(gates jsonb, again boolean) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    IF jsonb_typeof(gates) <> 'array' THEN
+        RETURN 'gate:';                     -- gates_fault() says what is wrong
+    END IF;
+    RETURN (SELECT 'gate:' || coalesce(g.gate ->> 'key', '')
+            FROM jsonb_array_elements(gates) WITH ORDINALITY AS g(gate, place)
+            WHERE NOT (gate_ahead.again AND pgjobq.gate_keeps(g.gate)) ORDER BY g.place LIMIT 1);
+END $$;
+
+-- Whether a pass holds a place: its job is ready or runs; or was parked because its task is unknown or paused, since it
+-- goes on from there past its gates; or, where a job keeps its pass, waits for another attempt.
+CREATE FUNCTION pgjobq.pass_counts(job bigint, keeps boolean) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM pgjobq.running r WHERE r.job = pass_counts.job)
+        OR EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = pass_counts.job AND r.seq <> r.job)
+        OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = pass_counts.job
+                   AND (pass_counts.keeps OR NOT starts_with(b.waits_for, 'gate:')))
+        OR (pass_counts.keeps AND EXISTS (SELECT FROM pgjobq.scheduled s WHERE s.job = pass_counts.job))
+$$;
+
+-- How many more jobs this gate lets through, as a job says that carries it. The caller has the key's lock.
+CREATE FUNCTION pgjobq.gate_room(gate jsonb, job bigint) RETURNS int LANGUAGE sql STABLE AS $$
+    SELECT least(coalesce((SELECT g.concurrency FROM pgjobq.gate g WHERE g.key = gate ->> 'key'),
+                          (SELECT g.concurrency FROM pgjobq.gate g WHERE g.key = gate ->> 'name'),
+                          (gate ->> 'concurrency')::int, 1),
+                 CASE WHEN gate ->> 'order' = 'fifo' THEN 1 END)
+           - (SELECT count(*) FROM pgjobq.gate_pass p
+              WHERE p.key = gate ->> 'key' AND p.job <> gate_room.job AND pgjobq.pass_counts(p.job, p.keeps))::int
+$$;
+
+-- Let jobs through these gates, as many as there are places; returns how many. Takes the keys' locks until the transaction
+-- ends, so it belongs in short ones.
+CREATE FUNCTION pgjobq.admit(keys text[]) RETURNS int LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    most     CONSTANT int := 500;           -- jobs per call and key, so that the locks are not held for long
+    here     text;
+    number   bigint;
+    gate     jsonb;
+    room     int;
+    chosen   bigint[];
+    one      bigint;
+    it       record;
+    closed   text;
+    queues   text[] := '{}';
+    admitted int := 0;
+    moved    int;
+BEGIN
+    FOR number IN SELECT DISTINCT hashtextextended('pgjobq:gate:' || k, 0) FROM unnest(admit.keys) AS k ORDER BY 1 LOOP
+        PERFORM pg_advisory_xact_lock(number);
+    END LOOP;
+    PERFORM pg_current_xact_id();           -- the xid before the numbers: see the head of this file
+    FOREACH here IN ARRAY admit.keys LOOP
+        DELETE FROM pgjobq.gate_pass p WHERE p.key = here AND NOT pgjobq.pass_counts(p.job, p.keeps);
+        moved := 0;
+        LOOP
+            -- The job that has waited longest says what the limit is, unless it was set by hand.
+            SELECT g.gate INTO gate
+            FROM (SELECT b.job FROM pgjobq.blocked b WHERE b.waits_for = 'gate:' || here ORDER BY b.job LIMIT 1) b
+            JOIN pgjobq.job j ON j.id = b.job CROSS JOIN jsonb_array_elements(j.gates) AS g(gate)
+            WHERE g.gate ->> 'key' = here;
+            EXIT WHEN NOT FOUND;
+            room := pgjobq.gate_room(gate, 0);
+            EXIT WHEN room <= 0;
+            IF moved >= most THEN
+                INSERT INTO pgjobq.gate_look (key) VALUES (here);
+                EXIT;
+            END IF;
+            IF gate ->> 'order' = 'fifo' THEN
+                chosen := ARRAY(SELECT b.job FROM pgjobq.blocked b WHERE b.waits_for = 'gate:' || here
+                                ORDER BY b.job LIMIT 1);
+            ELSE
+                chosen := ARRAY(SELECT b.job FROM pgjobq.blocked b WHERE b.waits_for = 'gate:' || here
+                                ORDER BY b.priority, b.job LIMIT least(room, most) FOR UPDATE SKIP LOCKED);
+            END IF;
+            EXIT WHEN cardinality(chosen) = 0;
+            FOREACH one IN ARRAY chosen LOOP
+                SELECT b.priority, b.attempt, b.spared, b.queue, j.gates INTO it
+                FROM pgjobq.blocked b JOIN pgjobq.job j ON j.id = b.job
+                WHERE b.job = one AND b.waits_for = 'gate:' || here FOR UPDATE OF b SKIP LOCKED;
+                IF NOT FOUND THEN           -- somebody is cancelling the first of an order: what comes of it decides
+                    moved := most;
+                    EXIT;
+                END IF;
+                moved := moved + 1;
+                -- All gates together or none.
+                SELECT g.gate ->> 'key' INTO closed
+                FROM jsonb_array_elements(it.gates) WITH ORDINALITY AS g(gate, place)
+                WHERE g.gate ->> 'key' <> here AND NOT CASE
+                    WHEN g.gate ->> 'key' = ANY (admit.keys)
+                         OR pg_try_advisory_xact_lock(hashtextextended('pgjobq:gate:' || (g.gate ->> 'key'), 0))
+                    THEN pgjobq.gate_room(g.gate, one) > 0 ELSE false END
+                ORDER BY g.place LIMIT 1;
+                IF closed IS NOT NULL THEN
+                    WITH moved AS (DELETE FROM pgjobq.blocked b WHERE b.job = one RETURNING b.*)
+                    INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+                    SELECT m.job, m.since, m.priority, m.attempt, m.spared, m.queue, 'gate:' || closed FROM moved m;
+                    DELETE FROM pgjobq.gate_pass p WHERE p.key = closed AND p.job = one;
+                    IF NOT closed = ANY (admit.keys) THEN
+                        INSERT INTO pgjobq.gate_look (key) VALUES (closed);
+                    END IF;
+                    CONTINUE;
+                END IF;
+                INSERT INTO pgjobq.gate_pass (key, job, keeps)
+                SELECT g.gate ->> 'key', one, pgjobq.gate_keeps(g.gate) FROM jsonb_array_elements(it.gates) AS g(gate)
+                ON CONFLICT ON CONSTRAINT gate_pass_pkey DO NOTHING;
+                DELETE FROM pgjobq.blocked b WHERE b.job = one;
+                INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+                VALUES (nextval('pgjobq.job_id_seq'), one, it.priority, it.attempt, it.spared, it.queue);
+                PERFORM pgjobq.open_lane(it.queue, it.priority);
+                queues := queues || it.queue;
+                admitted := admitted + 1;
+            END LOOP;
+        END LOOP;
+    END LOOP;
+    PERFORM pgjobq.wake(q) FROM (SELECT DISTINCT q FROM unnest(queues) AS q) AS w;
+    RETURN admitted;
+END $$;
+
+-- What an outcome sets going, for the jobs of a settlement that have hooks; in the same transaction.
+CREATE FUNCTION pgjobq.after(jobs bigint[]) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    keys text[] := ARRAY(SELECT DISTINCT g.gate ->> 'key'
+                         FROM pgjobq.job j CROSS JOIN jsonb_array_elements(j.gates) AS g(gate)
+                         WHERE j.id = ANY (after.jobs) AND j.hooks & 1 = 1);
+BEGIN
+    IF cardinality(keys) > 0 THEN           -- the place that became free is given away
+        PERFORM pgjobq.admit(keys);
+    END IF;
+END $$;
+
+-- Look at up to so many of the gates where somebody should; returns how many were asked for.
+CREATE FUNCTION pgjobq.look_at_gates(most int) RETURNS int LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    keys text[];
+    asked int;
+BEGIN
+    WITH asked AS (
+        DELETE FROM pgjobq.gate_look WHERE ctid = ANY (ARRAY(
+            SELECT l.ctid FROM pgjobq.gate_look l LIMIT look_at_gates.most FOR UPDATE SKIP LOCKED))
+        RETURNING key
+    )
+    SELECT array_agg(DISTINCT key), count(*) INTO keys, asked FROM asked;
+    IF asked > 0 THEN
+        PERFORM pgjobq.admit(keys);
+    END IF;
+    RETURN asked;
+END $$;
+
+-- Ask for a look at every gate where jobs wait or where a pass counts no more: for what was missed (a worker that died
+-- between an outcome and what follows from it, a worker of version 1) and for limits that were set.
+CREATE FUNCTION pgjobq.sweep_gates() RETURNS void LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+    WITH RECURSIVE hop AS (
+        (SELECT waits_for FROM pgjobq.blocked ORDER BY waits_for LIMIT 1)
+        UNION ALL
+        SELECT next.waits_for FROM hop CROSS JOIN LATERAL (
+            SELECT b.waits_for FROM pgjobq.blocked b WHERE b.waits_for > hop.waits_for ORDER BY b.waits_for LIMIT 1) next
+    )
+    INSERT INTO pgjobq.gate_look (key)
+    SELECT substr(waits_for, 6) FROM hop WHERE starts_with(waits_for, 'gate:')
+    UNION SELECT p.key FROM pgjobq.gate_pass p WHERE NOT pgjobq.pass_counts(p.job, p.keeps)
+$$;
+
+-- Set the limit of one key, or of all keys of a gate by its name, in place of what the jobs say; 0 lets nobody through.
+CREATE FUNCTION pgjobq.set_gate(key text, concurrency int) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    INSERT INTO pgjobq.gate AS g (key, concurrency, set_at)
+    VALUES (set_gate.key, set_gate.concurrency, pgjobq.clock())
+    ON CONFLICT ON CONSTRAINT gate_pkey DO UPDATE SET concurrency = EXCLUDED.concurrency, set_at = EXCLUDED.set_at;
+    PERFORM pgjobq.sweep_gates();
+    PERFORM pgjobq.wake_at(pgjobq.clock());
+END $$;
+
+-- Back to what the jobs say. False: nothing was set.
+CREATE FUNCTION pgjobq.unset_gate(key text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    DELETE FROM pgjobq.gate g WHERE g.key = unset_gate.key;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM pgjobq.sweep_gates();
+    PERFORM pgjobq.wake_at(pgjobq.clock());
+    RETURN true;
+END $$;
+
+-- Run a job again that had failed or was cancelled, with a fresh budget of attempts. False: it was neither, so a
+-- second press of the same button changes nothing.
+CREATE OR REPLACE FUNCTION pgjobq.retry(job bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    again record;
+BEGIN
+    DELETE FROM pgjobq.finished f USING pgjobq.job j
+    WHERE f.job = retry.job AND f.outcome <> 's' AND j.id = f.job
+    RETURNING f.attempt, j.priority, j.queue, j.gates INTO again;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF again.gates IS NOT NULL THEN
+        INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+        VALUES (retry.job, pgjobq.clock(), again.priority, again.attempt, again.attempt, again.queue,
+                pgjobq.gate_ahead(again.gates, false));
+        INSERT INTO pgjobq.gate_look (key) VALUES (substr(pgjobq.gate_ahead(again.gates, false), 6));
+        PERFORM pgjobq.wake_at(pgjobq.clock());
+        RETURN true;
+    END IF;
+    INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+    VALUES (nextval('pgjobq.job_id_seq'), retry.job, again.priority, again.attempt, again.attempt, again.queue);
+    PERFORM pgjobq.open_lane(again.queue, again.priority);
+    PERFORM pgjobq.wake(again.queue);
+    RETURN true;
 END $$;
 
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA pgjobq FROM PUBLIC;

@@ -22,12 +22,12 @@ WITH taken AS (
     SELECT job, (SELECT pgjobq.clock()), $5::uuid, attempt + 1, spared FROM taken
 )
 (SELECT t.seq, j.id, t.queue, t.priority, t.attempt + 1, t.spared, j.max_attempts, j.task, j.args::text,
-        j.ref, j.tags, j.headers::text, date_part('epoch', j.created_at)
+        j.ref, j.tags, j.headers::text, j.hooks, date_part('epoch', j.created_at)
  FROM taken t JOIN pgjobq.job j ON j.id = t.job
  ORDER BY t.priority, t.seq)
 UNION ALL
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_current_xact_id_if_assigned()::text::bigint,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        date_part('epoch', clock_timestamp() - statement_timestamp())
 
 -- name: adopt
@@ -53,7 +53,7 @@ WITH taken AS (
     SELECT job, pgjobq.clock(), $4::uuid, attempt + 1, spared FROM taken
 )
 SELECT 0::bigint, j.id, t.queue, t.priority, t.attempt + 1, t.spared, j.max_attempts,
-       j.task, j.args::text, j.ref, j.tags, j.headers::text, date_part('epoch', j.created_at)
+       j.task, j.args::text, j.ref, j.tags, j.headers::text, j.hooks, date_part('epoch', j.created_at)
 FROM taken t JOIN pgjobq.job j ON j.id = t.job
 ORDER BY t.priority, j.id
 
@@ -101,7 +101,8 @@ WITH asked AS (
               x.kind, x.message, x.traceback,
               CASE WHEN x.delay > 0 THEN pgjobq.clock() + make_interval(secs => x.delay) END AS due
 ), placed AS MATERIALIZED (
-    SELECT h.job, h.made, h.spared, h.due, h.fate, h.waits_for, j.queue, j.priority
+    SELECT h.job, h.made, h.spared, h.due, h.fate, h.waits_for, j.queue, j.priority,
+           CASE WHEN j.gates IS NOT NULL THEN pgjobq.gate_ahead(j.gates, true) END AS ahead
     FROM held h JOIN pgjobq.job j ON j.id = h.job WHERE h.fate IN ('again', 'blocked')
 ), errors AS (
     INSERT INTO pgjobq.attempt_error (job, started_at, failed_at, worker, attempt, kind, message, traceback)
@@ -114,15 +115,16 @@ WITH asked AS (
                WHEN (SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until)
                THEN pgjobq.ended(job) ELSE true END
 ), later AS (
-    INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue)
-    SELECT job, due, priority, made, spared, queue FROM placed WHERE fate = 'again' AND due IS NOT NULL
+    INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue, waits_for)
+    SELECT job, due, priority, made, spared, queue, ahead FROM placed WHERE fate = 'again' AND due IS NOT NULL
 ), soon AS (
     INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
     SELECT nextval('pgjobq.job_id_seq'), job, priority, made, spared, queue
-    FROM placed WHERE fate = 'again' AND due IS NULL
+    FROM placed WHERE fate = 'again' AND due IS NULL AND ahead IS NULL
 ), parked AS (
     INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
-    SELECT job, pgjobq.clock(), priority, made, spared, queue, waits_for FROM placed WHERE fate = 'blocked'
+    SELECT job, pgjobq.clock(), priority, made, spared, queue, CASE fate WHEN 'blocked' THEN waits_for ELSE ahead END
+    FROM placed WHERE fate = 'blocked' OR (fate = 'again' AND due IS NULL AND ahead IS NOT NULL)
 ), woken AS MATERIALIZED (
     SELECT count(pgjobq.wake_at(due)) FROM (SELECT min(due) AS due FROM placed) p WHERE due IS NOT NULL
     UNION ALL
@@ -135,6 +137,11 @@ CROSS JOIN LATERAL (
     SELECT job FROM pgjobq.running r
     WHERE r.job = x.job AND r.attempt = x.attempt AND r.worker = $2::uuid OFFSET 0) r
 WHERE NOT EXISTS (SELECT FROM held h WHERE h.job = r.job)
+
+-- name: after
+-- What follows from the outcomes of jobs with hooks ($1), in the same transaction: a statement of its own, because it has
+-- to see where `settle` put them.
+SELECT pgjobq.after($1::bigint[])
 
 -- name: lanes
 -- Where a claim has to look, best first ($1: queues, NULL for all): not into queues that are paused.
@@ -162,11 +169,21 @@ WHERE last_value < (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1::
 WITH held AS (
     DELETE FROM pgjobq.running r WHERE r.worker = $1::uuid AND NOT (r.job = ANY ($2::bigint[]))
     RETURNING r.job, r.attempt - 1 AS made, r.spared
+), placed AS MATERIALIZED (
+    SELECT h.job, h.made, h.spared, j.queue, j.priority, j.gates,
+           CASE WHEN j.gates IS NOT NULL THEN pgjobq.gate_ahead(j.gates, true) END AS ahead
+    FROM held h JOIN pgjobq.job j ON j.id = h.job
+), soon AS (
+    INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+    SELECT nextval('pgjobq.job_id_seq'), job, priority, made, spared, queue FROM placed WHERE ahead IS NULL
+), waiting AS (
+    INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+    SELECT job, pgjobq.clock(), priority, made, spared, queue, ahead FROM placed WHERE ahead IS NOT NULL
+), looks AS (
+    INSERT INTO pgjobq.gate_look (key)
+    SELECT DISTINCT g.gate ->> 'key' FROM placed p CROSS JOIN jsonb_array_elements(p.gates) AS g(gate)
 )
-INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
-SELECT nextval('pgjobq.job_id_seq'), h.job, j.priority, h.made, h.spared, j.queue
-FROM held h JOIN pgjobq.job j ON j.id = h.job
-RETURNING job
+SELECT job FROM placed
 
 -- name: commit_lazily
 -- A claim alone may be lost in a crash: the fence makes sure that it then never happened.

@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 
+from pgjobq.errors import InvalidOption
 from pgjobq.job import AttemptError, Job, JobState
 from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
 from pgjobq.task import Call
+from pgjobq.wording import quote
 
 __all__ = [
     "cancel",
@@ -24,6 +26,8 @@ __all__ = [
     "jobs",
     "misplaced",
     "retry",
+    "set_gate",
+    "unset_gate",
     "watch",
 ]
 
@@ -35,6 +39,9 @@ def enqueue(schema: str, call: Call) -> Statement[int]:
     if call.is_plain:
         plain = (call.task.name, call.args_text, call.queue, str(call.priority), str(call.max_attempts))
         return Statement("enqueue", statement_text("enqueue_plain", schema), plain, _id)
+    if call.gates is not None:  # what is more than enqueue()'s parameters takes the third road
+        text = f"[{_entry(call)}]"
+        return Statement("enqueue", statement_text("enqueue_many", schema), (text,), _only_id)
     options = call.options
     params = (
         call.task.name,
@@ -111,6 +118,20 @@ def cancel(schema: str, job: int) -> Statement[bool]:
     return Statement("cancel", statement_text("cancel", schema), (_id_text(job),), _flag)
 
 
+def set_gate(schema: str, key: str, concurrency: int) -> Statement[None]:
+    """Set the limit of a gate."""
+    if not 1 <= len(key) <= 255 or "\0" in key:
+        raise InvalidOption(f"set_gate(key={quote(key)}): wants a key or a gate's name of 1 to 255 characters.")
+    if type(concurrency) is not int or not 0 <= concurrency < 1_000_000_000:
+        raise InvalidOption(f"set_gate(concurrency={quote(concurrency)}): wants a whole number from 0 on.")
+    return Statement("set_gate", statement_text("set_gate", schema), (key, str(concurrency)), _nothing)
+
+
+def unset_gate(schema: str, key: str) -> Statement[bool]:
+    """Back to what the jobs say; False: nothing was set."""
+    return Statement("unset_gate", statement_text("unset_gate", schema), (key,), _flag)
+
+
 def complete_within(schema: str, job: int, attempt: int, worker: str, result: str | None) -> Statement[bool]:
     """Complete an attempt inside the caller's transaction; False when it no longer holds the job."""
     params = (_id_text(job), str(attempt), worker, result)
@@ -151,6 +172,8 @@ def _entry(call: Call) -> str:
         entry["max_attempts"] = call.max_attempts
     if options.headers:
         entry["headers"] = options.headers
+    if call.gates is not None:
+        entry["gates"] = msgspec.Raw(call.gates.encode())
     return _encode(entry).decode()
 
 
@@ -221,6 +244,14 @@ def _ids(rows: Rows) -> list[int]:
     """The ids as PostgreSQL writes an array of them: one value to fetch, not a thousand rows."""
     text: str = rows[0][0]
     return [*map(int, text[1:-1].split(","))] if len(text) > 2 else []
+
+
+def _only_id(rows: Rows) -> int:
+    return _ids(rows)[0]
+
+
+def _nothing(_: Rows) -> None:
+    return None
 
 
 def _flag(rows: Rows) -> bool:

@@ -41,6 +41,12 @@ SELECT pgjobq.cancel($1::text::bigint)::text
 -- name: complete_within
 SELECT pgjobq.complete($1::text::bigint, $2::text::int, $3::text::uuid, $4::text::jsonb)::text
 
+-- name: set_gate
+SELECT pgjobq.set_gate($1::text, $2::text::int)::text
+
+-- name: unset_gate
+SELECT pgjobq.unset_gate($1::text)::text
+
 -- name: misplaced
 SELECT job::text, places FROM pgjobq.misplaced ORDER BY job
 

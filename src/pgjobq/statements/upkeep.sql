@@ -10,11 +10,16 @@ WITH mine AS MATERIALIZED (
         SELECT s.ctid FROM pgjobq.scheduled s
         WHERE s.run_at <= pgjobq.clock() AND EXISTS (SELECT FROM mine)
         ORDER BY s.run_at LIMIT $1::int FOR UPDATE SKIP LOCKED))
-    RETURNING job, priority, attempt, spared, queue, run_at
+    RETURNING job, priority, attempt, spared, queue, run_at, waits_for
 ), moved AS (
     INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
     SELECT nextval('pgjobq.job_id_seq'), job, priority, attempt, spared, queue
-    FROM (SELECT * FROM due ORDER BY priority, run_at) d
+    FROM (SELECT * FROM due WHERE waits_for IS NULL ORDER BY priority, run_at) d
+), waiting AS (
+    INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+    SELECT job, pgjobq.clock(), priority, attempt, spared, queue, waits_for FROM due WHERE waits_for IS NOT NULL
+), looks AS (
+    INSERT INTO pgjobq.gate_look (key) SELECT DISTINCT substr(waits_for, 6) FROM due WHERE starts_with(waits_for, 'gate:')
 ), told AS MATERIALIZED (
     SELECT count(pgjobq.open_lane(queue, priority)) FROM (SELECT DISTINCT queue, priority FROM due) q
     UNION ALL
@@ -23,7 +28,16 @@ WITH mine AS MATERIALIZED (
 SELECT count(*) FROM due WHERE (SELECT count(*) FROM told) IS NOT NULL
 
 -- name: anything_due
-SELECT true FROM pgjobq.scheduled WHERE run_at <= pgjobq.clock() LIMIT 1
+-- Or somebody should look at a gate.
+(SELECT true FROM pgjobq.scheduled WHERE run_at <= pgjobq.clock() LIMIT 1) UNION ALL (SELECT true FROM pgjobq.gate_look LIMIT 1)
+
+-- name: look_at_gates
+-- Let jobs through up to $1 gates at which somebody should look. Returns how many were asked for.
+SELECT pgjobq.look_at_gates($1::int)
+
+-- name: sweep_gates
+-- Ask for a look at every gate where jobs wait.
+SELECT pgjobq.sweep_gates()
 
 -- name: next_due
 -- Seconds until the next job is due (NULL: none), and note when we look again: at that time, after $1 seconds at the most.
@@ -55,7 +69,8 @@ WITH dead AS MATERIALIZED (
 ), counted AS MATERIALIZED (
     SELECT h.job, h.started_at, h.worker, h.attempt, h.spared + s.spare AS spared, h.unstarted,
            j.queue, j.priority, j.task, j.max_attempts, h.attempt - h.spared - s.spare AS spent,
-           NOT h.unstarted AND h.attempt - h.spared - s.spare >= j.max_attempts AS over
+           NOT h.unstarted AND h.attempt - h.spared - s.spare >= j.max_attempts AS over, j.gates,
+           CASE WHEN j.gates IS NOT NULL THEN pgjobq.gate_ahead(j.gates, true) END AS ahead
     FROM held h JOIN pgjobq.job j ON j.id = h.job
     CROSS JOIN LATERAL (SELECT CASE WHEN NOT h.unstarted AND h.worker = ANY ($1::uuid[]) AND h.job = ANY ($5::bigint[]) THEN 1 ELSE 0 END AS spare) s
 ), errors AS (
@@ -68,14 +83,21 @@ WITH dead AS MATERIALIZED (
                WHEN (SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until)
                THEN pgjobq.ended(job) ELSE true END
 ), later AS (
-    INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue)
+    INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue, waits_for)
     SELECT job, pgjobq.clock() + make_interval(secs => least(2 ^ least(spent - 1, 10) - 1, 60)),
-           priority, attempt, spared, queue
+           priority, attempt, spared, queue, ahead
     FROM counted WHERE NOT unstarted AND NOT over AND spent > 1
 ), soon AS (
     INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
     SELECT nextval('pgjobq.job_id_seq'), job, priority, attempt - unstarted::int, spared, queue
-    FROM counted WHERE unstarted OR (NOT over AND spent <= 1)
+    FROM counted WHERE (unstarted OR (NOT over AND spent <= 1)) AND ahead IS NULL
+), waiting AS (
+    INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+    SELECT job, pgjobq.clock(), priority, attempt - unstarted::int, spared, queue, ahead
+    FROM counted WHERE (unstarted OR (NOT over AND spent <= 1)) AND ahead IS NOT NULL
+), looks AS (
+    INSERT INTO pgjobq.gate_look (key)
+    SELECT DISTINCT g.gate ->> 'key' FROM counted c CROSS JOIN jsonb_array_elements(c.gates) AS g(gate)
 ), gone AS (
     DELETE FROM pgjobq.worker w USING dead WHERE w.id = dead.id
 ), told AS MATERIALIZED (
@@ -150,7 +172,8 @@ SELECT count(pgjobq.open_lane(queue, priority)) FROM hop
 
 -- name: vacuum
 -- Outside a transaction. The launcher of autovacuum looks once a minute; under load these need it every second (8 ms).
-VACUUM (TRUNCATE OFF, INDEX_CLEANUP ON, SKIP_LOCKED) pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked
+VACUUM (TRUNCATE OFF, INDEX_CLEANUP ON, SKIP_LOCKED) pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked,
+    pgjobq.gate_pass, pgjobq.gate_look
 
 -- name: may_vacuum
 -- VACUUM as anybody but the owner, or (from PostgreSQL 17 on) whoever was granted MAINTAIN, warns and does nothing.
@@ -161,7 +184,7 @@ FROM pg_class c WHERE c.oid = 'pgjobq.ready'::regclass
 -- name: churned
 -- Whether the churning tables have enough dead rows for a vacuum to pay (statistics arrive about once a second).
 SELECT coalesce(sum(s.n_dead_tup), 0) > 500 FROM pg_stat_all_tables s
-WHERE s.schemaname = 'pgjobq' AND s.relname IN ('ready', 'running', 'scheduled', 'blocked')
+WHERE s.schemaname = 'pgjobq' AND s.relname IN ('ready', 'running', 'scheduled', 'blocked', 'gate_pass', 'gate_look')
 
 -- name: forget_awaited
 -- Those who waited for the end of a job are gone, or have been told.

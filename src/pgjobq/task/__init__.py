@@ -2,6 +2,7 @@
 
 task         Task, what `using(...)` makes of it (Bound), and a call as a value (Call)
 declaration  what may become a task
+gate         limits that jobs share
 options      how a job is enqueued, checked
 registry     tasks by name
 reading      stored jobs for people to look at
@@ -9,9 +10,10 @@ reading      stored jobs for people to look at
 
 from __future__ import annotations
 
+from pgjobq.task.gate import Gate
 from pgjobq.task.options import Options, UsingOptions
 from pgjobq.task.reading import opened, shown
 from pgjobq.task.registry import Registry, key_of
 from pgjobq.task.task import Bound, Call, Door, Task
 
-__all__ = ["Bound", "Call", "Door", "Options", "Registry", "Task", "UsingOptions", "key_of", "opened", "shown"]
+__all__ = ["Bound", "Call", "Door", "Gate", "Options", "Registry", "Task", "UsingOptions", "key_of", "opened", "shown"]

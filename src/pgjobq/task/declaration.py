@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from pgjobq.durations import to_seconds
 from pgjobq.encryption import Keyring
-from pgjobq.errors import TaskError
+from pgjobq.errors import InvalidOption, TaskError
 from pgjobq.retry import Retry
 from pgjobq.settings import parse_size
+from pgjobq.task.gate import Gate, gates_fault
 from pgjobq.task.options import label_fault, priority_fault, tags_fault
 from pgjobq.wording import did_you_mean, quote
 
@@ -19,6 +20,7 @@ __all__ = [
     "check_function",
     "check_settings",
     "checked_encryption",
+    "checked_gates",
     "checked_isolation",
     "checked_memory_limit",
     "checked_secrets",
@@ -132,6 +134,18 @@ def checked_secrets(task: str, function: Callable[..., Any], secrets: Any) -> fr
             near = did_you_mean(name, known) if isinstance(name, str) else ""
             raise TaskError(f"task {quote(task)}: secrets names {quote(name)}, which is no argument of it.{near}")
     return frozenset(names)
+
+
+def checked_gates(task: str, function: Callable[..., Any], gates: Any) -> tuple[Gate, ...]:
+    fault = gates_fault(gates)
+    if fault is not None:
+        raise TaskError(f"task {quote(task)}: {fault}")
+    try:
+        for gate in gates:
+            gate.check_arguments(task, function)
+    except InvalidOption as error:
+        raise TaskError(str(error)) from None
+    return tuple(gates)
 
 
 def checked_encryption(task: str, encryption: object) -> Keyring | None:

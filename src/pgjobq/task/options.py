@@ -10,6 +10,7 @@ from typing import Any, Final, TypedDict
 
 from pgjobq.durations import to_seconds
 from pgjobq.errors import InvalidOption, NaiveDatetime
+from pgjobq.task.gate import Gate, gates_fault
 from pgjobq.wording import did_you_mean, quote
 
 __all__ = ["Options", "UsingOptions", "label_fault", "priority_fault", "tags_fault"]
@@ -31,6 +32,7 @@ class UsingOptions(TypedDict, total=False):
     ref: str | None
     tags: list[str] | tuple[str, ...]
     headers: Mapping[str, str]
+    gates: list[Gate] | tuple[Gate, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Options:
         ref: the business thing the job belongs to, such as "order:42"; 1 to 255 characters.
         tags: up to 50 labels of 1 to 255 characters, beside the task's own.
         headers: texts that travel with the job, such as a trace id.
+        gates: the limits it shares with other jobs, up to 8; (): none; None: as the task says.
         conn: the connection, cursor or session whose transaction the job joins; None: one of our own.
 
     Raises:
@@ -59,6 +62,7 @@ class Options:
     ref: str | None = None
     tags: tuple[str, ...] = ()
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    gates: tuple[Gate, ...] | None = None
     conn: Any = None
 
     def __post_init__(self) -> None:
@@ -81,6 +85,9 @@ class Options:
         object.__setattr__(self, "tags", tuple(dict.fromkeys(self.tags)))
         _check_headers(self.headers)
         object.__setattr__(self, "headers", dict(self.headers))
+        if self.gates is not None:
+            _refuse(gates_fault(self.gates))
+            object.__setattr__(self, "gates", tuple(self.gates))
 
     @property
     def are_plain(self) -> bool:

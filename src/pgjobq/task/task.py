@@ -18,6 +18,7 @@ from pgjobq.task.declaration import (
     check_function,
     check_settings,
     checked_encryption,
+    checked_gates,
     checked_isolation,
     checked_memory_limit,
     checked_secrets,
@@ -25,6 +26,7 @@ from pgjobq.task.declaration import (
     checked_timeout,
     place,
 )
+from pgjobq.task.gate import Gate, gates_text
 from pgjobq.task.options import Options, UsingOptions
 
 __all__ = ["Bound", "Call", "Door", "Options", "Task"]
@@ -58,6 +60,7 @@ class Task(Generic[P, R]):
         retry: when a failed attempt is tried again.
         timeout: seconds an attempt may take, above 0; None: any time.
         encryption: the key ring that its payloads are sealed with; None: they are stored as they are.
+        gates: the limits that its jobs share, unless `using(gates=…)` says otherwise.
         is_async: whether calling the function gives a coroutine.
         isolation: "process": each attempt runs in a process that it shares with no other job; None: with the others.
         memory_limit: bytes of memory that this process may use, with isolation; None: no limit.
@@ -83,6 +86,7 @@ class Task(Generic[P, R]):
         encryption: Keyring | None = None,
         isolation: Literal["process"] | None = None,
         memory_limit: int | str | None = None,
+        gates: Iterable[Gate] = (),
     ) -> None:
         check_function(function)
         self.function: Callable[P, R] = function
@@ -101,6 +105,7 @@ class Task(Generic[P, R]):
         self.codec: Codec = Codec.of(
             function, checked_secrets(self.name, function, secrets), hides_all=encryption is not None
         )
+        self.gates: tuple[Gate, ...] = checked_gates(self.name, function, gates)
         self._door = door
         functools.update_wrapper(self, function, updated=())
 
@@ -186,9 +191,20 @@ class Bound(Generic[P]):
 
 def _called(task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options) -> Call:
     text = task.codec.encode(args, kwargs, max_bytes=task._door.max_payload_bytes)
+    gates = task.gates if options.gates is None else options.gates
+    passes = None if not gates else _gates(task, gates, options, text)
     if task.encryption is not None:
         text = task.seal(text, task.queue if options.queue is None else options.queue)
-    return Call(task, text, options)
+    return Call(task, text, options, passes)
+
+
+def _gates(task: Task[..., Any], gates: tuple[Gate, ...], options: Options, text: str) -> str:
+    if gates is not task.gates:
+        for gate in gates:
+            gate.check_arguments(task.name, task.function)
+    queue = task.queue if options.queue is None else options.queue
+    hidden = task.codec.hides_all or task.codec.hides_any
+    return gates_text(gates, task.name, task.function, queue, text, hidden=hidden)
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -200,6 +216,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     task: Task[..., Any]
     args_text: str
     options: Options = _AS_THE_TASK_SAYS
+    gates: str | None = None
+    """The gates it passes, as JSON."""
 
     def __repr__(self) -> str:
         return f"<call of {self.task.name}>"
@@ -207,7 +225,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_plain(self) -> bool:
         """Whether there is nothing to it but the task, its arguments, a queue, a priority and a number of attempts."""
-        return not self.task.tags and self.options.are_plain
+        return self.gates is None and not self.task.tags and self.options.are_plain
 
     @property
     def queue(self) -> str:

@@ -1,0 +1,41 @@
+"""Tasks behind gates, whose handlers say when they run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from apps.trace import mark
+from pgjobq import Gate, Queue, Retry, current_job
+
+queue = Queue()
+
+
+@queue.task(gates=[Gate("merchant:{merchant}", concurrency=2), Gate("all", concurrency=5)], retry=Retry(wait=0.0))
+async def pay(merchant: int, seconds: float = 0.02, fails: int = 0) -> None:
+    mark("start", key=f"merchant:{merchant}")
+    await asyncio.sleep(seconds)
+    mark("end", key=f"merchant:{merchant}")
+    if current_job().attempt <= fails:
+        raise RuntimeError("not yet")
+
+
+@queue.task(gates=[Gate("account:{account}", order="fifo")], retry=Retry(wait=0.05, jitter=0.0))
+def book(account: int, number: int, fails: int = 0) -> None:
+    mark("start", key=f"account:{account}", number=number)
+    time.sleep(0.005)
+    mark("end", key=f"account:{account}", number=number)
+    if current_job().attempt <= fails:
+        raise RuntimeError("not yet")
+
+
+@queue.task(gates=[Gate("one", concurrency=1)])
+async def step() -> None:
+    mark("start")
+    await asyncio.sleep(0.01)
+    mark("end")
+
+
+@queue.task
+async def free() -> None:
+    mark("start")
