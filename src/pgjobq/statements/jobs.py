@@ -118,7 +118,7 @@ def cancel(schema: str, job: int) -> Statement[bool]:
     return Statement("cancel", statement_text("cancel", schema), (_id_text(job),), _flag)
 
 
-def set_gate(schema: str, key: str, concurrency: int) -> Statement[None]:
+def set_gate(schema: str, key: str, concurrency: int) -> Statement[object]:
     """Set the limit of a gate."""
     if not 1 <= len(key) <= 255 or "\0" in key:
         raise InvalidOption(f"set_gate(key={quote(key)}): wants a key or a gate's name of 1 to 255 characters.")
@@ -248,10 +248,6 @@ def _ids(rows: Rows) -> list[int]:
 
 def _only_id(rows: Rows) -> int:
     return _ids(rows)[0]
-
-
-def _nothing(_: Rows) -> None:
-    return None
 
 
 def _flag(rows: Rows) -> bool:
