@@ -47,8 +47,8 @@ class Options:
         ref: the business thing the job belongs to, such as "order:42"; 1 to 255 characters.
         tags: up to 50 labels of 1 to 255 characters, beside the task's own.
         headers: texts that travel with the job, such as a trace id.
-        gates: the limits it shares with other jobs, up to 8; (): none; None: as the task says.
         conn: the connection, cursor or session whose transaction the job joins; None: one of our own.
+        gates: the limits it shares with other jobs, up to 8; (): none; None: as the task says.
 
     Raises:
         InvalidOption: a value is out of its range; the sentence says which and what fits.
@@ -62,8 +62,8 @@ class Options:
     ref: str | None = None
     tags: tuple[str, ...] = ()
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
-    gates: tuple[Gate, ...] | None = None
     conn: Any = None
+    gates: tuple[Gate, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("queue", "ref"):
