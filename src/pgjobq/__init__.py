@@ -23,6 +23,7 @@ from pgjobq.errors import (
     EnqueueError,
     InvalidOption,
     IsolatedProcessDied,
+    JobExists,
     JobNotSucceeded,
     KeyMissing,
     LeaseLost,
@@ -51,7 +52,7 @@ from pgjobq.job import AttemptError, AuditEntry, EnqueuedJob, Job, JobState, Pau
 from pgjobq.outcome import Discard, Snooze
 from pgjobq.queue import Queue
 from pgjobq.retry import Retry
-from pgjobq.task import Call, Gate, Task
+from pgjobq.task import Call, Gate, Task, Unique
 
 __all__ = [
     "AppNotFound",
@@ -69,6 +70,7 @@ __all__ = [
     "InvalidOption",
     "IsolatedProcessDied",
     "Job",
+    "JobExists",
     "JobNotSucceeded",
     "JobState",
     "KeyMissing",
@@ -93,6 +95,7 @@ __all__ = [
     "Snooze",
     "Task",
     "TaskError",
+    "Unique",
     "UnknownArgument",
     "UnknownTask",
     "UnstorableResult",

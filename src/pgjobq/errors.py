@@ -19,6 +19,7 @@ PgjobqError
 │   ├── NulCharacter          a text contains U+0000, which PostgreSQL cannot store
 │   ├── PayloadTooLarge       the arguments exceed the size limit
 │   ├── NaiveDatetime         a datetime without a time zone
+│   ├── JobExists             another job holds the unique key
 │   ├── InvalidOption         delay, run_at, priority, ref, tags, queue, … out of range
 │   └── UnsupportedConnection `conn=` is none of the kinds that are taken
 ├── UnstorableResult          what a handler returned cannot be kept as JSON: its attempt has failed
@@ -47,6 +48,7 @@ __all__ = [
     "EnqueueError",
     "InvalidOption",
     "IsolatedProcessDied",
+    "JobExists",
     "KeyMissing",
     "LeaseLost",
     "MissingArgument",
@@ -144,6 +146,10 @@ class PayloadTooLarge(EnqueueError):
 
 class NaiveDatetime(EnqueueError):
     """A datetime without a time zone: which instant is meant is anybody's guess."""
+
+
+class JobExists(EnqueueError):
+    """Another job holds the unique key, and `on_conflict="raise"` asked to be told so."""
 
 
 class InvalidOption(EnqueueError):

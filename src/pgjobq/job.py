@@ -39,11 +39,15 @@ _FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 @dataclass(frozen=True, slots=True)
 class EnqueuedJob:
-    """The receipt of an enqueue. The job is real once the transaction it was enqueued in commits."""
+    """The receipt of an enqueue. The job is real once the transaction it was enqueued in commits.
+
+    `is_new` is False when a unique job was there already: `id` is that job's then, or 0 when the call was skipped.
+    """
 
     id: int
     task: str
     queue: str
+    is_new: bool = True
     _door: Any = field(default=None, repr=False, compare=False)
 
     def wait(self, timeout: float | timedelta | None = None) -> Any:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+import re
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from pgjobq import migrate, run
 from pgjobq.encryption import Keyring
-from pgjobq.errors import ConfigError, InvalidOption
+from pgjobq.errors import ConfigError, EnqueueError, InvalidOption, JobExists
 from pgjobq.job import AttemptError, EnqueuedJob, Job, JobState
 from pgjobq.operations import Operations
 from pgjobq.retry import Retry
@@ -19,7 +22,7 @@ from pgjobq.settings import check_schema_name
 from pgjobq.statements import Statement
 from pgjobq.statements import jobs as statements
 from pgjobq.statements.portions import aportions, portions
-from pgjobq.task import Call, Gate, Registry, Task, UsingOptions, opened, shown
+from pgjobq.task import Call, Gate, Options, Registry, Task, Unique, UsingOptions, opened, shown
 from pgjobq.waiting import Waiting
 from pgjobq.wording import quote
 
@@ -46,6 +49,7 @@ class TaskOptions(TypedDict, total=False):
     isolation: Literal["process"] | None
     memory_limit: int | str | None
     gates: Iterable[Gate]
+    unique: Unique | None
 
 
 class Queue(Operations, Waiting):
@@ -111,6 +115,7 @@ class Queue(Operations, Waiting):
                 uses another core, may crash, and can be ended at any moment; None: beside the worker's other jobs.
             memory_limit: memory this process may use, "512MB" or bytes: beyond it the handler gets MemoryError (Linux).
             gates: limits that its jobs share by a key, as [Gate("merchant:{merchant_id}", concurrency=3)].
+            unique: what only one of its jobs may have, as Unique(args=("user",)); None: nothing.
 
         Raises:
             TaskError: the function cannot be a task; DuplicateTask: the name is taken.
@@ -129,13 +134,27 @@ class Queue(Operations, Waiting):
 
     def enqueue_call(self, call: Call) -> EnqueuedJob:
         """Write the job of a call (`task.call(…)`): what `task.enqueue(…)` does."""
+        if call.key is not None:
+            return self._receipt(call, *self._run(statements.enqueue_unique(self.schema, call), call.options.conn))
         job = self._run(statements.enqueue(self.schema, call), call.options.conn)
         return EnqueuedJob(job, call.task.name, call.queue, _door=self)
 
     async def aenqueue_call(self, call: Call) -> EnqueuedJob:
         """The async twin of `enqueue_call`."""
+        if call.key is not None:
+            return self._receipt(
+                call, *await self._arun(statements.enqueue_unique(self.schema, call), call.options.conn)
+            )
         job = await self._arun(statements.enqueue(self.schema, call), call.options.conn)
         return EnqueuedJob(job, call.task.name, call.queue, _door=self)
+
+    def _receipt(self, call: Call, job: int, is_new: bool) -> EnqueuedJob:
+        if not is_new and call.unique is not None and call.unique.on_conflict == "raise":
+            raise JobExists(
+                f"{call.task.name}: job {job} holds the unique key {quote(call.key)}; "
+                "on_conflict='return' gives that job, 'replace' changes it while it waits"
+            )
+        return EnqueuedJob(job, call.task.name, call.queue, is_new, _door=self)
 
     def enqueue(
         self, task: str, arguments: Mapping[str, Any] | None = None, **options: Unpack[UsingOptions]
@@ -161,30 +180,33 @@ class Queue(Operations, Waiting):
         Takes any iterable and streams it: a generator of a million calls needs the memory of two thousand. Without
         `conn` they share a transaction of their own, and the next thousand is made while the server writes the last;
         with it they join the caller's. On autocommit connections each thousand commits by itself. Calls that differ
-        in their arguments only are written quickest.
+        in their arguments only are written quickest. Of a unique job that was there already the id is that job's, or 0
+        when the call was skipped.
 
         Raises EnqueueError (the subclass says why) when an element cannot be enqueued.
         """
         portioned = portions(self.schema, calls)
-        if conn is None:
-            with self.pools.transaction() as own:
-                return execute_ahead(own, portioned)
         ids: list[int] = []
-        for statement in portioned:
-            portion = run.execute(conn, statement)
-            ids += portion
+        with _refusing_conflicts():
+            if conn is None:
+                with self.pools.transaction() as own:
+                    return execute_ahead(own, portioned)
+            for statement in portioned:
+                portion = run.execute(conn, statement)
+                ids += portion
         return ids
 
     async def aenqueue_many(self, calls: Iterable[Call] | AsyncIterable[Call], *, conn: object = None) -> list[int]:
         """The async twin of `enqueue_many`; takes and streams async iterables, too."""
         portioned = aportions(self.schema, calls)
-        if conn is None:
-            async with self.pools.atransaction() as own:
-                return await aexecute_ahead(own, portioned)
         ids: list[int] = []
-        async for statement in portioned:
-            portion = await run.aexecute(conn, statement)
-            ids += portion
+        with _refusing_conflicts():
+            if conn is None:
+                async with self.pools.atransaction() as own:
+                    return await aexecute_ahead(own, portioned)
+            async for statement in portioned:
+                portion = await run.aexecute(conn, statement)
+                ids += portion
         return ids
 
     # ------------------------------------------------------------------------------------------ look
@@ -309,6 +331,60 @@ class Queue(Operations, Waiting):
         """The async twin of `unset_gate`."""
         return await self._arun(statements.unset_gate(self.schema, key), conn)
 
+    def edit(
+        self,
+        job: int,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        priority: int | None = None,
+        run_at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        conn: object = None,
+    ) -> bool:
+        """Change a job that waits. False when it runs, has ended or does not exist.
+
+        Args:
+            job: its id.
+            arguments: all its arguments by name, in place of those it has; None: as they are.
+            priority: -9..9; run_at, delay: when it is due, as in `using`; None: as they are. `delay=0`: now.
+            conn: the connection whose transaction this joins; None: one of our own.
+
+        Raises EnqueueError (the subclass says why) when the arguments or an option do not fit.
+        """
+        change = Options(priority=priority, run_at=run_at, delay=delay)  # type: ignore[arg-type]
+        text = None
+        if arguments is not None:
+            found = self._run(statements.get(self.schema, job), conn)
+            if found is None:
+                return False
+            text = self._edited(found, arguments)
+        edit = statements.edit(self.schema, job, text, change.priority, change.run_at, change.delay)
+        return self._run(edit, conn)
+
+    async def aedit(
+        self,
+        job: int,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        priority: int | None = None,
+        run_at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        conn: object = None,
+    ) -> bool:
+        """The async twin of `edit`."""
+        change = Options(priority=priority, run_at=run_at, delay=delay)  # type: ignore[arg-type]
+        text = None
+        if arguments is not None:
+            found = await self._arun(statements.get(self.schema, job), conn)
+            if found is None:
+                return False
+            text = self._edited(found, arguments)
+        edit = statements.edit(self.schema, job, text, change.priority, change.run_at, change.delay)
+        return await self._arun(edit, conn)
+
+    def _edited(self, job: Job, arguments: Mapping[str, Any]) -> str:
+        return self.registry.get(job.task).using(queue=job.queue).call(**arguments).args_text
+
     def migrate(self) -> list[int]:
         """Create or update the schema; returns the versions that were applied. Safe to call at every start."""
         with self.pools.connection() as conn:
@@ -329,6 +405,24 @@ class Queue(Operations, Waiting):
 
     async def _arun(self, statement: Statement[T], conn: object) -> T:
         return await self.pools.aexecute(statement) if conn is None else await run.aexecute(conn, statement)
+
+
+@contextmanager
+def _refusing_conflicts() -> Iterator[None]:
+    """Whatever driver brings it: the sentence of pgjobq.enqueue_unique is a JobExists."""
+    try:
+        yield
+    except EnqueueError:
+        raise
+    except Exception as error:
+        if found := _HOLDS.search(str(error)):
+            raise JobExists(
+                f"{found[0]}: of these calls none was enqueued, and their transaction can only be rolled back"
+            ) from error
+        raise
+
+
+_HOLDS = re.compile(r"job \d+ holds the unique key '.*?'")
 
 
 def _state(state: JobState | str | None) -> JobState | None:

@@ -18,6 +18,7 @@
 --   gate           limits of gates that were set by hand.
 --   gate_pass      which jobs were let through which gate.
 --   gate_look      the gates at which somebody should look now.
+--   unique_key     who holds a key that only one job may have.
 --   lane           the (queue, priority) pairs that ever had a ready job: where a claim has to look.
 --   worker         who is alive, by heartbeat.
 --   awaited        jobs whose end somebody waits for.
@@ -182,6 +183,15 @@ CREATE TABLE pgjobq.gate_look (
     key text NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+
+-- Who holds a unique key. A row is taken over, not deleted, when its holder has ended: so finishing costs nothing.
+CREATE TABLE pgjobq.unique_key (
+    key   text PRIMARY KEY,                 -- the task, a colon, and what must be unique
+    job   bigint NOT NULL,                  -- the holder; 0 while the transaction that took the key writes its job
+    until timestamptz                       -- taken until then, whatever becomes of the holder
+);
+CREATE INDEX unique_key_job ON pgjobq.unique_key (job);
+CREATE INDEX unique_key_until ON pgjobq.unique_key (until) WHERE until IS NOT NULL;
 
 -- Not unique on purpose: two transactions that open a lane at once must not wait for each other; upkeep drops doubles.
 CREATE TABLE pgjobq.lane (
@@ -423,7 +433,7 @@ BEGIN
     RETURN ids;
 END $$;
 
--- Enqueue an array of objects with enqueue()'s parameters as keys; returns the ids in the same order.
+-- Enqueue an array of objects with enqueue()'s parameters as keys, and `unique`; returns the ids in the same order.
 CREATE FUNCTION pgjobq.enqueue_many(jobs jsonb) RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
@@ -434,6 +444,10 @@ DECLARE
     soonest timestamptz;                    -- when upkeep is to look: at the first delayed job, at once for a gate
     fault   text;
 BEGIN
+    IF jsonb_path_exists(enqueue_many.jobs, '$[*].unique') THEN
+        RETURN QUERY SELECT e.id FROM pgjobq.enqueue_unique(enqueue_many.jobs) AS e;
+        RETURN;
+    END IF;
     PERFORM pg_current_xact_id();           -- the xid before the numbers: see the head of this file
     WITH asked AS MATERIALIZED (
         SELECT nextval('pgjobq.job_id_seq') AS id, x.task, x.ref, x.tags, x.headers,
@@ -545,6 +559,82 @@ BEGIN
         PERFORM pgjobq.wake_at(pgjobq.clock());
     END IF;
     RETURN true;
+END $$;
+
+-- Change a job that waits: its arguments, its priority, its time. False: it runs, has ended or does not exist. What is
+-- NULL stays as it is; a job whose priority or time changes goes to the end of its lane, `delay` 0 makes it ready at once.
+CREATE FUNCTION pgjobq.edit(
+    job bigint, args jsonb DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL, delay interval DEFAULT NULL
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    started timestamptz := pgjobq.clock();
+    fault   text := pgjobq.job_fault('-', edit.args, '-', edit.priority, 1, NULL, NULL);
+    due     timestamptz := coalesce(edit.run_at, started + edit.delay);
+    it      record;
+    at      record;
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    SELECT j.queue, j.priority, j.gates INTO it FROM pgjobq.job j WHERE j.id = edit.job;
+    -- In the direction in which jobs move, as in cancel().
+    SELECT NULL::timestamptz AS run_at, b.attempt, b.spared, b.waits_for INTO at
+    FROM pgjobq.blocked b WHERE b.job = edit.job FOR UPDATE;
+    IF NOT FOUND THEN
+        SELECT s.run_at, s.attempt, s.spared, NULL::text AS waits_for INTO at
+        FROM pgjobq.scheduled s WHERE s.job = edit.job FOR UPDATE;
+    END IF;
+    IF NOT FOUND THEN
+        SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
+        WHERE r.queue = it.queue AND r.priority = it.priority AND r.seq = edit.job AND r.job = edit.job FOR UPDATE;
+    END IF;
+    IF NOT FOUND THEN
+        SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
+        WHERE r.job = edit.job AND r.seq <> r.job FOR UPDATE;
+    END IF;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM pg_current_xact_id();           -- the xid before a number: see the head of this file
+    UPDATE pgjobq.job j SET args = coalesce(edit.args, j.args), priority = coalesce(edit.priority, j.priority)
+    WHERE j.id = edit.job;
+    IF due IS NULL AND coalesce(edit.priority, it.priority) = it.priority THEN
+        RETURN true;                        -- it stays where it stands
+    END IF;
+    DELETE FROM pgjobq.scheduled s WHERE s.job = edit.job;
+    DELETE FROM pgjobq.blocked b WHERE b.job = edit.job;
+    DELETE FROM pgjobq.ready r WHERE r.queue = it.queue AND r.priority = it.priority AND r.seq = edit.job;
+    DELETE FROM pgjobq.ready r WHERE r.job = edit.job AND r.seq <> r.job;
+    due := coalesce(due, at.run_at);
+    IF at.waits_for IS NOT NULL AND it.gates IS NULL THEN   -- what it waits for has not come, whatever its time
+        INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+        VALUES (edit.job, started, coalesce(edit.priority, it.priority), at.attempt, at.spared, it.queue, at.waits_for);
+    ELSIF due > started THEN
+        INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue)
+        VALUES (edit.job, due, coalesce(edit.priority, it.priority), at.attempt, at.spared, it.queue);
+        PERFORM pgjobq.wake_at(due);
+    ELSIF it.gates IS NOT NULL THEN
+        INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+        VALUES (edit.job, started, coalesce(edit.priority, it.priority), at.attempt, at.spared, it.queue,
+                pgjobq.gate_ahead(it.gates, false));
+        INSERT INTO pgjobq.gate_look (key) VALUES (substr(pgjobq.gate_ahead(it.gates, false), 6));
+        PERFORM pgjobq.wake_at(started);
+    ELSE
+        INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+        VALUES (nextval('pgjobq.job_id_seq'), edit.job, coalesce(edit.priority, it.priority), at.attempt, at.spared, it.queue);
+        PERFORM pgjobq.open_lane(it.queue, coalesce(edit.priority, it.priority));
+        PERFORM pgjobq.wake(it.queue);
+    END IF;
+    RETURN true;
+END $$;
+
+-- The waiting job as if it were enqueued now with what a later call says: its arguments, priority and time.
+CREATE FUNCTION pgjobq.replace_waiting(job bigint, later jsonb) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    RETURN pgjobq.edit(replace_waiting.job, coalesce(later -> 'args', '{}'), coalesce((later ->> 'priority')::int, 0),
+                       (later ->> 'run_at')::timestamptz,
+                       coalesce((later ->> 'delay')::interval, CASE WHEN later ->> 'run_at' IS NULL THEN interval '0' END));
 END $$;
 
 -- Complete a running attempt inside the handler's own transaction: its effects and its completion commit together or
@@ -943,6 +1033,128 @@ BEGIN
     RETURN true;
 END $$;
 
+-- ---------------------------------------------------------------------------------------------- unique jobs
+-- The unique index decides: whoever comes second waits for the first one's commit and then sees what came of it. Keys are
+-- taken in their order, before anything else, so that two bulk enqueues never wait for each other in a circle.
+
+-- Take a key for a job that is about to be written, or say which job holds it. `waiting`: only a job that waits holds it,
+-- not one that runs.
+CREATE FUNCTION pgjobq.take_key(key text, period interval, waiting boolean) RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    started timestamptz := pgjobq.clock();
+    holder  record;
+BEGIN
+    LOOP
+        INSERT INTO pgjobq.unique_key AS u (key, job, until) VALUES (take_key.key, 0, started + take_key.period)
+        ON CONFLICT ON CONSTRAINT unique_key_pkey DO NOTHING;
+        IF FOUND THEN
+            RETURN NULL;
+        END IF;
+        SELECT u.job, u.until INTO holder FROM pgjobq.unique_key u WHERE u.key = take_key.key FOR UPDATE;
+        IF FOUND THEN                       -- else retention has just deleted it
+            IF holder.until > started OR holder.job = 0 OR EXISTS (
+                SELECT FROM pgjobq.job j WHERE j.id = holder.job
+                AND NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = j.id)
+                AND NOT (take_key.waiting AND EXISTS (SELECT FROM pgjobq.running r WHERE r.job = j.id))) THEN
+                RETURN holder.job;
+            END IF;
+            UPDATE pgjobq.unique_key u SET job = 0, until = started + take_key.period WHERE u.key = take_key.key;
+            RETURN NULL;
+        END IF;
+    END LOOP;
+END $$;
+
+-- What is wrong with a job's `unique`; NULL when nothing is.
+CREATE FUNCTION pgjobq.unique_fault(asked jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE
+        WHEN jsonb_typeof(asked) <> 'object' THEN 'unique is a JSON ' || jsonb_typeof(asked) || ': wants an object with a key'
+        WHEN asked - '{key, period, until, on_conflict}'::text[] <> '{}'
+            THEN 'unique has no key ' || (SELECT quote_literal(k) FROM jsonb_object_keys(
+                     asked - '{key, period, until, on_conflict}'::text[]) k LIMIT 1)
+                 || ': there are key, period, until, on_conflict'
+        WHEN coalesce(length(asked ->> 'key'), 0) NOT BETWEEN 1 AND 1000
+            THEN 'unique.key has ' || coalesce(length(asked ->> 'key'), 0)::text || ' characters: wants 1 to 1000'
+        WHEN coalesce(asked ->> 'until', 'finished') NOT IN ('finished', 'started')
+            THEN 'unique.until is ' || quote_literal(asked ->> 'until') || ': wants finished or started'
+        WHEN coalesce(asked ->> 'on_conflict', 'return') NOT IN ('return', 'skip', 'raise', 'replace')
+            THEN 'unique.on_conflict is ' || quote_literal(asked ->> 'on_conflict') || ': wants return, skip, raise or replace'
+        WHEN (asked ->> 'period')::interval <= interval '0' THEN 'unique.period is ' || (asked ->> 'period') || ': wants more than 0'
+    END
+$$;
+
+-- enqueue_many() for jobs of which some have the key `unique`: {"key", "period", "until", "on_conflict"}. One row a job, in
+-- order: its id (that of the holder; NULL when skipped) and whether it was written now.
+CREATE FUNCTION pgjobq.enqueue_unique(jobs jsonb) RETURNS TABLE (id bigint, is_new boolean) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    most    int := jsonb_array_length(enqueue_unique.jobs);
+    places  int[] := ARRAY(SELECT generate_series(1, most));    -- by place: whose job it is, 0: nobody's
+    ids     bigint[] := array_fill(NULL::bigint, ARRAY[most]);  -- by place: the job that is there already
+    keys    text[] := array_fill(NULL::text, ARRAY[most]);      -- by place: the key that its job is to hold
+    fresh   int[];
+    written bigint[];
+    one     record;
+    holder  bigint;
+    before  text;                           -- the key looked at last, and the place that took it in this very call
+    taker   int;
+BEGIN
+    FOR one IN
+        SELECT e.place::int AS place, e.job, e.job -> 'unique' AS asked,
+               coalesce(e.job ->> 'task', '') || ':' || (e.job #>> '{unique,key}') COLLATE "C" AS key,
+               coalesce(e.job #>> '{unique,on_conflict}', 'return') AS on_conflict,
+               pgjobq.unique_fault(e.job -> 'unique') AS fault
+        FROM jsonb_array_elements(enqueue_unique.jobs) WITH ORDINALITY AS e(job, place)
+        WHERE jsonb_typeof(e.job -> 'unique') <> 'null' ORDER BY key, place
+    LOOP
+        IF one.fault IS NOT NULL THEN
+            RAISE check_violation USING MESSAGE = one.fault;
+        END IF;
+        IF one.key IS DISTINCT FROM before THEN
+            before := one.key;
+            taker := NULL;
+        END IF;
+        holder := pgjobq.take_key(one.key, (one.asked ->> 'period')::interval,
+                                  one.on_conflict = 'replace' OR one.asked ->> 'until' = 'started');
+        IF holder <> 0 AND one.on_conflict = 'replace' AND NOT pgjobq.replace_waiting(holder, one.job) THEN
+            -- A worker has just started it, or it has ended within its period.
+            IF NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = holder) THEN
+                UPDATE pgjobq.unique_key u SET job = 0 WHERE u.key = one.key;
+                holder := NULL;
+            END IF;
+        END IF;
+        IF holder IS NULL THEN
+            keys[one.place] := one.key;
+            taker := one.place;
+        ELSIF one.on_conflict = 'raise' THEN
+            RAISE unique_violation USING MESSAGE = format('job %s holds the unique key %s', holder, quote_literal(one.key));
+        ELSIF one.on_conflict = 'skip' THEN
+            places[one.place] := 0;
+        ELSIF holder = 0 AND one.on_conflict = 'replace' THEN
+            keys[one.place] := one.key;
+            keys[taker] := NULL;
+            places := ARRAY(SELECT CASE p WHEN taker THEN one.place ELSE p END
+                            FROM unnest(places) WITH ORDINALITY AS x(p, at) ORDER BY at);
+            taker := one.place;
+        ELSIF holder = 0 THEN
+            places[one.place] := taker;
+        ELSE
+            places[one.place] := 0;
+            ids[one.place] := holder;
+        END IF;
+    END LOOP;
+    fresh := ARRAY(SELECT at FROM unnest(places) WITH ORDINALITY AS x(p, at) WHERE p = at ORDER BY at);
+    written := ARRAY(SELECT w FROM pgjobq.enqueue_many(coalesce((
+        SELECT jsonb_agg((enqueue_unique.jobs -> (at - 1)) - 'unique' ORDER BY at) FROM unnest(fresh) AS at), '[]')) AS w);
+    UPDATE pgjobq.unique_key u SET job = w.job
+    FROM unnest(fresh, written) AS w(at, job) WHERE u.key = keys[w.at];
+    RETURN QUERY
+    SELECT coalesce(w.job, ids[x.at]), coalesce(w.at = x.at, false)
+    FROM unnest(places) WITH ORDINALITY AS x(p, at) LEFT JOIN unnest(fresh, written) AS w(at, job) ON w.at = x.p
+    ORDER BY x.at;
+END $$;
+
 -- ---------------------------------------------------------------------------------------------- what people read
 
 -- One row per job, with its state.
@@ -1009,7 +1221,7 @@ DECLARE
 BEGIN
     CASE allow.what
     WHEN 'producer' THEN
-        functions := ARRAY['enqueue', 'enqueue_alike', 'enqueue_many'];
+        functions := ARRAY['enqueue', 'enqueue_alike', 'enqueue_many', 'enqueue_unique'];
     WHEN 'monitor' THEN
         functions := ARRAY['clock'];
         grants := ARRAY[
@@ -1019,7 +1231,7 @@ BEGIN
                        pgjobq.gate, pgjobq.gate_pass'];
     WHEN 'viewer', 'operator' THEN
         functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'retry', 'cancel', 'cancel_running', 'pause', 'resume',
-                                                           'set_gate', 'unset_gate']
+                                                           'set_gate', 'unset_gate', 'edit']
                           ELSE ARRAY['clock', 'watch'] END;
         grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
                          pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass'];
@@ -1033,6 +1245,7 @@ BEGIN
                                        pgjobq.attempt_error',
             'UPDATE (spared) ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked',
             'UPDATE (reason) ON pgjobq.finished',
+            'SELECT, UPDATE (until), DELETE ON pgjobq.unique_key',
             'SELECT, INSERT ON pgjobq.gate_look',
             'SELECT, INSERT, UPDATE, DELETE ON pgjobq.worker',
             'SELECT, DELETE ON pgjobq.awaited',

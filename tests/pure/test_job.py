@@ -108,4 +108,6 @@ def test_they_are_frozen_values_that_can_be_pickled(value: Any) -> None:
 
 
 def test_a_receipt_reads_as_it_is_written() -> None:
-    assert repr(EnqueuedJob(id=7, task="send", queue="mail")) == "EnqueuedJob(id=7, task='send', queue='mail')"
+    assert repr(EnqueuedJob(id=7, task="send", queue="mail")) == (
+        "EnqueuedJob(id=7, task='send', queue='mail', is_new=True)"
+    )

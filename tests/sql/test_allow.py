@@ -22,16 +22,19 @@ Connection = psycopg.Connection[Any]
 ROLES = ("producer", "monitor", "viewer", "operator", "worker")
 MADE_FOR_THE_OWNER = {
     "allow",
-    "disallow",
     "allow_again",
     "allowed",
+    "audit_id_seq",
+    "disallow",
     "job_fault",
-    "refuse",
-    "watched",
     "keep_watch",
     "note_action",
+    "refuse",
+    "replace_waiting",
+    "take_key",
+    "unique_fault",
     "unpark",
-    "audit_id_seq",
+    "watched",
 }
 MADE_FOR_THE_OWNER |= {"admit", "gate_room", "gates_fault", "pass_counts"}
 
@@ -45,6 +48,7 @@ MATRIX: dict[str, set[str]] = {
     "SELECT pgjobq.enqueue('send')": {"producer"},
     'SELECT * FROM pgjobq.enqueue_many(\'[{"task": "send"}]\')': {"producer"},
     "SELECT pgjobq.enqueue_alike('send', '[{}]')": {"producer"},
+    'SELECT * FROM pgjobq.enqueue_unique(\'[{"task": "send", "unique": {"key": "7"}}]\')': {"producer"},
     # what people look at
     "SELECT id, task, queue, state, attempt FROM pgjobq.jobs": CAN_WATCH,
     "SELECT state, count(*) FROM pgjobq.jobs GROUP BY state": CAN_WATCH,
@@ -74,6 +78,7 @@ MATRIX: dict[str, set[str]] = {
     "SELECT pgjobq.set_gate('api', 1)": {"operator"},
     "SELECT pgjobq.unset_gate('api')": {"operator"},
     "SELECT * FROM pgjobq.gate_pass": CAN_WATCH,
+    "SELECT pgjobq.edit(1, priority => 3)": {"operator"},
     # what workers do
     "SELECT args FROM pgjobq.job": WORKS,
     "SELECT * FROM pgjobq.ready": WORKS,
@@ -163,8 +168,9 @@ def statements_of(kind: str) -> list[str]:
 
 
 JOBS_SQL = "".join((migrate._HERE / "statements" / name).read_text() for name in ("jobs.sql", "operate.sql"))
-NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many"), "producer")
-NEEDS |= dict.fromkeys(("retry", "cancel", "cancel_running", "pause", "resume", "set_gate", "unset_gate"), "operator")
+NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many", "enqueue_unique"), "producer")
+NEEDS |= dict.fromkeys(("retry", "cancel", "cancel_running", "edit", "pause", "resume"), "operator")
+NEEDS |= dict.fromkeys(("set_gate", "unset_gate"), "operator")
 NEEDS |= {"complete_within": "worker"}
 
 

@@ -18,9 +18,11 @@ from pgjobq.wording import quote
 __all__ = [
     "cancel",
     "complete_within",
+    "edit",
     "enqueue",
     "enqueue_alike",
     "enqueue_many",
+    "enqueue_unique",
     "errors",
     "get",
     "jobs",
@@ -74,6 +76,29 @@ def enqueue_many(schema: str, calls: Iterable[Call]) -> Statement[list[int]]:
     """Enqueue calls in one statement; gives the ids in the same order."""
     text = "[" + ",".join(map(_entry, calls)) + "]"
     return Statement("enqueue_many", statement_text("enqueue_many", schema), (text,), _ids)
+
+
+def enqueue_unique(schema: str, call: Call) -> Statement[tuple[int, bool]]:
+    """Enqueue one call that has a unique key; gives a job's id (0: skipped) and whether it is new.
+
+    `on_conflict="raise"` is the caller's to look after: an error of the server's would end its transaction.
+    """
+    entry = _entry(call, on_conflict="return")
+    return Statement("enqueue", statement_text("enqueue_unique", schema), (f"[{entry}]",), _id_and_newness)
+
+
+def edit(
+    schema: str, job: int, args_text: str | None, priority: int | None, run_at: datetime | None, delay: float | None
+) -> Statement[bool]:
+    """Change a job that waits; False when it does not wait."""
+    params = (
+        _id_text(job),
+        args_text,
+        None if priority is None else str(priority),
+        run_at.isoformat() if run_at else None,
+        None if delay is None else repr(float(delay)),
+    )
+    return Statement("edit", statement_text("edit", schema), params, _flag)
 
 
 def get(schema: str, job: int) -> Statement[Job | None]:
@@ -151,8 +176,11 @@ def misplaced(schema: str) -> Statement[list[tuple[int, str]]]:
 # ------------------------------------------------------------------------------------------------ parameters
 
 
-def _entry(call: Call) -> str:
-    """One object of enqueue_many's array; what equals the SQL function's own default is left out."""
+def _entry(call: Call, on_conflict: str | None = None) -> str:
+    """One object of enqueue_many's array; what equals the SQL function's own default is left out.
+
+    `on_conflict` stands in for "raise".
+    """
     options, queue, tags = call.options, call.queue, call.tags
     entry: dict[str, Any] = {"task": call.task.name, "args": msgspec.Raw(call.args_text.encode())}
     if queue != "default":
@@ -162,8 +190,7 @@ def _entry(call: Call) -> str:
     if options.run_at is not None:
         entry["run_at"] = options.run_at.isoformat()
     if options.delay is not None:
-        hours, seconds = divmod(options.delay, 3600)  # PostgreSQL 14 takes no more than 2^31 seconds in one number
-        entry["delay"] = f"{int(hours)} hours {seconds:.6f} seconds"
+        entry["delay"] = _interval(options.delay)
     if options.ref is not None:
         entry["ref"] = options.ref
     if tags:
@@ -174,7 +201,20 @@ def _entry(call: Call) -> str:
         entry["headers"] = options.headers
     if call.gates is not None:
         entry["gates"] = msgspec.Raw(call.gates.encode())
+    if call.key is not None and (unique := call.unique) is not None:
+        entry["unique"] = {
+            "key": call.key,
+            "until": unique.until,
+            "on_conflict": on_conflict if on_conflict and unique.on_conflict == "raise" else unique.on_conflict,
+        }
+        if unique.seconds is not None:
+            entry["unique"]["period"] = _interval(unique.seconds)
     return _encode(entry).decode()
+
+
+def _interval(span: float) -> str:
+    hours, seconds = divmod(span, 3600)  # PostgreSQL 14 takes no more than 2^31 seconds in one number
+    return f"{int(hours)} hours {seconds:.6f} seconds"
 
 
 def _id_text(job: int) -> str:
@@ -243,11 +283,18 @@ def _id(rows: Rows) -> int:
 def _ids(rows: Rows) -> list[int]:
     """The ids as PostgreSQL writes an array of them: one value to fetch, not a thousand rows."""
     text: str = rows[0][0]
+    if "N" in text:  # NULL: a unique job that was skipped
+        text = text.replace("NULL", "0")
     return [*map(int, text[1:-1].split(","))] if len(text) > 2 else []
 
 
 def _only_id(rows: Rows) -> int:
     return _ids(rows)[0]
+
+
+def _id_and_newness(rows: Rows) -> tuple[int, bool]:
+    job, is_new = rows[0]
+    return int(job), bool(is_new == "true")
 
 
 def _flag(rows: Rows) -> bool:

@@ -16,6 +16,13 @@ SELECT pgjobq.enqueue_alike($1::text, $2::text::jsonb, $3::text, $4::text::int, 
 -- name: enqueue_many
 SELECT ARRAY(SELECT id FROM pgjobq.enqueue_many($1::text::jsonb) AS id)::text
 
+-- name: enqueue_unique
+SELECT coalesce(id, 0)::text, is_new::text FROM pgjobq.enqueue_unique($1::text::jsonb)
+
+-- name: edit
+SELECT pgjobq.edit($1::text::bigint, $2::text::jsonb, $3::text::int, $4::text::timestamptz,
+                   make_interval(secs => $5::text::float8))::text
+
 -- name: get
 SELECT to_jsonb(j)::text FROM pgjobq.jobs j WHERE j.id = $1::text::bigint
 

@@ -146,12 +146,24 @@ WITH mine AS MATERIALIZED (
     DELETE FROM pgjobq.attempt_error WHERE job = ANY (ARRAY(SELECT job FROM old WHERE may_have_errors))
 ), facts AS (
     DELETE FROM pgjobq.job WHERE id = ANY (ARRAY(SELECT job FROM old))  -- sorted: half the cost of a join
+), keys AS (
+    DELETE FROM pgjobq.unique_key WHERE ctid = ANY (ARRAY(      -- never waiting: enqueuing takes keys in their order
+        SELECT u.ctid FROM pgjobq.unique_key u
+        WHERE u.job = ANY (ARRAY(SELECT job FROM old)) AND (u.until IS NULL OR u.until < pgjobq.clock())
+        FOR UPDATE SKIP LOCKED))
 )
 SELECT count(*) FROM old
 
 -- name: follow_orders
 -- End the pauses whose time is over, and see after the jobs that were to be cancelled.
 SELECT pgjobq.end_pauses(), pgjobq.follow_cancels()
+
+-- name: drop_keys
+-- Delete up to $1 unique keys that were taken for a period, which is over, by jobs that are gone.
+DELETE FROM pgjobq.unique_key WHERE ctid = ANY (ARRAY(
+    SELECT u.ctid FROM pgjobq.unique_key u
+    WHERE u.until < pgjobq.clock() AND NOT EXISTS (SELECT FROM pgjobq.job j WHERE j.id = u.job)
+    LIMIT $1::int FOR UPDATE OF u SKIP LOCKED))
 
 -- name: tidy_lanes
 -- Drop doubles among the lanes (two transactions may have opened the same one).

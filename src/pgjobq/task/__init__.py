@@ -6,6 +6,7 @@ gate         limits that jobs share
 options      how a job is enqueued, checked
 registry     tasks by name
 reading      stored jobs for people to look at
+unique       what only one job may have
 """
 
 from __future__ import annotations
@@ -15,5 +16,19 @@ from pgjobq.task.options import Options, UsingOptions
 from pgjobq.task.reading import opened, shown
 from pgjobq.task.registry import Registry, key_of
 from pgjobq.task.task import Bound, Call, Door, Task
+from pgjobq.task.unique import Unique
 
-__all__ = ["Bound", "Call", "Door", "Gate", "Options", "Registry", "Task", "UsingOptions", "key_of", "opened", "shown"]
+__all__ = [
+    "Bound",
+    "Call",
+    "Door",
+    "Gate",
+    "Options",
+    "Registry",
+    "Task",
+    "Unique",
+    "UsingOptions",
+    "key_of",
+    "opened",
+    "shown",
+]

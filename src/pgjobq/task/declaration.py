@@ -14,6 +14,7 @@ from pgjobq.retry import Retry
 from pgjobq.settings import parse_size
 from pgjobq.task.gate import Gate, gates_fault
 from pgjobq.task.options import label_fault, priority_fault, tags_fault
+from pgjobq.task.unique import Unique
 from pgjobq.wording import did_you_mean, quote
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "checked_secrets",
     "checked_tags",
     "checked_timeout",
+    "checked_unique",
     "place",
 ]
 
@@ -146,6 +148,23 @@ def checked_gates(task: str, function: Callable[..., Any], gates: Any) -> tuple[
     except InvalidOption as error:
         raise TaskError(str(error)) from None
     return tuple(gates)
+
+
+def checked_unique(task: str, function: Callable[..., Any], unique: object) -> Unique | None:
+    if unique is None:
+        return None
+    if not isinstance(unique, Unique):
+        raise TaskError(f"task {quote(task)}: unique={quote(unique)} wants a Unique(…), as in Unique(args=('user',)).")
+    if unique.key is not None:
+        raise TaskError(
+            f"task {quote(task)}: unique=Unique(key={quote(unique.key)}) would let one job of the task exist at all; "
+            "give the arguments that make the key, Unique(args=(…,)), or the key in using(unique=…)."
+        )
+    try:
+        unique.check_arguments(task, tuple(inspect.signature(function).parameters))
+    except InvalidOption as error:
+        raise TaskError(str(error)) from None
+    return unique
 
 
 def checked_encryption(task: str, encryption: object) -> Keyring | None:

@@ -11,6 +11,7 @@ from typing import Any, Final, TypedDict
 from pgjobq.durations import to_seconds
 from pgjobq.errors import InvalidOption, NaiveDatetime
 from pgjobq.task.gate import Gate, gates_fault
+from pgjobq.task.unique import Unique
 from pgjobq.wording import did_you_mean, quote
 
 __all__ = ["Options", "UsingOptions", "label_fault", "priority_fault", "tags_fault"]
@@ -33,6 +34,7 @@ class UsingOptions(TypedDict, total=False):
     tags: list[str] | tuple[str, ...]
     headers: Mapping[str, str]
     gates: list[Gate] | tuple[Gate, ...] | None
+    unique: Unique | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Options:
         ref: the business thing the job belongs to, such as "order:42"; 1 to 255 characters.
         tags: up to 50 labels of 1 to 255 characters, beside the task's own.
         headers: texts that travel with the job, such as a trace id.
+        unique: what only one job of the task may have; None: as the task says.
         conn: the connection, cursor or session whose transaction the job joins; None: one of our own.
         gates: the limits it shares with other jobs, up to 8; (): none; None: as the task says.
 
@@ -64,6 +67,7 @@ class Options:
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     conn: Any = None
     gates: tuple[Gate, ...] | None = None
+    unique: Unique | None = None
 
     def __post_init__(self) -> None:
         for name in ("queue", "ref"):
@@ -88,6 +92,8 @@ class Options:
         if self.gates is not None:
             _refuse(gates_fault(self.gates))
             object.__setattr__(self, "gates", tuple(self.gates))
+        if self.unique is not None and not isinstance(self.unique, Unique):
+            raise InvalidOption(f"unique={quote(self.unique)}: wants a Unique(…), as in Unique(key='digest:7').")
 
     @property
     def are_plain(self) -> bool:

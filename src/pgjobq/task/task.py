@@ -24,10 +24,12 @@ from pgjobq.task.declaration import (
     checked_secrets,
     checked_tags,
     checked_timeout,
+    checked_unique,
     place,
 )
 from pgjobq.task.gate import Gate, gates_text
 from pgjobq.task.options import Options, UsingOptions
+from pgjobq.task.unique import Unique
 
 __all__ = ["Bound", "Call", "Door", "Options", "Task"]
 
@@ -61,6 +63,7 @@ class Task(Generic[P, R]):
         timeout: seconds an attempt may take, above 0; None: any time.
         encryption: the key ring that its payloads are sealed with; None: they are stored as they are.
         gates: the limits that its jobs share, unless `using(gates=…)` says otherwise.
+        unique: what only one of its jobs may have, unless `using(unique=…)` says otherwise; None: nothing.
         is_async: whether calling the function gives a coroutine.
         isolation: "process": each attempt runs in a process that it shares with no other job; None: with the others.
         memory_limit: bytes of memory that this process may use, with isolation; None: no limit.
@@ -87,6 +90,7 @@ class Task(Generic[P, R]):
         isolation: Literal["process"] | None = None,
         memory_limit: int | str | None = None,
         gates: Iterable[Gate] = (),
+        unique: Unique | None = None,
     ) -> None:
         check_function(function)
         self.function: Callable[P, R] = function
@@ -106,6 +110,7 @@ class Task(Generic[P, R]):
             function, checked_secrets(self.name, function, secrets), hides_all=encryption is not None
         )
         self.gates: tuple[Gate, ...] = checked_gates(self.name, function, gates)
+        self.unique: Unique | None = checked_unique(self.name, function, unique)
         self._door = door
         functools.update_wrapper(self, function, updated=())
 
@@ -193,9 +198,11 @@ def _called(task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
     text = task.codec.encode(args, kwargs, max_bytes=task._door.max_payload_bytes)
     gates = task.gates if options.gates is None else options.gates
     passes = None if not gates else _gates(task, gates, options, text)
+    unique = task.unique if options.unique is None else options.unique
+    key = None if unique is None else _key(task, unique, text)
     if task.encryption is not None:
         text = task.seal(text, task.queue if options.queue is None else options.queue)
-    return Call(task, text, options, passes)
+    return Call(task, text, options, passes, key)
 
 
 def _gates(task: Task[..., Any], gates: tuple[Gate, ...], options: Options, text: str) -> str:
@@ -205,6 +212,12 @@ def _gates(task: Task[..., Any], gates: tuple[Gate, ...], options: Options, text
     queue = task.queue if options.queue is None else options.queue
     hidden = task.codec.hides_all or task.codec.hides_any
     return gates_text(gates, task.name, task.function, queue, text, hidden=hidden)
+
+
+def _key(task: Task[..., Any], unique: Unique, text: str) -> str:
+    if unique is not task.unique:
+        unique.check_arguments(task.name, tuple(inspect.signature(task.function).parameters))
+    return unique.key_of(text, hidden=task.codec.hides_all or task.codec.hides_any)
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -218,6 +231,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     options: Options = _AS_THE_TASK_SAYS
     gates: str | None = None
     """The gates it passes, as JSON."""
+    key: str | None = None
+    """The unique key."""
 
     def __repr__(self) -> str:
         return f"<call of {self.task.name}>"
@@ -225,7 +240,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_plain(self) -> bool:
         """Whether there is nothing to it but the task, its arguments, a queue, a priority and a number of attempts."""
-        return self.gates is None and not self.task.tags and self.options.are_plain
+        plain = self.gates is None and self.key is None and not self.task.tags
+        return plain and self.options.are_plain
 
     @property
     def queue(self) -> str:
@@ -241,6 +257,11 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     def tags(self) -> tuple[str, ...]:
         """The task's tags and then the options', each once."""
         return tuple(dict.fromkeys((*self.task.tags, *self.options.tags)))
+
+    @property
+    def unique(self) -> Unique | None:
+        """What only one job may have: the options', else the task's."""
+        return self.task.unique if self.options.unique is None else self.options.unique
 
     @property
     def max_attempts(self) -> int:
