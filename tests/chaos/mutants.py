@@ -148,7 +148,7 @@ MUTANTS: dict[str, Mutant] = {
         "storm",
         "law",
         "what a dead worker held is deleted and stands nowhere",
-        statement=("rescue", "WHERE unstarted OR (NOT over AND spent <= 1)", "WHERE false"),
+        statement=("rescue", "WHERE (unstarted OR (NOT over AND spent <= 1)) AND ahead IS NULL", "WHERE false"),
     ),
     "rescue_never_gives_up": Mutant(
         "storm",
