@@ -72,7 +72,7 @@ def _params(hand: Hand) -> dict[str, list[object]]:
         [{"job": job, "attempt": 1, "fate": fate} for job, fate in zip(held, ["s", "again"] * 50, strict=True)]
     )
     return {
-        "claim": [[q for q, _ in LANES], [p for _, p in LANES], [0, 0, 0], 100, hand.id],
+        "claim": [[q for q, _ in LANES], [p for _, p in LANES], [0, 0, 0], 100, hand.id, False],
         "adopt": [["send", "other"], None, 100, hand.id],
         "complete": [held, [1] * 100, hand.id],
         "settle": [outcomes, hand.id],
@@ -179,7 +179,7 @@ def test_a_claim_that_starts_deep_in_a_lane_reads_as_little(crowd: dict[str, Any
     first, *_, last = [seq for (seq,) in hand.sql("SELECT seq FROM pgjobq.ready WHERE queue = 'default' ORDER BY seq")]
     queues, priorities = [q for q, _ in LANES], [p for _, p in LANES]
     for above in (first, (first + last) // 2, last - 1000, last):
-        plan = explain(hand, "claim", [queues, priorities, [above] * 3, 100, hand.id])
+        plan = explain(hand, "claim", [queues, priorities, [above] * 3, 100, hand.id, False])
         assert plan.read_from("ready") < 450
 
 
@@ -259,7 +259,7 @@ def graveyard(pg_server: str, schema_template: str) -> Iterator[Hand]:
 
 
 def _claim_pages(hand: Hand, above: int) -> int:
-    return explain(hand, "claim", [["default"], [0], [above], 100, hand.id]).read_from("ready")
+    return explain(hand, "claim", [["default"], [0], [above], 100, hand.id, False]).read_from("ready")
 
 
 def test_the_cursor_keeps_a_claim_from_the_dead(graveyard: Hand) -> None:

@@ -60,8 +60,6 @@ class Exchange:
         locked: set[int] = set()
         complete = settle = claim = None
         async with self._bounded(), self.wire.connection.pipeline():
-            if not batch:
-                await self._say("commit_lazily")
             if batch.done:
                 done = [attempt.lease.job for attempt in batch.done]
                 attempts = _numbers([attempt.lease.attempt for attempt in batch.done])
@@ -76,7 +74,8 @@ class Exchange:
             if look is not None and limit > 0:
                 queues = [queue for queue, _ in look.lanes]
                 priorities = _numbers([priority for _, priority in look.lanes])
-                claim = await self._say("claim", queues, priorities, _numbers(look.above), limit, self.worker)
+                above, lazily = _numbers(look.above), not batch
+                claim = await self._say("claim", queues, priorities, above, limit, self.worker, lazily)
         if complete is not None:
             if complete.rowcount == len(batch.done):  # nearly always: then the rows need not be read
                 settled.update(done)

@@ -18,7 +18,7 @@ FIRST_NAP = 0.01
 """Seconds before a worker that has just run dry looks again; doubled up to the poll interval. Covers the small race in
 which a job was committed by somebody who did not yet see that we sleep."""
 LANES_EVERY = 0.1
-"""Seconds between looks at the list of lanes under load."""
+"""Seconds between looks at the list of lanes, unless somebody calls and there is nothing where we look."""
 
 
 class Intake:
@@ -42,7 +42,7 @@ class Intake:
         self._lanes_at = float("-inf")
         self._nap = FIRST_NAP
         self._look_at: float | None = None
-        self._called = False
+        self._called = self._answers = False
         self._ran_dry = False
         self.announces = announces
         self._announced_at = float("-inf")
@@ -100,8 +100,16 @@ class Intake:
         An idle worker reads it after a look that found nothing, so that a job in a known lane starts a round trip
         earlier.
         """
-        since = time.monotonic() - self._lanes_at
-        return since >= (float("inf") if idle else LANES_EVERY)
+        return time.monotonic() - self._lanes_at >= (float("inf") if idle else LANES_EVERY)
+
+    @property
+    def misses_lanes(self) -> bool:
+        """Whether to read the list of lanes after a look that found nothing.
+
+        When somebody had called, the job may be in a lane that is new; else not each time: the next call is to find us
+        free.
+        """
+        return self._answers or time.monotonic() - self._lanes_at >= LANES_EVERY
 
     def see_lanes(self, lanes: Sequence[Lane]) -> bool:
         """The list of lanes as it is now; True if there is a new one."""
@@ -110,7 +118,7 @@ class Intake:
 
     def look(self, *, idle: bool) -> Look:
         """Where the next claim starts."""
-        self._called = False
+        self._answers, self._called = self._called, False
         return self._cursor.plan(time.monotonic(), idle=idle)
 
     def learn(self, look: Look, limit: int, claimed: Claimed) -> None:

@@ -44,8 +44,7 @@ STALE = 2.0
 STARTS_AT_ONCE = 8
 SPENT = 0.8  # share of `max_jobs_per_process` at which a successor is asked for, to be there when this process ends
 CHORES_EVERY, PROMOTED_AT_ONCE, GATES_AT_ONCE = 1.0, 1_000, 100
-LOCKED_PAUSE = 0.2
-"""Seconds before asking again about a job that its handler's own, unfinished transaction is completing."""
+LOCKED_PAUSE = 0.2  # seconds before asking again about a job that its handler's own, unfinished transaction completes
 
 
 class Pump:
@@ -139,7 +138,8 @@ class Pump:
                 except OUTAGES as error:
                     await self._outage(error)
         finally:
-            await self._leave()
+            await self._runners.close()
+            await self._contact.leave()
 
     async def _turn(self) -> None:
         exchange = self._contact.exchange or await self._reach()
@@ -149,13 +149,18 @@ class Pump:
             self.stop()
         if self._stopping or self._stale():
             self._give_back()
-        if self._outbox or (self._demand() and not self._intake.dry):
+        if self._has_business():
             await self._exchange_once(exchange)
         elif self._settings.drain and not self._stopping and not self._busy():
             await self._drained(exchange)
         else:
             await self._sleep(exchange)
+            if self._has_business():
+                return  # first what we were woken for
         await self._chores(exchange)
+
+    def _has_business(self) -> bool:
+        return bool(self._outbox) or (self._demand() > 0 and not self._intake.dry)
 
     def _busy(self) -> bool:
         return bool(self._running or self._outbox or self._buffer or self._locked)
@@ -220,7 +225,7 @@ class Pump:
             self._store(claimed.leases, sent_at)
             if claimed.leases:
                 self._last_look = False
-            elif self._intake.see_lanes(await self._orders.lanes(exchange, self._names)):
+            elif self._intake.misses_lanes and self._intake.see_lanes(await self._orders.lanes(exchange, self._names)):
                 self._intake.wake()  # a lane was opened that we did not know
 
     def _hold_locked(self, entries: list[Entry]) -> None:
@@ -344,10 +349,6 @@ class Pump:
             async with asyncio.timeout(pause):
                 await self._bell.wait()
         self._bell.clear()
-
-    async def _leave(self) -> None:
-        await self._runners.close()
-        await self._contact.leave()
 
     # ---------------------------------------------------------------------------------------- now and then
 

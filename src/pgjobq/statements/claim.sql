@@ -2,7 +2,7 @@
 
 -- name: claim
 -- Move up to $4 ready jobs of the given lanes (best first, each from its cursor's `above`) to running, leased to
--- worker $5. The last row is for the claim cursor and always there: in `seq` the snapshot's xmin, in `id` this
+-- worker $5; $6: commit without waiting for the disk. The last row is for the claim cursor and always there: in `seq` the snapshot's xmin, in `id` this
 -- transaction's xid (if it has one), in the last column the seconds this took. (A row of its own: in each job's row the
 -- three would be computed, sent and read as many times as there are jobs.)
 -- The lane rows are locked with SKIP LOCKED and deleted by ctid: two workers never wait for each other.
@@ -29,6 +29,7 @@ UNION ALL
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_current_xact_id_if_assigned()::text::bigint,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        date_part('epoch', clock_timestamp() - statement_timestamp())
+WHERE NOT $6::boolean OR set_config('synchronous_commit', 'off', true) IS NOT NULL
 
 -- name: adopt
 -- The same for jobs that waited in `blocked` for a worker that knows their task, or were parked by somebody who did not
@@ -184,7 +185,3 @@ WITH held AS (
     SELECT DISTINCT g.gate ->> 'key' FROM placed p CROSS JOIN jsonb_array_elements(p.gates) AS g(gate)
 )
 SELECT job FROM placed
-
--- name: commit_lazily
--- A claim alone may be lost in a crash: the fence makes sure that it then never happened.
-SELECT set_config('synchronous_commit', 'off', true)

@@ -120,7 +120,7 @@ class Hand:
 
     def look(self, limit: int, lanes: Sequence[Lane], above: Sequence[int]) -> Claimed:
         """Claim from given starting points."""
-        rows = self.say("claim", [q for q, _ in lanes], [p for _, p in lanes], list(above), limit, self.id)
+        rows = self.say("claim", [q for q, _ in lanes], [p for _, p in lanes], list(above), limit, self.id, False)
         xmin, xid, *_, seconds = rows.pop()
         return Claimed([Lease(*row) for row in rows], xmin, xid, seconds)
 

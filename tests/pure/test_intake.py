@@ -1,0 +1,50 @@
+"""When a worker reads the list of lanes, and when it spares itself that."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pgjobq.engine.exchange import Claimed
+from pgjobq.engine.intake import LANES_EVERY, Intake
+
+NOTHING = Claimed([], xmin=20, xid=None, seconds=0.0)
+
+
+def _idle() -> Intake:
+    """One that has looked at all lanes and sleeps."""
+    intake = Intake(10, 1.0, None, announces=False)
+    intake.see_lanes([("default", 0)])
+    intake.learn(intake.look(idle=True), 10, NOTHING)
+    return intake
+
+
+def test_after_a_call_that_led_to_nothing_the_lanes_are_read() -> None:
+    intake = _idle()
+    intake.wake()
+    intake.learn(intake.look(idle=True), 10, NOTHING)
+    assert intake.misses_lanes
+
+
+def test_after_a_look_of_its_own_accord_they_are_not() -> None:
+    intake = _idle()
+    intake.learn(intake.look(idle=True), 10, NOTHING)
+    assert not intake.misses_lanes
+
+
+def test_but_they_are_once_they_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    intake, now = _idle(), time.monotonic()
+    intake.learn(intake.look(idle=True), 10, NOTHING)
+    monkeypatch.setattr(time, "monotonic", lambda: now + LANES_EVERY + 0.01)
+    assert intake.misses_lanes
+
+
+def test_who_calls_during_a_look_is_answered_by_the_next() -> None:
+    intake = _idle()
+    look = intake.look(idle=True)
+    intake.wake()
+    intake.learn(look, 10, NOTHING)
+    assert not intake.dry
+    intake.learn(intake.look(idle=True), 10, NOTHING)
+    assert intake.misses_lanes
