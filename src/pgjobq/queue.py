@@ -13,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from pgjobq import migrate, run
 from pgjobq.encryption import Keyring
 from pgjobq.errors import ConfigError, EnqueueError, InvalidOption, JobExists
+from pgjobq.flow import Flow
 from pgjobq.job import AttemptError, EnqueuedJob, Job, JobState
 from pgjobq.operations import Operations
 from pgjobq.retry import Retry
@@ -52,7 +53,7 @@ class TaskOptions(TypedDict, total=False):
     unique: Unique | None
 
 
-class Queue(Operations, Waiting):
+class Queue(Operations, Waiting, Flow):
     """A job queue in one PostgreSQL schema, and the tasks that are enqueued through it.
 
     Args:

@@ -22,6 +22,9 @@
 --   lane           the (queue, priority) pairs that ever had a ready job: where a claim has to look.
 --   worker         who is alive, by heartbeat.
 --   awaited        jobs whose end somebody waits for.
+--   dependency     which job depends on which.               INSERT only; deleted with the job.
+--   pending        those of them whose predecessor has not ended.
+--   look           blocked jobs whose turn may have come.
 --   allowed        which role was allowed what, by allow().
 --   paused         queues and tasks whose jobs wait until they are resumed.
 --   cancel_request running jobs that are to be cancelled: their workers see to it.
@@ -258,6 +261,36 @@ CREATE TABLE pgjobq.awaited (
 );
 CREATE INDEX awaited_job ON pgjobq.awaited (job);
 
+-- ---------------------------------------------------------------------------------------------- what waits for what
+-- A job that depends on others stands in `blocked` and waits for `jobs`. Whatever ends a job only notes whose turn it may
+-- be (`look`); release() decides, in a transaction of its own, from what is committed. So nobody who ends a job ever waits
+-- for anybody, and of two predecessors that end at once none overlooks the other.
+
+-- Which job depends on which. INSERT only; deleted with the job by retention.
+CREATE TABLE pgjobq.dependency (
+    job    bigint NOT NULL,
+    on_job bigint NOT NULL,
+    needs  "char" NOT NULL,                 -- s: that it succeeds, a: that it ends, f: that it fails or is cancelled
+    PRIMARY KEY (job, on_job)
+);
+CREATE INDEX dependency_on_job ON pgjobq.dependency (on_job);
+
+-- Those whose predecessor has not ended, as far as release() knows.
+CREATE TABLE pgjobq.pending (
+    job    bigint NOT NULL,
+    on_job bigint NOT NULL,
+    needs  "char" NOT NULL,
+    PRIMARY KEY (job, on_job)
+);
+CREATE INDEX pending_on_job ON pgjobq.pending (on_job);
+
+-- Blocked jobs whose turn may have come, and when to look.
+CREATE TABLE pgjobq.look (
+    job bigint NOT NULL,
+    at  timestamptz NOT NULL
+);
+CREATE INDEX look_at ON pgjobq.look (at);
+
 -- ---------------------------------------------------------------------------------------------- time and wake-up
 
 -- The only clock: the time of the caller's statement, or the setting `pgjobq.now` where a test has set it.
@@ -314,12 +347,16 @@ SET search_path = pg_catalog, pgjobq, pg_temp AS $$
     SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until
 $$;
 
--- Tell whoever waits for the end of this job, in the transaction that ends it. Always true.
+-- Tell whoever waits for the end of this job, and note what depends on it, in the transaction that ends it. Always true.
 CREATE FUNCTION pgjobq.ended(job bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM pgjobq.awaited a WHERE a.job = ended.job AND a.until > clock_timestamp()) THEN
         PERFORM pg_notify('pgjobq:ended', ended.job::text);
+    END IF;
+    INSERT INTO pgjobq.look (job, at) SELECT p.job, clock_timestamp() FROM pgjobq.pending p WHERE p.on_job = ended.job;
+    IF FOUND THEN
+        PERFORM pg_notify('pgjobq:due', '');
     END IF;
     RETURN true;
 END $$;
@@ -511,6 +548,20 @@ BEGIN
     RETURNING f.attempt, j.priority, j.queue, j.gates INTO again;
     IF NOT FOUND THEN
         RETURN false;
+    END IF;
+    INSERT INTO pgjobq.pending (job, on_job, needs)     -- a predecessor that runs again is waited for again
+    SELECT d.job, d.on_job, d.needs FROM pgjobq.dependency d
+    WHERE d.job = retry.job AND EXISTS (SELECT FROM pgjobq.job j WHERE j.id = d.on_job)
+      AND NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = d.on_job)
+    ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+        VALUES (retry.job, pgjobq.clock(), again.priority, again.attempt, again.attempt, again.queue, 'jobs');
+        INSERT INTO pgjobq.look (job, at) VALUES (retry.job, clock_timestamp()),
+                                                 (retry.job, clock_timestamp() + interval '2 seconds');
+        PERFORM pgjobq.keep_watch(120);
+        PERFORM pg_notify('pgjobq:due', '');
+        RETURN true;
     END IF;
     IF again.gates IS NOT NULL THEN
         INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
@@ -1155,6 +1206,205 @@ BEGIN
     ORDER BY x.at;
 END $$;
 
+-- Make a job that was enqueued in this very transaction wait for others. A look at once, as they may have ended; and one
+-- later, as one may be ending in a transaction that neither sees us nor is seen by us (see also watch_dependencies).
+CREATE FUNCTION pgjobq.hold(job bigint, on_jobs bigint[], needs text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    kind    "char" := CASE hold.needs WHEN 'success' THEN 's' WHEN 'any' THEN 'a' WHEN 'failure' THEN 'f' END;
+    missing bigint;
+BEGIN
+    IF kind IS NULL THEN
+        RAISE check_violation USING MESSAGE = 'needs is ' || quote_nullable(hold.needs) || ': wants success, any or failure';
+    END IF;
+    SELECT o INTO missing FROM unnest(hold.on_jobs) AS o
+    WHERE NOT EXISTS (SELECT FROM pgjobq.job j WHERE j.id = o) OR o = hold.job LIMIT 1;
+    IF FOUND THEN
+        RAISE check_violation USING MESSAGE = 'depends_on names job ' || coalesce(missing::text, 'null')
+            || ', and there is no such job (any more)';
+    END IF;
+    WITH moved AS (
+        DELETE FROM pgjobq.ready r USING pgjobq.job j
+        WHERE j.id = hold.job AND r.queue = j.queue AND r.priority = j.priority AND r.seq = j.id
+        RETURNING r.job, r.priority, r.attempt, r.spared, r.queue)
+    INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+    SELECT m.job, pgjobq.clock(), m.priority, m.attempt, m.spared, m.queue, 'jobs' FROM moved m;
+    IF NOT FOUND THEN
+        RAISE check_violation USING MESSAGE = 'depends_on goes with none of run_at, delay, unique and gates: job '
+            || hold.job || ' (' || (SELECT j.task FROM pgjobq.job j WHERE j.id = hold.job) || ') has one of them';
+    END IF;
+    INSERT INTO pgjobq.dependency (job, on_job, needs)
+    SELECT DISTINCT hold.job, o, kind FROM unnest(hold.on_jobs) AS o;
+    INSERT INTO pgjobq.pending (job, on_job, needs)
+    SELECT DISTINCT hold.job, o, kind FROM unnest(hold.on_jobs) AS o;
+    INSERT INTO pgjobq.look (job, at) VALUES (hold.job, clock_timestamp()),
+                                             (hold.job, clock_timestamp() + interval '2 seconds');
+    PERFORM pgjobq.keep_watch(120);
+    PERFORM pg_notify('pgjobq:due', '');
+END $$;
+
+-- Enqueue an array of objects with enqueue_many's keys, and with these; returns the ids in the same order:
+--   depends_on   ids of jobs that must have ended before
+--   after        the same for earlier elements of the array: their places, from 0
+--   needs        'success' (else the job is cancelled), 'any', or 'failure' (it runs as soon as one of them has failed
+--                or was cancelled, and is cancelled if none did)
+CREATE FUNCTION pgjobq.enqueue_after(jobs jsonb) RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    ids   bigint[];
+    asked record;
+BEGIN
+    ids := ARRAY(SELECT pgjobq.enqueue_many(
+        (SELECT coalesce(jsonb_agg(e.entry - '{depends_on, after, needs}'::text[] ORDER BY e.place), '[]')
+         FROM jsonb_array_elements(enqueue_after.jobs) WITH ORDINALITY AS e(entry, place))));
+    FOR asked IN
+        SELECT e.place, e.entry, coalesce(x.depends_on, '{}') AS depends_on, coalesce(x.after, '{}') AS after,
+               coalesce(x.needs, 'success') AS needs
+        FROM jsonb_array_elements(enqueue_after.jobs) WITH ORDINALITY AS e(entry, place),
+             jsonb_to_record(e.entry) AS x(depends_on bigint[], after int[], needs text)
+        WHERE e.entry ?| '{depends_on, after, needs}' ORDER BY e.place
+    LOOP
+        IF EXISTS (SELECT FROM unnest(asked.after) a WHERE a IS NULL OR a NOT BETWEEN 0 AND asked.place - 2) THEN
+            RAISE check_violation USING MESSAGE = 'after of element ' || (asked.place - 1)
+                || ' wants places of elements before it, from 0';
+        END IF;
+        IF asked.entry ?| '{unique, gates}' THEN
+            RAISE check_violation USING MESSAGE = 'element ' || (asked.place - 1)
+                || ' depends on others, which goes with neither unique nor gates';
+        END IF;
+        IF cardinality(asked.depends_on) + cardinality(asked.after) > 0 THEN
+            PERFORM pgjobq.hold(ids[asked.place],
+                                asked.depends_on || ARRAY(SELECT ids[a + 1] FROM unnest(asked.after) a), asked.needs);
+        END IF;
+    END LOOP;
+    RETURN QUERY SELECT unnest(ids);
+END $$;
+
+-- Let the jobs go whose predecessors have ended as they need it, and cancel those for which that cannot be any more;
+-- up to `most` of them. Returns how many it looked at. Whose row in `blocked` is held, by a cancel that is under way or by
+-- another release(), is passed by and looked at again: two that counted at once would each overlook what the other counts.
+CREATE FUNCTION pgjobq.release(most int) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    before   xid8;
+    looked   bigint[];
+    free     bigint[];
+    over     bigint[];
+    round    bigint[];
+    total    bigint := 0;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pgjobq.look l WHERE l.at <= clock_timestamp()) THEN
+        RETURN 0;
+    END IF;
+    before := pg_current_xact_id();         -- the xid before the numbers: see the head of this file
+    LOOP
+        WITH taken AS (
+            DELETE FROM pgjobq.look WHERE ctid = ANY (ARRAY(
+                SELECT l.ctid FROM pgjobq.look l WHERE l.at <= clock_timestamp()
+                ORDER BY l.at LIMIT release.most - total FOR UPDATE SKIP LOCKED))
+            RETURNING job)
+        SELECT array_agg(DISTINCT job) INTO looked FROM taken;
+        EXIT WHEN looked IS NULL;
+        total := total + cardinality(looked);
+        free := ARRAY(SELECT b.job FROM pgjobq.blocked b WHERE b.job = ANY (looked) AND b.waits_for = 'jobs'
+                      ORDER BY b.job FOR UPDATE SKIP LOCKED);
+        INSERT INTO pgjobq.look (job, at)
+        SELECT b.job, clock_timestamp() + interval '0.3 seconds' FROM pgjobq.blocked b
+        WHERE b.job = ANY (looked) AND b.waits_for = 'jobs' AND NOT b.job = ANY (free);
+        DELETE FROM pgjobq.pending p
+        WHERE p.job = ANY (looked) AND NOT EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job AND b.waits_for = 'jobs');
+        WITH ended AS (
+            DELETE FROM pgjobq.pending p
+            WHERE p.job = ANY (free)
+              AND (EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = p.on_job)
+                   OR NOT EXISTS (SELECT FROM pgjobq.job j WHERE j.id = p.on_job))
+            RETURNING p.job, p.on_job, p.needs,
+                      (SELECT f.outcome FROM pgjobq.finished f WHERE f.job = p.on_job) AS outcome
+        ), seen AS (
+            SELECT e.job, e.needs, min(e.on_job) FILTER (WHERE e.outcome IS DISTINCT FROM 's') AS bad,
+                   (SELECT count(*) FROM pgjobq.pending p WHERE p.job = e.job) - count(*) AS open
+            FROM ended e GROUP BY e.job, e.needs
+        ), fates AS MATERIALIZED (
+            SELECT s.job, s.bad,
+                   CASE WHEN s.needs = 's' AND s.bad IS NOT NULL THEN 'c' WHEN s.needs = 'f' AND s.bad IS NOT NULL THEN 'r'
+                        WHEN s.open > 0 THEN NULL WHEN s.needs = 'f' THEN 'c' ELSE 'r' END AS fate
+            FROM seen s
+        ), moved AS (
+            DELETE FROM pgjobq.blocked b USING fates f WHERE b.job = f.job AND f.fate IS NOT NULL
+            RETURNING b.job, b.priority, b.attempt, b.spared, b.queue, f.fate, f.bad
+        ), soon AS (
+            INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+            SELECT nextval('pgjobq.job_id_seq'), m.job, m.priority, m.attempt, m.spared, m.queue
+            FROM (SELECT * FROM moved ORDER BY priority, job) m WHERE m.fate = 'r'
+        ), ends AS (
+            INSERT INTO pgjobq.finished (job, finished_at, attempt, outcome, reason)
+            SELECT m.job, pgjobq.clock(), m.attempt, 'c',
+                   CASE WHEN m.bad IS NULL THEN 'depends on the failure of others, and none of them failed'
+                        ELSE 'depends on job ' || m.bad || ', which ' || coalesce(
+                            (SELECT CASE e.outcome WHEN 'f' THEN 'failed' ELSE 'was cancelled' END
+                             FROM ended e WHERE e.job = m.job AND e.on_job = m.bad AND e.outcome IS NOT NULL),
+                            'was deleted') END
+            FROM moved m WHERE m.fate = 'c'
+        ), told AS MATERIALIZED (
+            SELECT count(pgjobq.open_lane(queue, priority))
+            FROM (SELECT DISTINCT queue, priority FROM moved WHERE fate = 'r') q
+            UNION ALL
+            SELECT count(pgjobq.wake(queue)) FROM (SELECT DISTINCT queue FROM moved WHERE fate = 'r') q
+        )
+        SELECT array_agg(m.job) FILTER (WHERE m.fate = 'c'), array_agg(m.job) INTO over, round
+        FROM moved m WHERE (SELECT count(*) FROM told) IS NOT NULL;
+        DELETE FROM pgjobq.pending p WHERE p.job = ANY (round);
+        PERFORM pgjobq.ended(o) FROM unnest(over) AS o;
+        EXIT WHEN total >= release.most;
+    END LOOP;
+    RETURN total;
+END $$;
+
+-- Now and then: look at whatever should have been released, whoever failed to note it, and have ends told for as long
+-- as something depends on them. Returns how many jobs depend on one that has ended.
+CREATE FUNCTION pgjobq.watch_dependencies() RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    found bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pgjobq.pending) THEN
+        RETURN 0;
+    END IF;
+    PERFORM pgjobq.keep_watch(120);
+    INSERT INTO pgjobq.look (job, at)
+    SELECT DISTINCT p.job, clock_timestamp() FROM pgjobq.pending p
+    WHERE (EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = p.on_job)
+           OR NOT EXISTS (SELECT FROM pgjobq.job j WHERE j.id = p.on_job))
+      AND NOT EXISTS (SELECT FROM pgjobq.look l WHERE l.job = p.job);
+    GET DIAGNOSTICS found = ROW_COUNT;
+    RETURN found;
+END $$;
+
+-- Run a job again that had failed or was cancelled, and all that was cancelled because of it, each after the other as
+-- before. Returns the ids of those that run again: none when it was neither.
+CREATE FUNCTION pgjobq.retry_from(job bigint) RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    next bigint;
+BEGIN
+    IF NOT pgjobq.retry(retry_from.job) THEN
+        RETURN;
+    END IF;
+    RETURN NEXT retry_from.job;
+    FOR next IN
+        WITH RECURSIVE chain AS (
+            SELECT retry_from.job AS id
+            UNION
+            SELECT d.job FROM chain c JOIN pgjobq.dependency d ON d.on_job = c.id
+            JOIN pgjobq.finished f ON f.job = d.job AND f.outcome = 'c' AND f.reason LIKE 'depends on job %')
+        SELECT c.id FROM chain c WHERE c.id <> retry_from.job ORDER BY c.id
+    LOOP
+        IF pgjobq.retry(next) THEN
+            RETURN NEXT next;
+        END IF;
+    END LOOP;
+END $$;
+
 -- ---------------------------------------------------------------------------------------------- what people read
 
 -- One row per job, with its state.
@@ -1221,7 +1471,7 @@ DECLARE
 BEGIN
     CASE allow.what
     WHEN 'producer' THEN
-        functions := ARRAY['enqueue', 'enqueue_alike', 'enqueue_many', 'enqueue_unique'];
+        functions := ARRAY['enqueue', 'enqueue_alike', 'enqueue_many', 'enqueue_after', 'enqueue_unique'];
     WHEN 'monitor' THEN
         functions := ARRAY['clock'];
         grants := ARRAY[
@@ -1230,13 +1480,13 @@ BEGIN
             'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
                        pgjobq.gate, pgjobq.gate_pass'];
     WHEN 'viewer', 'operator' THEN
-        functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'retry', 'cancel', 'cancel_running', 'pause', 'resume',
+        functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'retry', 'retry_from', 'cancel', 'cancel_running', 'pause', 'resume',
                                                            'set_gate', 'unset_gate', 'edit']
                           ELSE ARRAY['clock', 'watch'] END;
-        grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
+        grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.dependency, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
                          pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass'];
     WHEN 'worker' THEN
-        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'complete', 'end_pauses', 'follow_cancels',
+        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'release', 'watch_dependencies', 'complete', 'end_pauses', 'follow_cancels',
                            'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps'];
         grants := ARRAY[
             'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request',
@@ -1248,7 +1498,8 @@ BEGIN
             'SELECT, UPDATE (until), DELETE ON pgjobq.unique_key',
             'SELECT, INSERT ON pgjobq.gate_look',
             'SELECT, INSERT, UPDATE, DELETE ON pgjobq.worker',
-            'SELECT, DELETE ON pgjobq.awaited',
+            'SELECT, DELETE ON pgjobq.awaited, pgjobq.dependency',
+            'SELECT ON pgjobq.look',
             'SELECT, UPDATE ON SEQUENCE pgjobq.idle_until, pgjobq.next_look, pgjobq.watched_until',
             'USAGE ON SEQUENCE pgjobq.job_id_seq'];
         IF current_setting('server_version_num')::int >= 170000 THEN    -- before that, only the owner can VACUUM

@@ -28,6 +28,8 @@ MADE_FOR_THE_OWNER = {
     "disallow",
     "job_fault",
     "keep_watch",
+    "hold",
+    "pending",
     "note_action",
     "refuse",
     "replace_waiting",
@@ -65,6 +67,12 @@ MATRIX: dict[str, set[str]] = {
     "SELECT pgjobq.retry(1)": {"operator"},
     "SELECT pgjobq.cancel(1)": {"operator"},
     "SELECT pgjobq.watch(1, 1)": CAN_READ,
+    "SELECT pgjobq.retry_from(1)": {"operator"},
+    "SELECT * FROM pgjobq.dependency": CAN_READ | WORKS,
+    "SELECT pgjobq.enqueue_after('[]')": {"producer"},
+    "SELECT pgjobq.release(1)": WORKS,
+    "SELECT pgjobq.hold(1, '{2}', 'success')": NOBODY,
+    "DELETE FROM pgjobq.pending": NOBODY,
     "SELECT pgjobq.ended(1)": WORKS,
     "SELECT pgjobq.keep_watch(1)": NOBODY,
     "SELECT pgjobq.cancel_running(1)": {"operator"},
@@ -169,6 +177,7 @@ def statements_of(kind: str) -> list[str]:
 
 JOBS_SQL = "".join((migrate._HERE / "statements" / name).read_text() for name in ("jobs.sql", "operate.sql"))
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many", "enqueue_unique"), "producer")
+NEEDS |= {"enqueue_after": "producer", "retry_from": "operator"}
 NEEDS |= dict.fromkeys(("retry", "cancel", "cancel_running", "edit", "pause", "resume"), "operator")
 NEEDS |= dict.fromkeys(("set_gate", "unset_gate"), "operator")
 NEEDS |= {"complete_within": "worker"}

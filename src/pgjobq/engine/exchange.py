@@ -129,6 +129,10 @@ class Exchange:
         """Let jobs through up to so many gates at which somebody should look; how many there were."""
         return int((await self._run("look_at_gates", limit))[0][0])
 
+    async def release(self, limit: int) -> int:
+        """Let jobs go whose predecessors have ended, or cancel them; how many were looked at."""
+        return int((await self._run("release", limit))[0][0])
+
     async def anything_due(self) -> bool:
         """Whether a job waits for a time that has come, or at a gate where nobody has looked."""
         return bool(await self._run("anything_due"))

@@ -33,6 +33,7 @@ SWEEP_EVERY = 30.0
 """Seconds between looks at every gate where jobs wait: for what a worker that died left undone."""
 VACUUM_EVERY = 1.0
 LANES_EVERY = 5.0
+DEPENDENCIES_EVERY = 30.0
 ORDERS_EVERY = 1.0
 LONGEST_CHORE = 120.0
 """Seconds that a vacuum or a deletion may take before its connection is given up; anything else is short."""
@@ -128,6 +129,8 @@ class Upkeep:
             self._say("find_lanes")
             self._say("tidy_lanes")
             self._say("forget_awaited")
+        if self._turn("dependencies", DEPENDENCIES_EVERY):
+            self._say("watch_dependencies")
         if self._turn("orders", ORDERS_EVERY):
             self._say("follow_orders")
         if self._turn("vacuum", VACUUM_EVERY):
@@ -135,6 +138,8 @@ class Upkeep:
         while self._say("promote", PROMOTED_AT_ONCE)[0][0] == PROMOTED_AT_ONCE:
             pass
         self._let_through()
+        while self._say("release", PROMOTED_AT_ONCE)[0][0] >= PROMOTED_AT_ONCE:
+            pass
         longest = min(self._settings.poll_interval, 1.0)
         due = self._say("next_due", longest)[0][0]
         self._journal.tick()

@@ -41,9 +41,10 @@ def enqueue(schema: str, call: Call) -> Statement[int]:
     if call.is_plain:
         plain = (call.task.name, call.args_text, call.queue, str(call.priority), str(call.max_attempts))
         return Statement("enqueue", statement_text("enqueue_plain", schema), plain, _id)
-    if call.gates is not None:  # what is more than enqueue()'s parameters takes the third road
+    if call.gates is not None or call.options.depends_on:  # more than enqueue()'s parameters: the third road
         text = f"[{_entry(call)}]"
-        return Statement("enqueue", statement_text("enqueue_many", schema), (text,), _only_id)
+        name = "enqueue_after" if call.options.depends_on else "enqueue_many"
+        return Statement("enqueue", statement_text(name, schema), (text,), _only_id)
     options = call.options
     params = (
         call.task.name,
@@ -74,8 +75,10 @@ def enqueue_alike(schema: str, first: Call, arguments: Iterable[str]) -> Stateme
 
 def enqueue_many(schema: str, calls: Iterable[Call]) -> Statement[list[int]]:
     """Enqueue calls in one statement; gives the ids in the same order."""
+    calls = list(calls)
     text = "[" + ",".join(map(_entry, calls)) + "]"
-    return Statement("enqueue_many", statement_text("enqueue_many", schema), (text,), _ids)
+    name = "enqueue_after" if any(call.options.depends_on for call in calls) else "enqueue_many"
+    return Statement("enqueue_many", statement_text(name, schema), (text,), _ids)
 
 
 def enqueue_unique(schema: str, call: Call) -> Statement[tuple[int, bool]]:
@@ -199,6 +202,11 @@ def _entry(call: Call, on_conflict: str | None = None) -> str:
         entry["max_attempts"] = call.max_attempts
     if options.headers:
         entry["headers"] = options.headers
+    if options.depends_on:
+        if call.key is not None or call.gates is not None:
+            raise InvalidOption(f"{call.task.name}: depends_on goes with neither unique nor gates (yet).")
+        entry["depends_on"] = options.depends_on
+        entry["needs"] = options.needs
     if call.gates is not None:
         entry["gates"] = msgspec.Raw(call.gates.encode())
     if call.key is not None and (unique := call.unique) is not None:

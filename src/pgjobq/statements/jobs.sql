@@ -59,3 +59,17 @@ SELECT job::text, places FROM pgjobq.misplaced ORDER BY job
 
 -- name: watch
 SELECT pgjobq.watch($1::text::bigint, $2::text::float8)::text
+
+-- name: enqueue_after
+SELECT ARRAY(SELECT id FROM pgjobq.enqueue_after($1::text::jsonb) AS id)::text
+
+-- name: predecessors
+SELECT to_jsonb(j)::text FROM pgjobq.dependency d JOIN pgjobq.jobs j ON j.id = d.on_job
+WHERE d.job = $1::text::bigint ORDER BY j.id
+
+-- name: dependents
+SELECT to_jsonb(j)::text FROM pgjobq.dependency d JOIN pgjobq.jobs j ON j.id = d.job
+WHERE d.on_job = $1::text::bigint ORDER BY j.id
+
+-- name: retry_from
+SELECT ARRAY(SELECT id FROM pgjobq.retry_from($1::text::bigint) AS id)::text

@@ -30,6 +30,7 @@ SELECT count(*) FROM due WHERE (SELECT count(*) FROM told) IS NOT NULL
 -- name: anything_due
 -- Or somebody should look at a gate.
 (SELECT true FROM pgjobq.scheduled WHERE run_at <= pgjobq.clock() LIMIT 1) UNION ALL (SELECT true FROM pgjobq.gate_look LIMIT 1)
+UNION ALL (SELECT true FROM pgjobq.look WHERE at <= clock_timestamp() LIMIT 1)
 
 -- name: look_at_gates
 -- Let jobs through up to $1 gates at which somebody should look. Returns how many were asked for.
@@ -144,6 +145,9 @@ WITH mine AS MATERIALIZED (
     RETURNING job, attempt > 1 OR outcome <> 's' AS may_have_errors
 ), errors AS (
     DELETE FROM pgjobq.attempt_error WHERE job = ANY (ARRAY(SELECT job FROM old WHERE may_have_errors))
+), dependencies AS (
+    DELETE FROM pgjobq.dependency
+    WHERE job = ANY (ARRAY(SELECT job FROM old WHERE (SELECT EXISTS (SELECT FROM pgjobq.dependency))))
 ), facts AS (
     DELETE FROM pgjobq.job WHERE id = ANY (ARRAY(SELECT job FROM old))  -- sorted: half the cost of a join
 ), keys AS (
@@ -201,3 +205,10 @@ WHERE s.schemaname = 'pgjobq' AND s.relname IN ('ready', 'running', 'scheduled',
 -- name: forget_awaited
 -- Those who waited for the end of a job are gone, or have been told.
 DELETE FROM pgjobq.awaited WHERE until < clock_timestamp()
+
+-- name: release
+-- Let up to $1 jobs go whose predecessors have ended as they need it, and cancel those for which that cannot be any more.
+SELECT pgjobq.release($1::int)
+
+-- name: watch_dependencies
+SELECT pgjobq.watch_dependencies()

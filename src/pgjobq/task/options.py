@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal, TypedDict, get_args
 
 from pgjobq.durations import to_seconds
 from pgjobq.errors import InvalidOption, NaiveDatetime
+from pgjobq.job import EnqueuedJob, Job
 from pgjobq.task.gate import Gate, gates_fault
 from pgjobq.task.unique import Unique
 from pgjobq.wording import did_you_mean, quote
@@ -19,7 +20,12 @@ __all__ = ["Options", "UsingOptions", "label_fault", "priority_fault", "tags_fau
 LONGEST_LABEL: Final = 255
 """Characters of a queue's, task's, ref's or tag's name."""
 MOST_TAGS: Final = 50
+MOST_PREDECESSORS: Final = 10_000
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -9, 9
+
+
+Needs = Literal["success", "any", "failure"]
+Predecessors = int | EnqueuedJob | Job | Iterable[int | EnqueuedJob | Job]
 
 
 class UsingOptions(TypedDict, total=False):
@@ -35,6 +41,8 @@ class UsingOptions(TypedDict, total=False):
     headers: Mapping[str, str]
     gates: list[Gate] | tuple[Gate, ...] | None
     unique: Unique | None
+    depends_on: Predecessors
+    needs: Needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,9 @@ class Options:
         tags: up to 50 labels of 1 to 255 characters, beside the task's own.
         headers: texts that travel with the job, such as a trace id.
         unique: what only one job of the task may have; None: as the task says.
+        depends_on: the jobs (or their ids), up to 10,000, that must have ended before it may start; not with a time.
+        needs: what of them. "success": all succeed, else it is cancelled; "any": all end; "failure": one fails or is
+            cancelled, and it is cancelled when none does.
         conn: the connection, cursor or session whose transaction the job joins; None: one of our own.
         gates: the limits it shares with other jobs, up to 8; (): none; None: as the task says.
 
@@ -68,6 +79,8 @@ class Options:
     conn: Any = None
     gates: tuple[Gate, ...] | None = None
     unique: Unique | None = None
+    depends_on: tuple[int, ...] = ()
+    needs: Needs = "success"
 
     def __post_init__(self) -> None:
         for name in ("queue", "ref"):
@@ -88,6 +101,8 @@ class Options:
         _refuse(tags_fault(self.tags))
         object.__setattr__(self, "tags", tuple(dict.fromkeys(self.tags)))
         _check_headers(self.headers)
+        object.__setattr__(self, "depends_on", _job_ids(self.depends_on))
+        _check_needs(self)
         object.__setattr__(self, "headers", dict(self.headers))
         if self.gates is not None:
             _refuse(gates_fault(self.gates))
@@ -98,7 +113,7 @@ class Options:
     @property
     def are_plain(self) -> bool:
         """Whether they say nothing but where the job goes (and on which connection)."""
-        return not (self.ref or self.tags or self.headers or self.delay is not None or self.run_at)
+        return not (self.ref or self.tags or self.headers or self.delay is not None or self.run_at or self.depends_on)
 
     def merged(self, **changes: Any) -> Options:
         """These options with some replaced.
@@ -188,3 +203,25 @@ def _check_headers(headers: object) -> None:
         if not isinstance(key, str) or not isinstance(value, str):
             raise InvalidOption(f"headers[{quote(key)}]={quote(value)}: names and values of headers are texts.")
         _refuse(_text_fault(f"headers[{quote(key)}]", key + value))
+
+
+def _job_ids(given: object) -> tuple[int, ...]:
+    jobs = [given] if isinstance(given, int | EnqueuedJob | Job) else given
+    if isinstance(jobs, str | bytes | Mapping) or not isinstance(jobs, Iterable):
+        raise InvalidOption(f"depends_on={quote(given)}: wants jobs or their ids, such as [first, second].")
+    ids = tuple(dict.fromkeys(job.id if isinstance(job, EnqueuedJob | Job) else job for job in jobs))
+    for job in ids:
+        if type(job) is not int or not 0 < job < 2**63:
+            raise InvalidOption(f"depends_on holds {quote(job)}: wants jobs or their ids, from 1.")
+    if len(ids) > MOST_PREDECESSORS:
+        raise InvalidOption(f"depends_on has {len(ids):,} jobs; {MOST_PREDECESSORS:,} is the most.")
+    return ids
+
+
+def _check_needs(options: Options) -> None:
+    needs: object = options.needs
+    if needs not in get_args(Needs):
+        near = did_you_mean(needs, get_args(Needs)) if isinstance(needs, str) else ""
+        raise InvalidOption(f"needs={quote(needs)}: wants one of {', '.join(get_args(Needs))}.{near}")
+    if options.depends_on and (options.delay is not None or options.run_at is not None):
+        raise InvalidOption("depends_on and a time (delay or run_at) are two answers to when; give one of them.")

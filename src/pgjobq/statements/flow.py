@@ -1,0 +1,25 @@
+"""Who depends on whom, as Statements."""
+
+from __future__ import annotations
+
+from pgjobq.job import Job
+from pgjobq.statements.jobs import _id_text, _ids, _jobs
+from pgjobq.statements.statement import Statement
+from pgjobq.statements.text import statement_text
+
+__all__ = ["dependents", "predecessors", "retry_from"]
+
+
+def predecessors(schema: str, job: int) -> Statement[list[Job]]:
+    """The jobs that this one depends on."""
+    return Statement("predecessors", statement_text("predecessors", schema), (_id_text(job),), _jobs)
+
+
+def dependents(schema: str, job: int) -> Statement[list[Job]]:
+    """The jobs that depend on this one."""
+    return Statement("dependents", statement_text("dependents", schema), (_id_text(job),), _jobs)
+
+
+def retry_from(schema: str, job: int) -> Statement[list[int]]:
+    """Run a job and what was cancelled because of it again; gives their ids."""
+    return Statement("retry_from", statement_text("retry_from", schema), (_id_text(job),), _ids)
