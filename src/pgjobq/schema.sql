@@ -657,12 +657,17 @@ BEGIN
     DELETE FROM pgjobq.ready r WHERE r.queue = it.queue AND r.priority = it.priority AND r.seq = edit.job;
     DELETE FROM pgjobq.ready r WHERE r.job = edit.job AND r.seq <> r.job;
     due := coalesce(due, at.run_at);
+    INSERT INTO pgjobq.gate_look (key) SELECT p.key FROM pgjobq.gate_pass p WHERE p.job = edit.job;
+    IF FOUND THEN                           -- it had been let through, and comes to its gates anew
+        PERFORM pgjobq.wake_at(started);
+    END IF;
     IF at.waits_for IS NOT NULL AND it.gates IS NULL THEN   -- what it waits for has not come, whatever its time
         INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
         VALUES (edit.job, started, coalesce(edit.priority, it.priority), at.attempt, at.spared, it.queue, at.waits_for);
     ELSIF due > started THEN
-        INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue)
-        VALUES (edit.job, due, coalesce(edit.priority, it.priority), at.attempt, at.spared, it.queue);
+        INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue, waits_for)
+        VALUES (edit.job, due, coalesce(edit.priority, it.priority), at.attempt, at.spared, it.queue,
+                CASE WHEN it.gates IS NOT NULL THEN pgjobq.gate_ahead(it.gates, false) END);
         PERFORM pgjobq.wake_at(due);
     ELSIF it.gates IS NOT NULL THEN
         INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
@@ -947,7 +952,9 @@ BEGIN
     END LOOP;
     PERFORM pg_current_xact_id();           -- the xid before the numbers: see the head of this file
     FOREACH here IN ARRAY admit.keys LOOP
-        DELETE FROM pgjobq.gate_pass p WHERE p.key = here AND NOT pgjobq.pass_counts(p.job, p.keeps);
+        DELETE FROM pgjobq.gate_pass p
+        WHERE p.key = here AND (NOT pgjobq.pass_counts(p.job, p.keeps)      -- or it came to this gate anew
+              OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job AND b.waits_for = 'gate:' || here));
         moved := 0;
         LOOP
             -- The job that has waited longest says what the limit is, unless it was set by hand.

@@ -233,6 +233,31 @@ def test_an_open_transaction_that_completes_or_cancels_blocks_nobody_either(hand
     look(hand)
 
 
+@pytest.mark.parametrize("delay", ["0", "0.001 seconds"])
+@pytest.mark.parametrize("gates", [ONE, LINE])
+def test_a_job_that_is_edited_comes_to_its_gates_anew(hand: Hand, gates: list[dict[str, Any]], delay: str) -> None:
+    first, second = put(hand, gates, 2)
+    look(hand)
+    assert state(hand, first) == "ready"
+    assert hand.value("SELECT pgjobq.edit($1, delay => $2::text::interval)", first, delay)
+    hand.sql("SELECT pg_sleep(0.01)")
+    hand.promote()
+    look(hand)
+    lease = hand.claim_one()
+    settle(hand, "again", lease, delay=60)
+    look(hand)
+    for other in (first, second):
+        if state(hand, other) == "scheduled":
+            assert hand.value("SELECT pgjobq.edit($1, delay => '0')", other)
+    look(hand)
+    done = []
+    for _ in range(2):
+        lease = hand.claim_one()
+        done.append(lease.job)
+        settle(hand, "s", lease)
+    assert sorted(done) == [first, second]
+
+
 def test_jobs_without_gates_leave_no_trace(hand: Hand) -> None:
     put(hand, None, 3)
     (lease, *_) = hand.claim()
