@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from pgjobq.engine.cursor import CHEAP, ZERO_EVERY, ClaimCursor, Lane, Look
+from pgjobq.engine.cursor import CHEAP, WHOLE_EVERY, ZERO_EVERY, ClaimCursor, Lane, Look
 
 Taken = Sequence[tuple[Lane, int]]
 LANES: tuple[Lane, ...] = (("mail", -1), ("default", 0), ("mail", 0))
@@ -101,6 +101,14 @@ class NeverZero(ClaimCursor):
         if self.thorough:
             return super().plan(now, idle=True)
         return Look("fast", self.lanes, tuple(self.fast.get(lane, 0) for lane in self.lanes))
+
+
+class Sparing(NeverZero):
+    """Leaves out lanes that were found empty, except where `thorough`; time stands still, so for as long as it may."""
+
+    def plan(self, now: float, *, idle: bool = False) -> Look:
+        self._next_zero = float("inf")
+        return ClaimCursor.plan(self, now, idle=self.thorough)
 
 
 class Naive(NeverZero):
@@ -245,6 +253,14 @@ def test_what_is_safe_has_no_ready_job_below(steps: list[Step]) -> None:
         coming = {row for transaction in database.open.values() for row in transaction.wrote} | database.ready
         for worker in workers:
             assert not [(lane, seq) for lane, seq in coming if seq <= worker.safe.get(lane, 0)]
+
+
+@given(STEPS)
+@MANY
+def test_no_job_is_lost_when_empty_lanes_are_left_out(steps: list[Step]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pgjobq.engine.cursor.MANY", 1)
+        assert tell(steps, Sparing) == set()
 
 
 def test_the_naive_cursor_loses_jobs_in_the_same_simulation() -> None:
@@ -396,3 +412,83 @@ def test_forgetting_keeps_only_the_lanes() -> None:
     look = cursor.plan(0.1)
     assert (look.start, look.lanes, look.above) == ("zero", LANES, (0, 0, 0))
     assert (cursor.safe, cursor.fast) == ({}, {})
+
+
+# --- many lanes, most of them empty ----------------------------------------------------------------------
+
+HUNDRED: tuple[Lane, ...] = tuple((f"q{number:02}", 0) for number in range(100))
+
+
+def _crowded(*, taken: Taken = ((HUNDRED[40], 7), (HUNDRED[60], 8)), limit: int = 50) -> ClaimCursor:
+    """One that has looked at a hundred lanes at 0 s."""
+    cursor = ClaimCursor()
+    cursor.see(HUNDRED)
+    cursor.learn(cursor.plan(0.0), taken, limit=limit, xmin=20, xid=20, seconds=0.0, now=0.0)
+    return cursor
+
+
+def test_empty_lanes_are_left_out_for_a_twentieth_of_a_second() -> None:
+    cursor = _crowded()
+    look = cursor.plan(WHOLE_EVERY - 0.001)
+    assert look == Look("fast", (HUNDRED[40], HUNDRED[60]), (7, 8), whole=False)
+    later = cursor.plan(WHOLE_EVERY)
+    assert (later.start, later.lanes, later.whole) == ("safe", HUNDRED, True)
+
+
+def test_none_is_left_out_when_nothing_was_found() -> None:
+    assert _crowded(taken=()).plan(0.001).lanes == HUNDRED
+
+
+def test_none_is_left_out_after_a_short_look_that_found_nothing() -> None:
+    cursor = _crowded()
+    cursor.learn(cursor.plan(0.001), (), limit=50, xmin=20, xid=None, seconds=0.0, now=0.002)
+    assert cursor.plan(0.003).lanes == HUNDRED
+
+
+def test_none_is_left_out_while_idle() -> None:
+    assert _crowded().plan(0.001, idle=True).lanes == HUNDRED
+
+
+def test_lanes_behind_the_last_one_that_filled_a_claim_are_not_taken_for_empty() -> None:
+    look = _crowded(limit=2).plan(0.001)
+    assert look.lanes == (HUNDRED[40], *HUNDRED[60:])
+
+
+def test_a_lane_that_runs_out_in_a_short_look_is_left_out_as_well() -> None:
+    cursor = _crowded()
+    cursor.learn(cursor.plan(0.001), ((HUNDRED[60], 9),), limit=50, xmin=20, xid=21, seconds=0.0, now=0.002)
+    assert cursor.plan(0.003).lanes == (HUNDRED[60],)
+
+
+def test_a_lane_that_is_new_is_looked_at_in_a_short_look() -> None:
+    cursor = _crowded()
+    cursor.see((("urgent", -9), *HUNDRED))
+    assert cursor.plan(0.001).lanes == (("urgent", -9), HUNDRED[40], HUNDRED[60])
+
+
+def test_short_looks_do_not_put_off_the_whole_one() -> None:
+    cursor = _crowded()
+    for step in range(1, 50):
+        cursor.learn(
+            cursor.plan(step / 1000),
+            ((HUNDRED[60], 9 + step),),
+            limit=50,
+            xmin=20,
+            xid=21,
+            seconds=0.0,
+            now=step / 1000,
+        )
+    assert cursor.plan(WHOLE_EVERY).whole
+
+
+def test_short_looks_make_nothing_safe() -> None:
+    cursor = _crowded()
+    look = cursor.plan(0.001)
+    cursor.learn(look, ((HUNDRED[60], 9),), limit=50, xmin=1_000, xid=21, seconds=0.0, now=0.001)
+    assert cursor.safe == {}
+
+
+def test_few_lanes_are_all_looked_at() -> None:
+    cursor = _cursor()
+    _learn(cursor, cursor.plan(0.0), 0.0)
+    assert cursor.plan(0.001).lanes == LANES

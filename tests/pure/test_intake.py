@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from pgjobq.engine.cursor import Look
 from pgjobq.engine.exchange import Claimed
 from pgjobq.engine.intake import LANES_EVERY, Intake
 
@@ -48,3 +49,16 @@ def test_who_calls_during_a_look_is_answered_by_the_next() -> None:
     assert not intake.dry
     intake.learn(intake.look(idle=True), 10, NOTHING)
     assert intake.misses_lanes
+
+
+def test_a_look_that_left_lanes_out_does_not_send_to_sleep() -> None:
+    intake = _idle()
+    intake.wake()
+    intake.look(idle=False)
+    intake.learn(Look("fast", (), (), whole=False), 10, NOTHING)
+    assert not intake.dry
+    assert not intake.misses_lanes
+    intake.learn(intake.look(idle=True), 10, NOTHING)
+    assert intake.misses_lanes, "the call is answered by the look at all lanes"
+    intake.learn(intake.look(idle=True), 10, NOTHING)
+    assert intake.dry

@@ -12,6 +12,10 @@ Looks start at `fast` (the highest seq seen). A look from `safe` is made each ti
 twentieth of the time; a look from zero on every connection, about twice a minute, and often while idle: it heals what
 the rule does not cover (another worker's claim that held a row locked and then rolled back; a restored backup whose
 numbers start anew). Measured: naive missed 247 of 7,211 jobs, this rule none.
+
+Where there are many lanes most are empty, and each costs a probe of the index. While others give jobs those that were
+found empty are left out, except every twentieth of a second: by so much a job in such a lane may be overtaken by less
+urgent ones. Looks that leave lanes out are fast ones and make nothing safe, so the rule above is not concerned.
 """
 
 from __future__ import annotations
@@ -32,6 +36,10 @@ SHARE = 0.05
 """The part of the time that dearer looks may take."""
 ZERO_EVERY = 30.0
 """Seconds between looks from zero while there is work."""
+MANY = 16
+"""Lanes from which on empty ones are left out."""
+WHOLE_EVERY = 0.05
+"""Seconds between looks at all lanes while there is work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,8 @@ class Look:
     start: Literal["fast", "safe", "zero"]
     lanes: tuple[Lane, ...]
     above: tuple[int, ...]
+    whole: bool = True
+    """Whether these are all lanes; else finding nothing proves nothing."""
 
 
 class ClaimCursor:
@@ -54,6 +64,8 @@ class ClaimCursor:
         self._stamped: deque[tuple[int, dict[Lane, int]]] = deque()
         self._next_safe = 0.0
         self._next_zero = 0.0
+        self._empty: set[Lane] = set()
+        self._next_whole = 0.0
 
     def forget(self) -> None:
         """Start from zero: on every new connection, whose server may be another one (failover, restore)."""
@@ -70,6 +82,9 @@ class ClaimCursor:
     def plan(self, now: float, *, idle: bool = False) -> Look:
         """Where the next claim starts. `idle`: the last look found nothing, so a thorough one costs nobody anything."""
         start: Literal["fast", "safe", "zero"] = "fast"
+        if self._empty and len(self.lanes) > MANY and now < self._next_whole and not idle:
+            lanes = tuple(lane for lane in self.lanes if lane not in self._empty)
+            return Look("fast", lanes, tuple(self.fast.get(lane, 0) for lane in lanes), whole=False)
         if now >= self._next_zero:
             start = "zero"
         elif idle or now >= self._next_safe:
@@ -105,6 +120,7 @@ class ClaimCursor:
         highest: dict[Lane, int] = {}
         for lane, seq in taken:
             highest[lane] = max(seq, highest.get(lane, 0))
+        self._leave_out(look, highest, full=len(taken) >= limit, now=now)
         if look.start != "fast":
             self._advance(look, highest, full=len(taken) >= limit, xmin=xmin)
             self._budget(look, seconds, now, found=bool(taken))
@@ -114,11 +130,24 @@ class ClaimCursor:
             self._fresh = self._fresh or {}
             self._fresh[lane] = max(seq, self._fresh.get(lane, 0))
 
+    def _leave_out(self, look: Look, highest: Mapping[Lane, int], *, full: bool, now: float) -> None:
+        """Note which lanes are empty. A full claim did not look into those behind the last that it took from."""
+        if len(self.lanes) <= MANY:
+            return
+        if look.whole:
+            self._empty.clear()
+            self._next_whole = now + WHOLE_EVERY if highest else 0.0
+        elif not highest:
+            self._next_whole = 0.0
+        for lane in look.lanes[: _reached(look, highest)] if full else look.lanes:
+            if lane not in highest:
+                self._empty.add(lane)
+
     def _advance(self, look: Look, highest: Mapping[Lane, int], *, full: bool, xmin: int) -> None:
         """Make safe what this look may make safe: as far as it really looked, which a full claim did not everywhere."""
         seen_to: dict[Lane, float] = dict.fromkeys(look.lanes, float("inf"))
         if full:
-            last = max(index for index, lane in enumerate(look.lanes) if lane in highest)
+            last = _reached(look, highest)
             seen_to[look.lanes[last]] = highest[look.lanes[last]]
             for lane in look.lanes[last + 1 :]:
                 seen_to[lane] = 0
@@ -132,3 +161,8 @@ class ClaimCursor:
         self._next_safe = now + pause
         if look.start == "zero":
             self._next_zero = now + (ZERO_EVERY if found else max(1.0, pause))
+
+
+def _reached(look: Look, highest: Mapping[Lane, int]) -> int:
+    """The place of the last lane from which something was taken."""
+    return max(place for place, lane in enumerate(look.lanes) if lane in highest)

@@ -109,7 +109,7 @@ class Intake:
         When somebody had called, the job may be in a lane that is new; else not each time: the next call is to find us
         free.
         """
-        return self._answers or time.monotonic() - self._lanes_at >= LANES_EVERY
+        return self._ran_dry and (self._answers or time.monotonic() - self._lanes_at >= LANES_EVERY)
 
     def see_lanes(self, lanes: Sequence[Lane]) -> bool:
         """The list of lanes as it is now; True if there is a new one."""
@@ -133,7 +133,9 @@ class Intake:
             now=time.monotonic(),
         )
         self.count(len(claimed.leases))
-        self._ran_dry, self._look_at = not claimed.leases, None
+        self._ran_dry, self._look_at = not claimed.leases and look.whole, None
+        if not claimed.leases and not look.whole:
+            self._called = self._called or self._answers  # the look at all lanes, which is next, answers
         # Who called while the claim was under way may mean a job that its snapshot did not see yet. And nobody sleeps
         # before having said so and looked once more.
         self.dry = self._ran_dry and not self._called and not self.must_announce
