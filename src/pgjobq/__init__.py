@@ -48,7 +48,18 @@ from pgjobq.errors import (
     WaitTimeout,
     WrongArgumentType,
 )
-from pgjobq.job import AttemptError, AuditEntry, EnqueuedJob, Job, JobState, Pause
+from pgjobq.job import (
+    AttemptError,
+    AuditEntry,
+    EnqueuedJob,
+    Explanation,
+    Job,
+    JobState,
+    Pause,
+    QueueStats,
+    Stats,
+    WorkerInfo,
+)
 from pgjobq.outcome import Discard, Snooze
 from pgjobq.queue import Queue
 from pgjobq.retry import Retry
@@ -66,6 +77,7 @@ __all__ = [
     "DuplicateTask",
     "EnqueueError",
     "EnqueuedJob",
+    "Explanation",
     "Gate",
     "InvalidOption",
     "IsolatedProcessDied",
@@ -87,12 +99,14 @@ __all__ = [
     "PayloadTooLarge",
     "PgjobqError",
     "Queue",
+    "QueueStats",
     "Retry",
     "SchemaError",
     "SchemaMissing",
     "SchemaOutdated",
     "Secret",
     "Snooze",
+    "Stats",
     "Task",
     "TaskError",
     "Unique",
@@ -102,6 +116,7 @@ __all__ = [
     "UnsupportedAnnotation",
     "UnsupportedConnection",
     "WaitTimeout",
+    "WorkerInfo",
     "WrongArgumentType",
     "__version__",
     "current_job",

@@ -7,7 +7,18 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
-__all__ = ["AttemptError", "AuditEntry", "EnqueuedJob", "Job", "JobState", "Pause"]
+__all__ = [
+    "AttemptError",
+    "AuditEntry",
+    "EnqueuedJob",
+    "Explanation",
+    "Job",
+    "JobState",
+    "Pause",
+    "QueueStats",
+    "Stats",
+    "WorkerInfo",
+]
 
 
 class JobState(StrEnum):
@@ -160,3 +171,71 @@ class AuditEntry:
     """How many jobs it changed; None: it was not about single jobs."""
     about: dict[str, Any]
     """What it was about: the filter, the queue or the job, with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """What waits and runs in one queue now."""
+
+    name: str
+    ready: int
+    running: int
+    scheduled: int
+    blocked: int
+    oldest: datetime | None
+    """When the oldest of its ready jobs was enqueued."""
+    workers: int
+    """Live worker processes that serve it."""
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """One worker process that is on the list."""
+
+    id: str
+    app: str
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    beat_at: datetime
+    expires_at: datetime
+    """When its lease runs out, unless it beats again."""
+    alive: bool
+    concurrency: int
+    running: int
+    queues: tuple[str, ...]
+    """Empty: all of them."""
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """How many jobs there are in each state, and the pace."""
+
+    ready: int
+    running: int
+    scheduled: int
+    blocked: int
+    failed: int
+    cancelled: int
+    succeeded: int
+    """An estimate, as of the last ANALYZE; the others are exact."""
+    finished_last_minute: int
+    failed_last_hour: int
+    workers: int
+    """Live worker processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a job is where it is."""
+
+    job: int
+    state: JobState
+    sentences: tuple[str, ...]
+    """For a person, the most important one first."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)

@@ -1,20 +1,33 @@
-"""What operators do with a queue: pause and resume it, and look at who did what. `Queue` inherits these doors."""
+"""What operators do with a queue: find, count, explain, change many jobs, pause. `Queue` inherits these doors."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from pgjobq.errors import InvalidOption, NaiveDatetime
+from pgjobq.filters import Filters, conditions
 from pgjobq.statements import operate
 
 if TYPE_CHECKING:
-    from pgjobq.job import AuditEntry, Pause
+    from pgjobq.job import AuditEntry, Explanation, Job, Pause, QueueStats, Stats, WorkerInfo
     from pgjobq.statements import Statement
 
-__all__ = ["Operations"]
+__all__ = ["CHANGEABLE", "Operations"]
 
 T = TypeVar("T")
+
+BATCH = 1_000
+"""Jobs that one transaction of a change to many takes."""
+MOST_FOUND = 10_000
+CHANGEABLE = {
+    "retry": ("failed", "cancelled"),
+    "cancel": ("blocked", "scheduled", "ready"),
+    "move": ("blocked", "scheduled", "ready"),
+    "purge": ("succeeded", "failed", "cancelled"),
+}
+"""What can be done to many jobs, and in which states these are."""
 
 
 class Operations:
@@ -28,6 +41,144 @@ class Operations:
 
     async def _arun(self, statement: Statement[T], conn: object) -> T:
         raise NotImplementedError
+
+    def _seen(self, jobs: list[Job]) -> list[Job]:
+        """With secrets hidden."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------------------------------ look
+
+    def find(
+        self, *, before: int | None = None, limit: int = 100, conn: object = None, **filters: Unpack[Filters]
+    ) -> list[Job]:
+        """Jobs that pass every filter given, newest first.
+
+        Args:
+            before: an id that continues the list.
+            limit: 1..10,000.
+            conn: the connection whose transaction this joins; None: one of our own.
+            filters: see Filters.
+        """
+        return self._seen(self._run(self._find(before, limit, filters), conn))
+
+    async def afind(
+        self, *, before: int | None = None, limit: int = 100, conn: object = None, **filters: Unpack[Filters]
+    ) -> list[Job]:
+        """The async twin of `find`."""
+        return self._seen(await self._arun(self._find(before, limit, filters), conn))
+
+    def _find(self, before: int | None, limit: int, filters: Filters) -> Statement[list[Job]]:
+        if type(limit) is not int or not 1 <= limit <= MOST_FOUND:
+            raise InvalidOption(f"limit={limit!r}: wants a whole number from 1 to {MOST_FOUND:,}")
+        asked = conditions(filters) | ({} if before is None else {"before": str(max(0, min(before, 2**63 - 1)))})
+        return operate.find(self.schema, asked, limit)
+
+    def count(self, *, most: int | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+        """How many jobs pass every filter given; `most` ends the count there, so that it stays quick."""
+        return self._run(operate.count(self.schema, conditions(filters), most), conn)
+
+    async def acount(self, *, most: int | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+        """The async twin of `count`."""
+        return await self._arun(operate.count(self.schema, conditions(filters), most), conn)
+
+    def explain(self, job: int, *, conn: object = None) -> Explanation | None:
+        """Why this job does not run now, or why it failed, in sentences; None when it does not exist."""
+        return self._run(operate.explain(self.schema, job), conn)
+
+    async def aexplain(self, job: int, *, conn: object = None) -> Explanation | None:
+        """The async twin of `explain`."""
+        return await self._arun(operate.explain(self.schema, job), conn)
+
+    def queues(self, *, conn: object = None) -> list[QueueStats]:
+        """What waits and runs in each queue, by name."""
+        return self._run(operate.queues(self.schema), conn)
+
+    async def aqueues(self, *, conn: object = None) -> list[QueueStats]:
+        """The async twin of `queues`."""
+        return await self._arun(operate.queues(self.schema), conn)
+
+    def workers(self, *, conn: object = None) -> list[WorkerInfo]:
+        """The worker processes on the list, oldest first; those that died stay until their lease has run out."""
+        return self._run(operate.workers(self.schema), conn)
+
+    async def aworkers(self, *, conn: object = None) -> list[WorkerInfo]:
+        """The async twin of `workers`."""
+        return await self._arun(operate.workers(self.schema), conn)
+
+    def stats(self, *, conn: object = None) -> Stats:
+        """How many jobs there are in each state, and the pace."""
+        return self._run(operate.stats(self.schema), conn)
+
+    async def astats(self, *, conn: object = None) -> Stats:
+        """The async twin of `stats`."""
+        return await self._arun(operate.stats(self.schema), conn)
+
+    # ------------------------------------------------------------------------------------------ change many
+
+    def retry_all(self, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+        """Run all failed and cancelled jobs again that pass the filters; returns how many. `count` tells beforehand.
+
+        Without `conn` in transactions of a thousand jobs each, each written to the audit; with it, all in the caller's.
+        """
+        return self._change("retry", filters, by, None, conn)
+
+    async def aretry_all(self, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+        """The async twin of `retry_all`."""
+        return await self._achange("retry", filters, by, None, conn)
+
+    def cancel_all(self, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+        """Cancel all waiting jobs that pass the filters; returns how many."""
+        return self._change("cancel", filters, by, None, conn)
+
+    async def acancel_all(self, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+        """The async twin of `cancel_all`."""
+        return await self._achange("cancel", filters, by, None, conn)
+
+    def move_all(self, to: str, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+        """Move all waiting jobs that pass the filters to the queue `to`; returns how many. Sealed payloads stay: they
+        open in their own queue only."""
+        return self._change("move", filters, by, to, conn)
+
+    async def amove_all(
+        self, to: str, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]
+    ) -> int:
+        """The async twin of `move_all`."""
+        return await self._achange("move", filters, by, to, conn)
+
+    def purge(self, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+        """Delete all ended jobs that pass the filters, with their errors; returns how many."""
+        return self._change("purge", filters, by, None, conn)
+
+    async def apurge(self, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+        """The async twin of `purge`."""
+        return await self._achange("purge", filters, by, None, conn)
+
+    def _change(self, what: str, filters: Filters, by: str | None, target: str | None, conn: object) -> int:
+        changed = 0
+        for asked in self._rounds(what, filters):
+            after = 0
+            while jobs := self._run(operate.ids(self.schema, asked | {"after": str(after)}, BATCH), conn):
+                changed += self._run(operate.act(self.schema, what, jobs, asked, by, target), conn)
+                after = jobs[-1]
+        return changed
+
+    async def _achange(self, what: str, filters: Filters, by: str | None, target: str | None, conn: object) -> int:
+        changed = 0
+        for asked in self._rounds(what, filters):
+            after = 0
+            while jobs := await self._arun(operate.ids(self.schema, asked | {"after": str(after)}, BATCH), conn):
+                changed += await self._arun(operate.act(self.schema, what, jobs, asked, by, target), conn)
+                after = jobs[-1]
+        return changed
+
+    def _rounds(self, what: str, filters: Filters) -> Iterator[dict[str, str]]:
+        """The filters, once for each state that `what` can be done to: so that only such jobs are looked at."""
+        asked = conditions(filters)
+        if not asked:
+            raise InvalidOption(f"{what} needs a filter: state='failed' is one that means all of a kind")
+        for state in CHANGEABLE[what]:
+            if asked.get("state", state) == state:
+                yield asked | {"state": state}
 
     # ------------------------------------------------------------------------------------------ pause
 

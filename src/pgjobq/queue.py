@@ -257,6 +257,9 @@ class Queue(Operations, Waiting, Flow):
         """
         return shown(opened(job, self.registry, self.encryption), self.registry)
 
+    def _seen(self, jobs: list[Job]) -> list[Job]:
+        return [shown(job, self.registry) for job in jobs]
+
     def _shown(self, job: Job | None) -> Job | None:
         return None if job is None else shown(job, self.registry)
 
@@ -269,8 +272,10 @@ class Queue(Operations, Waiting, Flow):
         before: int | None,
         limit: int,
     ) -> Statement[list[Job]]:
+        if state is not None:  # led by that state's table
+            return self._find(before, _limit(limit), {"ref": ref, "state": _state(state), "queue": queue, "task": task})
         return statements.jobs(
-            self.schema, ref=ref, state=_state(state), queue=queue, task=task, before=before, limit=_limit(limit)
+            self.schema, ref=ref, state=None, queue=queue, task=task, before=before, limit=_limit(limit)
         )
 
     def errors(self, job: int, *, conn: object = None) -> list[AttemptError]:

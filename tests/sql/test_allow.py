@@ -25,6 +25,8 @@ MADE_FOR_THE_OWNER = {
     "allow_again",
     "allowed",
     "audit_id_seq",
+    "move",
+    "purge",
     "disallow",
     "job_fault",
     "keep_watch",
@@ -88,8 +90,9 @@ MATRIX: dict[str, set[str]] = {
     "SELECT * FROM pgjobq.gate_pass": CAN_WATCH,
     "SELECT pgjobq.edit(1, priority => 3)": {"operator"},
     # what workers do
-    "SELECT args FROM pgjobq.job": WORKS,
-    "SELECT * FROM pgjobq.ready": WORKS,
+    "SELECT args FROM pgjobq.job": CAN_READ | WORKS,
+    "SELECT * FROM pgjobq.ready": CAN_READ | WORKS,
+    "SELECT pgjobq.act('retry', '{1}', '{}')": {"operator"},
     "SELECT * FROM pgjobq.running FOR UPDATE": WORKS,
     "DELETE FROM pgjobq.ready": WORKS,
     "DELETE FROM pgjobq.job WHERE id = 0": WORKS,
@@ -178,7 +181,7 @@ def statements_of(kind: str) -> list[str]:
 JOBS_SQL = "".join((migrate._HERE / "statements" / name).read_text() for name in ("jobs.sql", "operate.sql"))
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many", "enqueue_unique"), "producer")
 NEEDS |= {"enqueue_after": "producer", "retry_from": "operator"}
-NEEDS |= dict.fromkeys(("retry", "cancel", "cancel_running", "edit", "pause", "resume"), "operator")
+NEEDS |= dict.fromkeys(("retry", "cancel", "cancel_running", "edit", "pause", "resume", "act"), "operator")
 NEEDS |= dict.fromkeys(("set_gate", "unset_gate"), "operator")
 NEEDS |= {"complete_within": "worker"}
 

@@ -95,6 +95,7 @@ def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
     assert sorted(re.findall(r"\bUPDATE\s+(?!SKIP|OF\b|ON\b|\()(\S+)", code)) == [
         "SET",  # set_gate()
         "pgjobq.job",  # edit()
+        "pgjobq.job",  # move()
         "pgjobq.unique_key",
         "pgjobq.unique_key",
         "pgjobq.unique_key",

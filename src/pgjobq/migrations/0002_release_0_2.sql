@@ -16,7 +16,7 @@ CREATE TABLE pgjobq.allowed (
 --   producer   enqueue, and read nothing, its own jobs included
 --   monitor    see which jobs there are and where they stand, without arguments, headers, results and error texts
 --   viewer     read jobs, their arguments and their errors
---   operator   the same, and retry, cancel, pause, resume and set the limits of gates
+--   operator   the same, and retry, cancel, move, purge, pause, resume and set the limits of gates
 --   worker     claim, settle and do the chores; it cannot enqueue: a worker whose handlers do is a producer as well
 -- FOR UPDATE wants the right to UPDATE a column, hence one column of each table whose rows a worker locks.
 CREATE FUNCTION pgjobq.allow(role name, what text) RETURNS void LANGUAGE plpgsql
@@ -37,11 +37,12 @@ BEGIN
             'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
                        pgjobq.gate, pgjobq.gate_pass'];
     WHEN 'viewer', 'operator' THEN
-        functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'retry', 'retry_from', 'cancel', 'cancel_running', 'pause', 'resume',
+        functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'retry', 'retry_from', 'cancel', 'cancel_running', 'pause', 'resume', 'act',
                                                            'set_gate', 'unset_gate', 'edit']
                           ELSE ARRAY['clock', 'watch'] END;
         grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.dependency, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
-                         pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass'];
+                         pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass,
+                         pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished, pgjobq.job'];
     WHEN 'worker' THEN
         functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'release', 'watch_dependencies', 'complete', 'end_pauses', 'follow_cancels',
                            'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps'];
@@ -1295,6 +1296,99 @@ BEGIN
             RETURN NEXT next;
         END IF;
     END LOOP;
+END $$;
+
+-- ---------------------------------------------------------------------------------------------- many jobs at once
+-- For lists of what went wrong, newest job first; a job that succeeds pays nothing for it.
+CREATE INDEX finished_badly_job ON pgjobq.finished (outcome, job) WHERE outcome <> 's';
+
+-- Move a job that waits to another queue. False: it runs, has ended, does not exist, is there already, or its payload is
+-- sealed (with its queue's name, so that it would not open there).
+CREATE FUNCTION pgjobq.move(job bigint, queue text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    fault text := CASE WHEN coalesce(length(move.queue), 0) NOT BETWEEN 1 AND 255
+                       THEN 'queue has ' || coalesce(length(move.queue), 0)::text || ' characters: wants 1 to 255' END;
+    fact  record;
+    place record;
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    PERFORM pg_current_xact_id();           -- the xid before the number: see the head of this file
+    SELECT j.queue, j.priority INTO fact FROM pgjobq.job j
+    WHERE j.id = move.job AND j.queue <> move.queue AND NOT j.args ? '$enc';
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    -- In the direction in which jobs move, as in cancel().
+    DELETE FROM pgjobq.blocked b WHERE b.job = move.job RETURNING b.* INTO place;
+    IF FOUND THEN
+        INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+        VALUES (move.job, place.since, place.priority, place.attempt, place.spared, move.queue, place.waits_for);
+    ELSE
+        DELETE FROM pgjobq.scheduled s WHERE s.job = move.job RETURNING s.* INTO place;
+        IF FOUND THEN
+            INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue, waits_for)
+            VALUES (move.job, place.run_at, place.priority, place.attempt, place.spared, move.queue, place.waits_for);
+        ELSE
+            DELETE FROM pgjobq.ready r
+            WHERE r.queue = fact.queue AND r.priority = fact.priority AND r.seq = move.job RETURNING r.* INTO place;
+            IF NOT FOUND THEN
+                DELETE FROM pgjobq.ready r WHERE r.job = move.job AND r.seq <> r.job RETURNING r.* INTO place;
+            END IF;
+            IF NOT FOUND THEN
+                RETURN false;
+            END IF;
+            INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+            VALUES (nextval('pgjobq.job_id_seq'), move.job, place.priority, place.attempt, place.spared, move.queue);
+            PERFORM pgjobq.open_lane(move.queue, place.priority);
+            PERFORM pgjobq.wake(move.queue);
+        END IF;
+    END IF;
+    UPDATE pgjobq.job j SET queue = move.queue WHERE j.id = move.job;
+    RETURN true;
+END $$;
+
+-- Delete a job that has ended, with its errors. False: it has not ended, another job waits to see how it ended, or it
+-- does not exist.
+CREATE FUNCTION pgjobq.purge(job bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    DELETE FROM pgjobq.finished f
+    WHERE f.job = purge.job AND NOT EXISTS (SELECT FROM pgjobq.pending p WHERE p.on_job = purge.job);
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    DELETE FROM pgjobq.attempt_error e WHERE e.job = purge.job;
+    DELETE FROM pgjobq.dependency d WHERE d.job = purge.job;
+    DELETE FROM pgjobq.job j WHERE j.id = purge.job;
+    RETURN true;
+END $$;
+
+-- Do something to many jobs and write it down: retry, cancel, purge, or move (to the queue `target`). Returns how many it
+-- changed; a job that has changed by itself meanwhile is left alone. In the order of the ids: see THE LOCK ORDER.
+CREATE FUNCTION pgjobq.act(what text, jobs bigint[], about jsonb, who text DEFAULT NULL, target text DEFAULT NULL)
+RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    one     bigint;
+    changed int := 0;
+    done    boolean;
+BEGIN
+    FOR one IN SELECT DISTINCT j FROM unnest(act.jobs) AS j ORDER BY j LOOP
+        CASE act.what
+            WHEN 'retry' THEN done := pgjobq.retry(one);
+            WHEN 'cancel' THEN done := pgjobq.cancel(one);
+            WHEN 'purge' THEN done := pgjobq.purge(one);
+            WHEN 'move' THEN done := pgjobq.move(one, act.target);
+            ELSE RAISE check_violation USING MESSAGE = 'what is ' || quote_nullable(act.what) || ': wants retry, cancel, move or purge';
+        END CASE;
+        changed := changed + done::int;
+    END LOOP;
+    IF changed > 0 THEN
+        PERFORM pgjobq.note_action(act.who, act.what, changed, act.about || jsonb_build_object('to', act.target));
+    END IF;
+    RETURN changed;
 END $$;
 
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA pgjobq FROM PUBLIC;

@@ -27,6 +27,7 @@ __all__ = [
     "get",
     "jobs",
     "misplaced",
+    "read_job",
     "retry",
     "set_gate",
     "unset_gate",
@@ -266,18 +267,19 @@ _decode_job = msgspec.json.Decoder(_JobRow).decode
 _decode_error = msgspec.json.Decoder(AttemptError).decode
 
 
-def _job(text: str) -> Job:
+def read_job(text: str) -> Job:
+    """A row of the view `jobs` as to_jsonb() writes it."""
     row = _decode_job(text)
     values = {field: getattr(row, field) for field in row.__struct_fields__}
     return Job(**{**values, "tags": row.tags or (), "headers": row.headers or {}})
 
 
 def _jobs(rows: Rows) -> list[Job]:
-    return [_job(text) for (text,) in rows]
+    return [read_job(text) for (text,) in rows]
 
 
 def _job_or_none(rows: Rows) -> Job | None:
-    return _job(rows[0][0]) if rows else None
+    return read_job(rows[0][0]) if rows else None
 
 
 def _errors(rows: Rows) -> list[AttemptError]:

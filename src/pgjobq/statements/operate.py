@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
 
-from pgjobq.job import AuditEntry, Pause
+from pgjobq.explanation import Facts, explained
+from pgjobq.job import AuditEntry, Explanation, Job, Pause, QueueStats, Stats, WorkerInfo
+from pgjobq.settings.schema_name import put_schema_name
+from pgjobq.statements.jobs import read_job
 from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
 
-__all__ = ["audit", "cancel_running", "pause", "paused", "resume"]
+__all__ = [
+    "act",
+    "audit",
+    "cancel_running",
+    "count",
+    "explain",
+    "find",
+    "ids",
+    "pause",
+    "paused",
+    "queues",
+    "resume",
+    "stats",
+    "workers",
+]
 
 T = TypeVar("T")
 
@@ -44,6 +62,113 @@ def audit(schema: str, before: int | None, limit: int) -> Statement[list[AuditEn
     """What operators did, newest first."""
     params = (None if before is None else str(before), str(limit))
     return Statement("audit", statement_text("audit", schema), params, lambda rows: _read(AuditEntry, rows))
+
+
+# What is not asked for does not stand in the statement: `$1 IS NULL OR …` would keep the planner from the indexes.
+# Those in _OF_JOB read the table `job`, the others have the id only ({key}).
+_CONDITIONS = {
+    "ref": "v.ref = {0}::text",
+    "queue": "v.queue = {0}::text",
+    "task": "v.task = {0}::text",
+    "tag": "v.tags @> ARRAY[{0}::text]",
+    "args": "v.args @> {0}::text::jsonb",
+    "since": "v.created_at >= {0}::text::timestamptz",
+    "until": "v.created_at < {0}::text::timestamptz",
+    "worker": (
+        "(EXISTS (SELECT FROM pgjobq.running x WHERE x.job = {key} AND x.worker = {0}::text::uuid)"
+        " OR EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = {key} AND f.worker = {0}::text::uuid))"
+    ),
+    "error": (
+        "EXISTS (SELECT FROM pgjobq.attempt_error e WHERE e.job = {key}"
+        " AND position(lower({0}::text) IN lower(e.kind || ': ' || e.message)) > 0)"
+    ),
+    "ids": "{key} = ANY ({0}::text::bigint[])",
+    "before": "{key} < {0}::text::bigint",
+    "after": "{key} > {0}::text::bigint",
+    "finished_before": (
+        "EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = {key} AND f.finished_at < {0}::text::timestamptz)"
+    ),
+}
+_OF_JOB = {"ref", "queue", "task", "tag", "args", "since", "until"}
+
+
+def find(schema: str, filters: Mapping[str, str], limit: int) -> Statement[list[Job]]:
+    """Jobs that pass all filters (by the names in _CONDITIONS, as text), newest first."""
+    inner, params = _selection(schema, filters, limit, "DESC")
+    shown = f"SELECT to_jsonb(j)::text FROM ({inner}) i JOIN pgjobq.jobs j ON j.id = i.job ORDER BY j.id DESC"  # noqa: S608
+    sql = put_schema_name(shown, schema)
+    return Statement("find", sql, params, lambda rows: [read_job(text) for (text,) in rows])
+
+
+def ids(schema: str, filters: Mapping[str, str], limit: int) -> Statement[list[int]]:
+    """Their ids, oldest first."""
+    inner, params = _selection(schema, filters, limit, "ASC")
+    sql = f"SELECT i.job::text FROM ({inner}) i ORDER BY i.job"  # noqa: S608
+    return Statement("ids", sql, params, lambda rows: [int(text) for (text,) in rows])
+
+
+def count(schema: str, filters: Mapping[str, str], most: int | None) -> Statement[int]:
+    """How many there are; counts no further than `most`."""
+    sql, params = _selection(schema, filters, most, None)
+    counted = f"SELECT count(*)::text FROM ({sql}) x"  # noqa: S608  # only our own words
+    return Statement("count", counted, params, lambda rows: int(rows[0][0]))
+
+
+def act(
+    schema: str, what: str, jobs: Iterable[int], about: Mapping[str, str], by: str | None, target: str | None
+) -> Statement[int]:
+    """Do something to these jobs, in the order of their ids, and write it down; gives how many it changed."""
+    array = "{" + ",".join(map(str, jobs)) + "}"
+    params = (what, array, msgspec.json.encode(dict(about)).decode(), by, target)
+    return Statement("act", statement_text("act", schema), params, lambda rows: int(rows[0][0]))
+
+
+def queues(schema: str) -> Statement[list[QueueStats]]:
+    """All queues, by name."""
+    return Statement("queues", statement_text("queues", schema), (), lambda rows: _read(QueueStats, rows))
+
+
+def workers(schema: str) -> Statement[list[WorkerInfo]]:
+    """All worker processes that are on the list."""
+    return Statement("workers", statement_text("workers", schema), (), lambda rows: _read(WorkerInfo, rows))
+
+
+def stats(schema: str) -> Statement[Stats]:
+    """How many jobs there are in each state, and the pace."""
+    return Statement("stats", statement_text("stats", schema), (), lambda rows: _read(Stats, rows)[0])
+
+
+def explain(schema: str, job: int) -> Statement[Explanation | None]:
+    """Why a job is where it is."""
+
+    def decode(rows: Rows) -> Explanation | None:
+        return explained(_read(Facts, rows)[0]) if rows else None
+
+    text = str(job) if 0 < job < 2**63 else "0"
+    return Statement("explain", statement_text("explain", schema), (text,), decode)
+
+
+def _selection(
+    schema: str, filters: Mapping[str, str], limit: int | None, order: str | None
+) -> tuple[str, tuple[str, ...]]:
+    """The ids that are wanted. The table of the wanted state leads: a look for failed jobs reads failed jobs only, and
+    what the list shows is read for its own rows only."""
+    asked = {name: value for name, value in filters.items() if name != "state"}
+    key, source = "v.id", "pgjobq.job v"
+    if "state" in filters:
+        key, source = "c.job", "(" + statement_text("candidates_" + filters["state"]) + ") c"
+        if asked.keys() & _OF_JOB:
+            source += " JOIN pgjobq.job v ON v.id = c.job"
+    sql = f"SELECT {key} AS job FROM {source}"  # noqa: S608  # only our own words; values are parameters
+    if asked:
+        sql += " WHERE " + " AND ".join(_CONDITIONS[name].format(f"${n}", key=key) for n, name in enumerate(asked, 1))
+    if order:
+        sql += f" ORDER BY {key} {order}"
+    params = list(asked.values())
+    if limit is not None:
+        params.append(str(limit))
+        sql += f" LIMIT ${len(params)}::text::bigint"
+    return put_schema_name(sql, schema), tuple(params)
 
 
 def _flag(rows: Rows) -> bool:

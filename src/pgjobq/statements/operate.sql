@@ -17,3 +17,113 @@ SELECT pgjobq.cancel_running($1::text::bigint, $2::text, $3::text)::text
 -- Newest first; $1: only older than this entry; $2: how many.
 SELECT to_jsonb(a)::text FROM pgjobq.audit a
 WHERE $1::text IS NULL OR a.id < $1::text::bigint ORDER BY a.id DESC LIMIT $2::text::int
+
+-- name: candidates_succeeded
+-- Which jobs are in a state: what a search for such jobs starts from (statements/operate.py).
+SELECT f.job FROM pgjobq.finished f WHERE f.outcome = 's'
+
+-- name: candidates_failed
+SELECT f.job FROM pgjobq.finished f WHERE f.outcome = 'f'
+
+-- name: candidates_cancelled
+SELECT f.job FROM pgjobq.finished f WHERE f.outcome = 'c'
+
+-- name: candidates_running
+SELECT x.job FROM pgjobq.running x
+
+-- name: candidates_scheduled
+SELECT s.job FROM pgjobq.scheduled s
+
+-- name: candidates_blocked
+SELECT b.job FROM pgjobq.blocked b
+
+-- name: candidates_ready
+SELECT r.job FROM pgjobq.ready r
+
+-- name: act
+-- Do $1 to the jobs $2 (ids); $3 is written to the audit, with $4, who wants it; $5: the queue to move to.
+SELECT pgjobq.act($1::text, $2::text::bigint[], $3::text::jsonb, $4::text, $5::text)::text
+
+-- name: queues
+-- One row a queue: what waits and runs in it, since when its oldest ready job waits, and who serves it.
+WITH placed AS (
+    SELECT queue, count(*) AS ready, 0 AS running, 0 AS scheduled, 0 AS blocked, min(job) AS first
+    FROM pgjobq.ready GROUP BY queue
+    UNION ALL
+    SELECT j.queue, 0, count(*), 0, 0, NULL FROM pgjobq.running x JOIN pgjobq.job j ON j.id = x.job GROUP BY j.queue
+    UNION ALL
+    SELECT queue, 0, 0, count(*), 0, NULL FROM pgjobq.scheduled GROUP BY queue
+    UNION ALL
+    SELECT queue, 0, 0, 0, count(*), NULL FROM pgjobq.blocked GROUP BY queue
+    UNION ALL
+    SELECT DISTINCT queue, 0, 0, 0, 0, NULL::bigint FROM pgjobq.lane
+    UNION ALL
+    SELECT name, 0, 0, 0, 0, NULL FROM pgjobq.paused WHERE kind = 'queue'
+), summed AS (
+    SELECT queue, sum(ready) AS ready, sum(running) AS running, sum(scheduled) AS scheduled, sum(blocked) AS blocked,
+           min(first) AS first
+    FROM placed GROUP BY queue
+)
+SELECT jsonb_build_object(
+    'name', s.queue, 'ready', s.ready, 'running', s.running, 'scheduled', s.scheduled, 'blocked', s.blocked,
+    'oldest', (SELECT j.created_at FROM pgjobq.job j WHERE j.id = s.first),
+    'workers', (SELECT count(*) FROM pgjobq.worker w WHERE w.expires_at > now()
+                AND (w.queues = '{}' OR s.queue = ANY (w.queues))),
+    'paused', EXISTS (SELECT FROM pgjobq.paused p WHERE p.kind = 'queue' AND p.name = s.queue
+                      AND (p.until IS NULL OR p.until > pgjobq.clock())))::text
+FROM summed s ORDER BY s.queue
+
+-- name: workers
+SELECT (to_jsonb(w) || jsonb_build_object(
+    'alive', w.expires_at > now(),
+    'running', (SELECT count(*) FROM pgjobq.running x WHERE x.worker = w.id)))::text
+FROM pgjobq.worker w ORDER BY w.started_at, w.id
+
+-- name: stats
+-- Exact but for `succeeded`, which would have to be counted row by row: what the last ANALYZE saw, less the others.
+SELECT jsonb_build_object(
+    'ready', (SELECT count(*) FROM pgjobq.ready), 'running', (SELECT count(*) FROM pgjobq.running),
+    'scheduled', (SELECT count(*) FROM pgjobq.scheduled), 'blocked', (SELECT count(*) FROM pgjobq.blocked),
+    'failed', b.failed, 'cancelled', b.cancelled,
+    'succeeded', greatest(0, (SELECT c.reltuples::bigint FROM pg_class c WHERE c.oid = 'pgjobq.finished'::regclass)
+                             - b.failed - b.cancelled),
+    'finished_last_minute', (SELECT count(*) FROM pgjobq.finished f
+                             WHERE f.finished_at > pgjobq.clock() - interval '1 minute'),
+    'failed_last_hour', (SELECT count(*) FROM pgjobq.finished f
+                         WHERE f.outcome = 'f' AND f.outcome <> 's' AND f.finished_at > pgjobq.clock() - interval '1 hour'),
+    'workers', (SELECT count(*) FROM pgjobq.worker w WHERE w.expires_at > now()))::text
+FROM (SELECT count(*) FILTER (WHERE f.outcome = 'f') AS failed, count(*) FILTER (WHERE f.outcome = 'c') AS cancelled
+      FROM pgjobq.finished f WHERE f.outcome <> 's') b
+
+-- name: explain
+-- All that tells why a job ($1) is where it is.
+SELECT jsonb_build_object(
+    'job', to_jsonb(v), 'now', pgjobq.clock(),
+    'waits_for', (SELECT b.waits_for FROM pgjobq.blocked b WHERE b.job = v.id),
+    'pauses', (SELECT coalesce(jsonb_agg(to_jsonb(p)), '[]') FROM pgjobq.paused p
+               WHERE (p.kind, p.name) IN (('queue', v.queue), ('task', v.task))
+                 AND (p.until IS NULL OR p.until > pgjobq.clock())),
+    'alive', (SELECT count(*) FROM pgjobq.worker w WHERE w.expires_at > now()),
+    'serving', (SELECT count(*) FROM pgjobq.worker w
+                WHERE w.expires_at > now() AND (w.queues = '{}' OR v.queue = ANY (w.queues))),
+    'knowing', (SELECT count(*) FROM pgjobq.worker w WHERE w.expires_at > now()
+                AND (w.queues = '{}' OR v.queue = ANY (w.queues)) AND v.task = ANY (w.tasks)),
+    'ahead', (SELECT count(*) FROM (
+                  SELECT FROM pgjobq.ready r WHERE r.queue = v.queue
+                    AND (r.priority < mine.priority OR (r.priority = mine.priority AND r.seq < mine.seq))
+                  LIMIT 100000) x),
+    'pace', (SELECT count(*) FROM pgjobq.finished f WHERE f.finished_at > pgjobq.clock() - interval '1 minute') / 60.0,
+    'holder', (SELECT w.host || ' (pid ' || w.pid || ')' FROM pgjobq.worker w WHERE w.id = v.worker::uuid),
+    'lease_over', (SELECT NOT EXISTS (SELECT FROM pgjobq.worker w WHERE w.id = v.worker::uuid AND w.expires_at > now())),
+    'cancel_requested', EXISTS (SELECT FROM pgjobq.cancel_request c WHERE c.job = v.id),
+    'failures', (SELECT count(*) FROM pgjobq.attempt_error e WHERE e.job = v.id),
+    'error', (SELECT e.kind || ': ' || e.message FROM pgjobq.attempt_error e WHERE e.job = v.id
+              ORDER BY e.failed_at DESC LIMIT 1))::text
+FROM pgjobq.jobs v
+LEFT JOIN LATERAL (
+    SELECT r.priority, r.seq FROM pgjobq.ready r
+    WHERE r.queue = v.queue AND r.priority = v.priority AND r.seq = v.id
+    UNION ALL
+    SELECT r.priority, r.seq FROM pgjobq.ready r WHERE r.job = v.id AND r.seq <> r.job
+    LIMIT 1) mine ON true
+WHERE v.id = $1::text::bigint
