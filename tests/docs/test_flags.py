@@ -13,6 +13,8 @@ from pathlib import Path
 import pages
 import pytest
 
+from pgjobq.cli.commands import COMMANDS
+
 PAGES = pages.all_pages()
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 VARIABLE = re.compile(r"\bPGJOBQ_[A-Z_]+\b")
@@ -64,7 +66,7 @@ def our_commands(page: Path) -> Iterator[str]:
 
 def unknown_flags(page: Path) -> list[str]:
     """Flags that the page gives a command of ours, or names in code style, and that no `--help` knows."""
-    known = flags_of() | flags_of("worker") | flags_of("migrate") | flags_of("devdb")
+    known = flags_of().union(*(flags_of(command) for command in COMMANDS))
     known |= tool_flags()
     known |= {flag.replace("--", "--no-", 1) for flag in known}
     named = [flag for span in pages.code_spans(page) if span.startswith("--") for flag in FLAG.findall(span)]

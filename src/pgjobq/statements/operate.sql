@@ -127,3 +127,36 @@ LEFT JOIN LATERAL (
     SELECT r.priority, r.seq FROM pgjobq.ready r WHERE r.job = v.id AND r.seq <> r.job
     LIMIT 1) mine ON true
 WHERE v.id = $1::text::bigint
+
+-- name: doctor_indexes
+SELECT c.relname::text, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE c.relnamespace = 'pgjobq'::regnamespace
+
+-- name: doctor_settings
+SELECT name, setting FROM pg_settings
+WHERE name IN ('fsync', 'full_page_writes', 'autovacuum', 'track_counts', 'synchronous_commit', 'max_connections')
+UNION ALL
+SELECT 'connections', (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::text
+
+-- name: doctor_transactions
+-- Who keeps rows from being removed, for how many seconds, and how.
+SELECT * FROM (
+    SELECT coalesce(nullif(a.application_name, ''), 'pid ' || a.pid)::text AS who,
+           extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds, coalesce(a.state, 'unknown') AS kind
+    FROM pg_stat_activity a
+    WHERE a.datname = current_database() AND a.xact_start IS NOT NULL AND a.pid <> pg_backend_pid()
+      AND a.backend_type = 'client backend'
+    UNION ALL
+    SELECT p.gid, extract(epoch FROM clock_timestamp() - p.prepared)::float8, 'prepared transaction'
+    FROM pg_prepared_xacts p WHERE p.database = current_database()) t
+ORDER BY seconds DESC
+
+-- name: doctor_bloat
+SELECT s.relname::text, s.n_live_tup, s.n_dead_tup FROM pg_stat_all_tables s
+WHERE s.schemaname = 'pgjobq' AND s.relname IN ('ready', 'running', 'scheduled', 'blocked')
+
+-- name: doctor_unknown
+SELECT waits_for, count(*) FROM pgjobq.blocked WHERE starts_with(waits_for, 'task:') GROUP BY 1 ORDER BY 2 DESC LIMIT 5
+
+-- name: doctor_clock
+SELECT extract(epoch FROM clock_timestamp())::text

@@ -1,0 +1,190 @@
+"""`pgjobq queues`, `workers`, `stats`, `explain`, `health`, `pause` and `resume`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pgjobq.cli.desk import age, desk, duration, parser, show_json, show_table, whoami
+from pgjobq.errors import ConfigError
+from pgjobq.queue import Queue
+
+__all__ = ["explain", "health", "pause", "queues", "resume", "stats", "workers"]
+
+_CODES = """\
+exit codes:
+  0  done
+  2  wrong usage or configuration, or no answer from the database
+"""
+
+
+def queues(argv: Sequence[str]) -> int:
+    """Run the subcommand; returns the exit code."""
+    text = "Show what waits and runs in each queue, since when, and who serves it."
+    epilog = f"{_CODES}\nexamples:\n  pgjobq queues\n  pgjobq queues --json\n"
+    options = parser("pgjobq queues", "pgjobq queues [--json]", text, epilog).read(argv)
+    with desk(options) as queue:
+        found, pauses = queue.queues(), queue.paused()
+    if options.json:
+        show_json({"queues": found, "paused": pauses})
+        return 0
+    head = ("QUEUE", "READY", "RUNNING", "SCHEDULED", "BLOCKED", "OLDEST", "WORKERS", "STATE")
+    show_table(head, [
+        (one.name, one.ready, one.running, one.scheduled, one.blocked, age(one.oldest), one.workers,
+         "paused" if one.paused else "ok" if one.workers or not one.ready else "unserved")
+        for one in found
+    ], colour=7)  # fmt: skip
+    for pause_ in pauses:
+        until = f" until {pause_.until.isoformat(' ', 'seconds')}" if pause_.until else ""
+        why = f": {pause_.reason}" if pause_.reason else ""
+        print(f"{pause_.kind} {pause_.name} is paused by {pause_.who} since {age(pause_.since)}{until}{why}")
+    return 0
+
+
+def workers(argv: Sequence[str]) -> int:
+    """Run the subcommand; returns the exit code."""
+    text = "Show the worker processes. A dead one stays until its lease has run out and\nits jobs are taken back."
+    epilog = f"{_CODES}\nexamples:\n  pgjobq workers\n  pgjobq workers --json\n"
+    options = parser("pgjobq workers", "pgjobq workers [--json]", text, epilog).read(argv)
+    with desk(options) as queue:
+        found = queue.workers()
+    if options.json:
+        show_json(found)
+        return 0
+    head = ("ID", "STATE", "APP", "HOST", "PID", "BUSY", "UP", "QUEUES")
+    show_table(head, [
+        (one.id[:8], "alive" if one.alive else "dead", one.app, one.host, one.pid,
+         f"{one.running}/{one.concurrency}", age(one.started_at), ",".join(one.queues) or "all")
+        for one in found
+    ], colour=1)  # fmt: skip
+    return 0
+
+
+def stats(argv: Sequence[str]) -> int:
+    """Run the subcommand; returns the exit code."""
+    text = (
+        "Show how many jobs there are in each state, and the pace. The number of those\nthat succeeded is an estimate."
+    )
+    epilog = f"{_CODES}\nexamples:\n  pgjobq stats\n  pgjobq stats --json\n"
+    options = parser("pgjobq stats", "pgjobq stats [--json]", text, epilog).read(argv)
+    with desk(options) as queue:
+        found = queue.stats()
+    if options.json:
+        show_json(found)
+    else:
+        show_table(("WHAT", "NUMBER"), [
+            (name.replace("_", " "), f"{'~' * (name == 'succeeded')}{getattr(found, name):,}")
+            for name in found.__slots__
+        ])  # fmt: skip
+    return 0
+
+
+def explain(argv: Sequence[str]) -> int:
+    """Run the subcommand; returns the exit code."""
+    text = "Say why a job does not run now, or why it failed."
+    epilog = """\
+exit codes:
+  0  done
+  1  there is no such job
+  2  wrong usage or configuration, or no answer from the database
+
+examples:
+  pgjobq explain 4711
+"""
+    made = parser("pgjobq explain", "pgjobq explain ID [--json]", text, epilog)
+    made.add_argument("id", metavar="ID", help="the job's id")
+    options = made.read(argv)
+    if not (options.id.isascii() and options.id.isdigit()):
+        raise ConfigError(f"ID {options.id!r}: wants a whole number")
+    with desk(options) as queue:
+        found = queue.explain(int(options.id))
+    if found is None:
+        print(f"pgjobq: there is no job {options.id}", file=sys.stderr)
+        return 1
+    if options.json:
+        show_json(found)
+    else:
+        print(f"Job {found.job} is {found.state}.", *found.sentences, sep="\n")
+    return 0
+
+
+def health(argv: Sequence[str]) -> int:
+    """Run the subcommand; returns the exit code."""
+    text = """\
+For a monitor, one line: does the database answer, is a worker alive, does every
+queue with ready jobs have one, and does none of these wait too long?"""
+    epilog = """\
+exit codes:
+  0  healthy
+  1  not; the line says why
+  2  wrong usage or configuration, or no answer from the database
+
+examples:
+  pgjobq health --max-wait 2m || alert
+"""
+    made = parser("pgjobq health", "pgjobq health [--max-wait 5m] [--json]", text, epilog)
+    made.add_argument("--max-wait", metavar="T", default="5m", help="longest wait of a ready job (default: 5m)")
+    options = made.read(argv)
+    longest = duration(options.max_wait, "--max-wait")
+    assert longest is not None
+    with desk(options) as queue:
+        troubles = _troubles(queue, longest.total_seconds())
+    if options.json:
+        show_json({"healthy": not troubles, "troubles": troubles})
+    else:
+        print("; ".join(troubles) or "healthy")
+    return 1 if troubles else 0
+
+
+def _troubles(queue: Queue, longest: float) -> list[str]:
+    found = []
+    if not any(worker.alive for worker in queue.workers()):
+        found.append("no worker is alive")
+    now = datetime.now(UTC)
+    for one in queue.queues():
+        if one.paused or not one.ready:
+            continue
+        if not one.workers:
+            found.append(f"no live worker serves queue {one.name}, which has {one.ready} ready jobs")
+        elif one.oldest is not None and (now - one.oldest).total_seconds() > longest:
+            found.append(f"a ready job of queue {one.name} was enqueued {age(one.oldest)} ago")
+    return found
+
+
+def pause(argv: Sequence[str]) -> int:
+    """Run the subcommand; returns the exit code."""
+    text = "Let no job of a queue, or of a task, start; what runs goes on."
+    epilog = f"{_CODES}\nexamples:\n  pgjobq pause --queue mail --for 1h --reason 'the relay is down'\n"
+    made = parser("pgjobq pause", "pgjobq pause (--queue NAME | --task NAME) [flags]", text, epilog, json=False)
+    _add_what(made)
+    made.add_argument("--for", dest="span", metavar="T", help="end it by itself after this time, such as 30m or 2h")
+    made.add_argument("--reason", metavar="TEXT", help="shown to whoever asks why nothing runs")
+    options = made.read(argv)
+    past = duration(options.span, "--for")
+    with desk(options) as queue:
+        new = queue.pause(
+            queue=options.queue, task=options.task, until=past, reason=options.reason, by=options.by or whoami()
+        )
+    print("paused" if new else "was paused already; reason and end are the new ones")
+    return 0
+
+
+def resume(argv: Sequence[str]) -> int:
+    """Run the subcommand; returns the exit code."""
+    text = "Let the jobs of a queue, or of a task, start again."
+    epilog = f"{_CODES}\nexamples:\n  pgjobq resume --queue mail\n"
+    made = parser("pgjobq resume", "pgjobq resume (--queue NAME | --task NAME) [flags]", text, epilog, json=False)
+    _add_what(made)
+    options = made.read(argv)
+    with desk(options) as queue:
+        was = queue.resume(queue=options.queue, task=options.task, by=options.by or whoami())
+    print("resumed" if was else "was not paused")
+    return 0
+
+
+def _add_what(made: Any) -> None:
+    made.add_argument("--queue", metavar="NAME", help="a queue")
+    made.add_argument("--task", metavar="NAME", help="a task")
+    made.add_argument("--by", metavar="NAME", help="who wants this, for the audit (default: your login)")

@@ -1,0 +1,179 @@
+"""The operators' commands on a real database: what they print, what they change, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pgjobq import Queue, cli
+from sql.support.hand import Hand
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], dsn: str) -> Run:
+    monkeypatch.setenv("PGJOBQ_DSN", dsn)
+    monkeypatch.delenv("PGJOBQ_SCHEMA", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        code = cli.main(list(argv))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def hand(dsn: str) -> Iterator[Hand]:
+    with Hand(dsn) as opened:
+        yield opened
+
+
+def fail(hand: Hand, **options: Any) -> int:
+    job = hand.enqueue(**options)
+    hand.settle_as("f", hand.claim_one(), kind="CardError", message="declined \x1b[31m" + "x" * 300)
+    return job
+
+
+def test_lists_fit_and_hold_no_control_characters(run: Run, hand: Hand) -> None:
+    jobs = [fail(hand, task="t" * 40, ref="order:42"), fail(hand, queue="q" * 20)]
+    code, out, _ = run("jobs", "list", "--state", "failed")
+    assert code == 0
+    assert "\x1b" not in out
+    assert [int(line.split()[0]) for line in out.splitlines()[1:]] == jobs[::-1]
+    _, out, _ = run("jobs", "list", "--ref", "order:42", "--json")
+    (job,) = json.loads(out)
+    assert (job["id"], job["state"], job["ref"]) == (jobs[0], "failed", "order:42")
+    hand.enqueue()
+    for command in ("queues", "workers", "stats"):
+        code, out, _ = run(command)
+        assert code == 0
+        assert max(map(len, out.splitlines())) <= 80
+        assert json.loads(run(command, "--json")[1])
+
+
+def test_show_and_explain(run: Run, hand: Hand) -> None:
+    job = fail(hand, args={"order": 42})
+    code, out, _ = run("jobs", "show", str(job))
+    assert code == 0
+    for word in ('{"order":42}', "failed for good", "CardError"):
+        assert word in out
+    assert set(json.loads(run("jobs", "show", str(job), "--json")[1])) == {"job", "errors", "why"}
+    assert "failed for good" in run("explain", str(job))[1]
+    assert json.loads(run("explain", str(job), "--json")[1])["state"] == "failed"
+    for command in (["explain", "999999"], ["jobs", "show", "999999"]):
+        assert run(*command) == (1, "", "pgjobq: there is no job 999999\n")
+
+
+def test_a_change_by_filter_counts_asks_and_is_audited(
+    run: Run, hand: Hand, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [fail(hand) for _ in range(3)]
+    states = {"failed": 3}
+    assert run("jobs", "retry", "--state", "failed", "--dry-run")[1] == "3 jobs would be affected by retry\n"
+    code, _, err = run("jobs", "retry", "--state", "failed")
+    assert (code, "add --yes" in err) == (2, True)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+    assert run("jobs", "retry", "--state", "failed")[0] == 1
+    assert {state: queue.count(state=state) for state in states} == states
+    code, out, _ = run("jobs", "retry", "--state", "failed", "--yes", "--by", "ann")
+    assert (code, out) == (0, "3 jobs will run again\n")
+    assert queue.count(state="ready", ids=jobs) == 3
+    assert [(entry.who, entry.what, entry.jobs) for entry in queue.audit()] == [("ann", "retry", 3)]
+
+
+def test_changes_by_id_do_not_ask(run: Run, hand: Hand, queue: Queue) -> None:
+    job = str(hand.enqueue())
+    assert run("jobs", "move", job, "--to", "mail")[:2] == (0, "1 job moved\n")
+    assert run("jobs", "edit", job, "--priority", "-5", "--delay", "1h")[:2] == (0, "1 job changed\n")
+    found = queue.get(int(job))
+    assert found is not None
+    assert (found.queue, found.priority, str(found.state)) == ("mail", -5, "scheduled")
+    assert json.loads(run("jobs", "cancel", job, "--json")[1]) == {"action": "cancel", "jobs": 1, "dry_run": False}
+    assert run("jobs", "edit", job, "--delay", "0")[0] == 1
+    assert run("purge", "--state", "cancelled", "--older-than", "1h", "--dry-run")[1].startswith("0 jobs")
+    assert run("purge", "--state", "cancelled", "--yes")[1] == "1 job deleted\n"
+    assert queue.get(int(job)) is None
+    running = hand.enqueue()
+    hand.claim_one()
+    assert run("jobs", "cancel", str(running), "--running")[1] == "1 job cancelled\n"
+    assert hand.sql("SELECT job FROM pgjobq.cancel_request") == [(running,)]
+
+
+def test_pause_and_resume(run: Run, queue: Queue) -> None:
+    assert run("pause", "--queue", "mail", "--for", "1h", "--reason", "relay", "--by", "ann")[:2] == (0, "paused\n")
+    assert "queue mail is paused by ann" in run("queues")[1]
+    assert run("pause", "--queue", "mail")[1].startswith("was paused already")
+    assert run("resume", "--queue", "mail")[1] == "resumed\n"
+    assert run("resume", "--queue", "mail")[1] == "was not paused\n"
+    assert queue.paused() == []
+
+
+def test_doctor_finds_what_is_wrong_and_names_the_cure(run: Run, hand: Hand) -> None:
+    before = json.loads(run("doctor", "--json")[1])["findings"]
+    # A server for tests may be set up for speed.
+    assert {one["check"] for one in before if one["verdict"] == "bad"} <= {"setting fsync", "setting full_page_writes"}
+    hand.sql("DROP INDEX pgjobq.job_ref")
+    hand.enqueue(queue="nobody")
+    hand.sql("UPDATE pgjobq.worker SET queues = '{default}'")
+    code, out, _ = run("doctor")
+    assert code == 1
+    assert "missing or not valid: job_ref" in out
+    assert "nobody: 1 ready jobs, no live worker" in out
+    found = {one["check"]: one for one in json.loads(run("doctor", "--json")[1])["findings"]}
+    assert (found["conservation law"]["verdict"], found["indexes"]["verdict"]) == ("ok", "bad")
+    assert all(one["cure"] for one in found.values() if one["verdict"] != "ok")
+
+
+def test_doctor_of_an_old_schema_says_migrate(run: Run, hand: Hand) -> None:
+    hand.sql("DELETE FROM pgjobq.migration WHERE version > 1")
+    code, out, _ = run("doctor")
+    assert (code, "run `pgjobq migrate`" in out) == (1, True)
+
+
+@pytest.mark.lawless("breaks the conservation law, for the doctor to find it")
+def test_doctor_finds_a_misplaced_job(run: Run, hand: Hand) -> None:
+    hand.enqueue()
+    hand.sql("DELETE FROM pgjobq.ready")
+    code, out, _ = run("doctor")
+    assert (code, "1 jobs misplaced" in out) == (1, True)
+
+
+def test_health(run: Run, hand: Hand) -> None:
+    assert run("health") == (0, "healthy\n", "")
+    hand.enqueue()
+    code, out, _ = run("health", "--max-wait", "0s")
+    assert (code, "queue default" in out) == (1, True)
+    hand.sql("DELETE FROM pgjobq.worker")
+    assert json.loads(run("health", "--json")[1])["troubles"][0] == "no worker is alive"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["jobs", "lits"], "wants one of list, show"),
+        (["jobs", "show"], "wants one ID"),
+        (["jobs", "retry"], "wants IDs or a filter"),
+        (["jobs", "retry", "x"], "ID 'x': wants a whole number"),
+        (["jobs", "move", "1"], "wants --to QUEUE"),
+        (["jobs", "edit", "1"], "and --priority or --delay"),
+        (["jobs", "list", "--state", "broken"], "state='broken': wants one of"),
+        (["jobs", "list", "--args", "[1]"], "wants a JSON object"),
+        (["jobs", "list", "--newer-than", "soon"], "wants a duration such as"),
+        (["jobs", "list", "--limit", "0"], "from 1 to 10,000"),
+        (["pause"], "either a queue or a task"),
+        (["purge", "--yes"], "wants IDs or a filter"),
+        (["explain", "x"], "wants a whole number"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(run: Run, argv: list[str], said: str) -> None:
+    code, out, err = run(*argv)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
