@@ -67,7 +67,7 @@ def test_every_command_has_help_that_fits(command: str) -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["wroker"], "unknown command 'wroker'. Did you mean 'worker'? (see pgjobq --help)"),
+        (["wroker"], "unknown command 'wroker'. Did you mean 'worker' or 'workers'? (see pgjobq --help)"),
         (["zzz"], "unknown command 'zzz'. (see pgjobq --help)"),
         (["--verson"], "unknown flag '--verson'. Did you mean '--version'? (see pgjobq --help)"),
         (["migrate", "--chek"], "unknown flag '--chek'. Did you mean '--check'"),
