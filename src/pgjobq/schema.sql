@@ -1610,6 +1610,10 @@ BEGIN
         RAISE EXCEPTION 'a role cannot be allowed to be %', quote_literal(allow.what)
             USING ERRCODE = 'invalid_parameter_value', HINT = 'One of producer, monitor, viewer, operator, worker.';
     END CASE;
+    IF allow.what IN ('viewer', 'operator') THEN    -- what stands behind `jobs`: a survey reads the tables by their indexes
+        grants := grants ||
+            'SELECT ON pgjobq.job, pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished'::text;
+    END IF;
     FOREACH granted IN ARRAY grants || 'USAGE ON SCHEMA pgjobq'::text LOOP
         EXECUTE format('GRANT %s TO %I', granted, allow.role);
     END LOOP;

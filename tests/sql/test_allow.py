@@ -12,9 +12,10 @@ import pytest
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 
-from pgjobq import Queue, migrate
+from pgjobq import JobState, Queue, migrate
 from pgjobq.statements import statement_text
 from pgjobq.statements.text import _statements
+from pgjobq.survey import Filter, Survey
 from sql.support.hand import Hand
 from support.roles import role_on
 
@@ -173,9 +174,10 @@ def test_every_role_and_every_object_is_in_the_matrix(hand: Hand, as_role: Calla
 
 
 def statements_of(kind: str) -> list[str]:
-    """The statements of the worker, or of applications and operators (jobs.sql, operate.sql)."""
-    listed = set(re.findall(r"^-- name: (\w+)", JOBS_SQL, re.M))
-    return sorted(name for name in _statements() if (name in listed) == (kind == "jobs"))
+    """The statements of the worker, or of applications and operators. Those of survey.sql are parts of such."""
+    survey_sql = (migrate._HERE / "statements" / "survey.sql").read_text()
+    listed, surveyed = (set(re.findall(r"^-- name: (\w+)", text, re.M)) for text in (JOBS_SQL, survey_sql))
+    return sorted(name for name in _statements() if (name in listed) == (kind == "jobs") and name not in surveyed)
 
 
 JOBS_SQL = "".join((migrate._HERE / "statements" / name).read_text() for name in ("jobs.sql", "operate.sql"))
@@ -327,3 +329,17 @@ def test_the_roles_of_another_schema_are_its_own(empty_dsn: str) -> None:
         assert may(conn, "SELECT \"order\".enqueue('send')")
         assert may(conn, 'SELECT * FROM "order".jobs')
         assert not [statement for statement in MATRIX if may(conn, statement)]
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+def test_who_may_read_can_survey(as_role: Callable[..., str], role: str) -> None:
+    """Everything that the dashboard shows, asked by the role it would connect as."""
+    queue = Queue(as_role(role))
+    survey = Survey(queue)
+    survey.counts(), survey.queues(), survey.workers(), survey.history(), survey.pulse(), survey.failures()
+    for state in (None, *JobState):
+        assert survey.look(Filter(state=state, text="x", error="y")).jobs == []
+    assert survey.look(Filter(ref="a")).jobs == []
+    if role == "operator":
+        assert (survey.retry_each([1]), survey.cancel_each([1])) == (0, 0)
+    queue.close()

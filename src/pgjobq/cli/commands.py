@@ -29,6 +29,12 @@ def _migrate(argv: list[str]) -> int:
     return migrate(argv)
 
 
+def _web(argv: list[str]) -> int:
+    from pgjobq.cli.web import web
+
+    return web(argv)
+
+
 def _devdb(argv: list[str]) -> int:
     from pgjobq.devdb.__main__ import main
 
@@ -108,6 +114,7 @@ COMMANDS = {
     "doctor": Command("what may be wrong, with its cure", _doctor),
     "health": Command("one line and an exit code, for a monitor", _health),
     "purge": Command("delete ended jobs before their time", _purge),
+    "web": Command("serve the dashboard to this machine", _web),
     "devdb": Command("run a private PostgreSQL to develop against", _devdb),
 }
 

@@ -94,6 +94,11 @@ class Codec:
     def _is_marked(self, name: str) -> bool:
         return name in self.secrets or (self._hides_extra and name not in self._by_name)
 
+    @property
+    def hidden_names(self) -> frozenset[str] | None:
+        """The arguments that are hidden, by name; None when any may be."""
+        return None if self.hides_all or self._hides_extra else frozenset(self.secrets)
+
     def veil(self, arguments: dict[str, Any]) -> Veil | None:
         """What takes the hidden arguments out of a text about this call; None when nothing is hidden."""
         if not self.hides_any:

@@ -1,0 +1,273 @@
+"""What people look at (a dashboard's pages), as Statements, and the values they give."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import TypeVar
+
+import msgspec
+
+from pgjobq.errors import InvalidOption
+from pgjobq.job import Job, JobState
+from pgjobq.statements.jobs import read_job
+from pgjobq.statements.statement import Rows, Statement
+from pgjobq.statements.text import statement_text
+from pgjobq.wording import quote
+
+__all__ = [
+    "Counts",
+    "FailureGroup",
+    "Filter",
+    "Minute",
+    "Page",
+    "QueueFigures",
+    "RunningJob",
+    "WorkerFigures",
+    "cancel_each",
+    "counts",
+    "failures",
+    "history",
+    "look",
+    "pulse",
+    "queues",
+    "retry_each",
+    "workers",
+]
+
+T = TypeVar("T")
+_PLAIN_KEY = re.compile(r"\d{1,18}")
+_TIMED_KEY = re.compile(r"\d{4,5}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?[+-]\d\d(?::\d\d){0,2}\|\d{1,18}")
+_TIMED = frozenset({JobState.SCHEDULED, JobState.FAILED, JobState.CANCELLED})
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many jobs stand in each state; a count that equals `cap` means that many or more."""
+
+    ready: int
+    running: int
+    scheduled: int
+    blocked: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    ended: int
+    """About how many have ended, whatever way: the planner's estimate."""
+    cap: int
+
+
+class QueueFigures(msgspec.Struct, frozen=True):
+    """What stands in one queue; a count that equals `cap` means that many or more."""
+
+    queue: str
+    ready: int
+    running: int
+    scheduled: int
+    blocked: int
+    workers: int
+    """Workers alive that serve it."""
+    oldest: datetime | None
+    """When the first of its ready jobs was enqueued."""
+    cap: int
+
+
+class RunningJob(msgspec.Struct, frozen=True):
+    """A job that a worker runs now."""
+
+    job: int
+    task: str
+    ref: str | None
+    attempt: int
+    started_at: datetime
+
+
+class WorkerFigures(msgspec.Struct, frozen=True):
+    """One worker process, and what it runs."""
+
+    id: str
+    host: str
+    pid: int
+    app: str
+    version: str
+    concurrency: int
+    queues: tuple[str, ...]
+    tasks: tuple[str, ...]
+    started_at: datetime
+    beat_at: datetime
+    alive: bool
+    busy: int
+    running: tuple[RunningJob, ...]
+
+
+class Minute(msgspec.Struct, frozen=True):
+    """What ended in one minute, and the seconds that an attempt took: the median, and what one in twenty exceeded."""
+
+    minute: datetime
+    succeeded: int
+    failed: int
+    cancelled: int
+    median: float | None
+    slow: float | None
+
+
+class FailureGroup(msgspec.Struct, frozen=True):
+    """Failed jobs of one task that failed for the same reason: the errors differ in numbers, ids and quoted texts."""
+
+    fingerprint: str
+    task: str
+    kind: str
+    message: str
+    """Of the newest one."""
+    jobs: int
+    newest: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs; None: any. `text` is looked for in refs, arguments and errors, capitals or not."""
+
+    state: JobState | None = None
+    queue: str | None = None
+    task: str | None = None
+    ref: str | None = None
+    tag: str | None = None
+    text: str | None = None
+    error: str | None = None
+    """A FailureGroup's fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Jobs of a listing, and how it goes on."""
+
+    jobs: list[Job]
+    after: str | None
+    """What continues the list, None at its end."""
+    searched: int
+    """Jobs that were looked at for this page; the page may be short because there is a limit to that."""
+
+
+def counts(schema: str, cap: int) -> Statement[Counts]:
+    """How many jobs stand in each state."""
+    return Statement("survey_counts", statement_text("survey_counts", schema), (str(cap),), _one(Counts))
+
+
+def queues(schema: str, cap: int) -> Statement[list[QueueFigures]]:
+    """Every queue and what stands in it."""
+    return Statement("survey_queues", statement_text("survey_queues", schema), (str(cap),), _each(QueueFigures))
+
+
+def workers(schema: str, most_jobs: int) -> Statement[list[WorkerFigures]]:
+    """Every worker, with at most so many of the jobs that it runs."""
+    text = statement_text("survey_workers", schema)
+    return Statement("survey_workers", text, (str(most_jobs),), _each(WorkerFigures))
+
+
+def history(schema: str, minutes: int) -> Statement[list[Minute]]:
+    """What ended in each of the last minutes, the oldest first."""
+    return Statement("survey_history", statement_text("survey_history", schema), (str(minutes),), _each(Minute))
+
+
+def pulse(schema: str) -> Statement[str]:
+    """A text that changes when anything does."""
+    return Statement("survey_pulse", statement_text("survey_pulse", schema), (), lambda rows: str(rows[0][0]))
+
+
+def failures(schema: str, newest: int) -> Statement[list[FailureGroup]]:
+    """So many of the newest failed jobs, grouped."""
+    return Statement("survey_failures", _composed("survey_failures", schema), (str(newest),), _each(FailureGroup))
+
+
+def look(
+    schema: str,
+    wanted: Filter,
+    *,
+    after: str | None,
+    limit: int,
+    window: int,
+    unsearched: Mapping[str, list[str] | None] | None,
+) -> Statement[Page]:
+    """A page of jobs; raises InvalidOption for an `after` that no page gave.
+
+    Args:
+        after: Page.after of the page before.
+        limit: jobs on the page.
+        window: how many jobs are looked at for it.
+        unsearched: arguments, by task, whose values are not searched (None: all of the task's); None: neither
+            arguments nor errors are.
+    """
+    source = "ref" if wanted.ref is not None else str(wanted.state or "any")
+    shape = _TIMED_KEY if source in _TIMED else _PLAIN_KEY
+    if after is not None and not shape.fullmatch(after):
+        raise InvalidOption(f"after={quote(after)}: wants what a page of this list gave")
+    hidden = None if unsearched is None else msgspec.json.encode(unsearched).decode()
+    params = (
+        after,
+        str(window),
+        wanted.queue,
+        wanted.task,
+        wanted.ref,
+        wanted.tag,
+        wanted.text,
+        hidden,
+        wanted.error,
+        str(limit + 1),
+        str(wanted.state) if wanted.state and source == "ref" else None,
+    )
+    return Statement(
+        "look", _composed("look", schema, f"source_{source}"), params, lambda rows: _page(rows, limit, window)
+    )
+
+
+def retry_each(schema: str, jobs: Collection[int]) -> Statement[int]:
+    """Run these again that failed or were cancelled; how many."""
+    return Statement("retry_each", statement_text("retry_each", schema), (_array(jobs),), _count)
+
+
+def cancel_each(schema: str, jobs: Collection[int]) -> Statement[int]:
+    """Cancel those of these that wait; how many."""
+    return Statement("cancel_each", statement_text("cancel_each", schema), (_array(jobs),), _count)
+
+
+@cache
+def _composed(name: str, schema: str, source: str | None = None) -> str:
+    """A statement with its parts put in: they are shared, and no driver can pass them as parameters."""
+    text = statement_text(name, schema)
+    if source is not None:
+        text = text.replace("SOURCE", statement_text(source, schema))
+    fault = statement_text("fault_of", schema)
+    text = text.replace("FAULT_OF_L", fault.replace("FAILED", "l.job")).replace(
+        "FAULT_OF_S", fault.replace("FAILED", "s.job")
+    )
+    return text.replace("FINGERPRINT", statement_text("fingerprint", schema))
+
+
+def _page(rows: Rows, limit: int, window: int) -> Page:
+    *found, (_, last, searched) = rows
+    jobs = [read_job(text) for text, _, _ in found[:limit]]
+    if len(found) > limit:
+        return Page(jobs, found[limit - 1][1], int(searched))
+    return Page(jobs, last if int(searched) >= window else None, int(searched))
+
+
+def _one(kind: type[T]) -> Callable[[Rows], T]:
+    decode = msgspec.json.Decoder(kind).decode
+    return lambda rows: decode(rows[0][0])
+
+
+def _each(kind: type[T]) -> Callable[[Rows], list[T]]:
+    decode = msgspec.json.Decoder(kind).decode
+    return lambda rows: [decode(text) for (text,) in rows]
+
+
+def _array(jobs: Collection[int]) -> str:
+    return "{" + ",".join(str(job) for job in jobs if 0 < job < 2**63) + "}"
+
+
+def _count(rows: Rows) -> int:
+    return int(rows[0][0])

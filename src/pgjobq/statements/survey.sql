@@ -1,0 +1,230 @@
+-- What people look at: a dashboard's pages. Each statement is bounded whatever the tables hold: it reads an index from
+-- where the page begins, counts up to a cap, and looks through so many candidates at a time and no more.
+
+-- name: survey_counts
+-- How many jobs stand where, each counted up to $1; `ended` is the planner's estimate for all that have ended.
+SELECT json_build_object(
+    'ready', (SELECT count(*) FROM (SELECT FROM pgjobq.ready LIMIT $1::text::int) x),
+    'running', (SELECT count(*) FROM (SELECT FROM pgjobq.running LIMIT $1::text::int) x),
+    'scheduled', (SELECT count(*) FROM (SELECT FROM pgjobq.scheduled LIMIT $1::text::int) x),
+    'blocked', (SELECT count(*) FROM (SELECT FROM pgjobq.blocked LIMIT $1::text::int) x),
+    'succeeded', (SELECT count(*) FROM (SELECT FROM pgjobq.finished WHERE outcome = 's' LIMIT $1::text::int) x),
+    'failed', (SELECT count(*) FROM (SELECT FROM pgjobq.finished
+                                     WHERE outcome = 'f' AND outcome <> 's' LIMIT $1::text::int) x),
+    'cancelled', (SELECT count(*) FROM (SELECT FROM pgjobq.finished
+                                        WHERE outcome = 'c' AND outcome <> 's' LIMIT $1::text::int) x),
+    'ended', (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'pgjobq.finished'::regclass),
+    'cap', $1::text::int)::text
+
+-- name: survey_queues
+-- Every queue that has jobs waiting, had some, or is named by a worker. Each count ends at $1. `oldest` is when the
+-- first ready job was enqueued; jobs that became ready again do not tell since when they are.
+WITH lanes AS (
+    SELECT DISTINCT queue, priority FROM pgjobq.lane
+), waiting AS (
+    SELECT l.queue, least(sum(c.n), $1::text::int) AS ready, min(first.created_at) AS oldest
+    FROM lanes l
+    CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT FROM pgjobq.ready r
+                                                   WHERE r.queue = l.queue AND r.priority = l.priority
+                                                   LIMIT $1::text::int) x) c
+    LEFT JOIN LATERAL (SELECT j.created_at FROM pgjobq.ready r JOIN pgjobq.job j ON j.id = r.job
+                       WHERE r.queue = l.queue AND r.priority = l.priority AND r.seq = r.job
+                       ORDER BY r.seq LIMIT 1) first ON true
+    GROUP BY l.queue
+), later AS (
+    SELECT queue, count(*) AS n FROM (SELECT queue FROM pgjobq.scheduled LIMIT $1::text::int) x GROUP BY queue
+), held AS (
+    SELECT queue, count(*) AS n FROM (SELECT queue FROM pgjobq.blocked LIMIT $1::text::int) x GROUP BY queue
+), started AS (
+    SELECT j.queue, count(*) AS n FROM pgjobq.running r JOIN pgjobq.job j ON j.id = r.job GROUP BY j.queue
+), alive AS (
+    SELECT queues FROM pgjobq.worker WHERE expires_at > pgjobq.clock()
+), names AS (
+    SELECT queue FROM lanes UNION SELECT queue FROM later UNION SELECT queue FROM held UNION SELECT queue FROM started
+    UNION SELECT unnest(queues) FROM alive
+)
+SELECT json_build_object(
+    'queue', n.queue, 'ready', coalesce(waiting.ready, 0), 'oldest', waiting.oldest,
+    'running', coalesce(started.n, 0), 'scheduled', coalesce(later.n, 0), 'blocked', coalesce(held.n, 0),
+    'workers', (SELECT count(*) FROM alive a WHERE a.queues = '{}' OR n.queue = ANY (a.queues)),
+    'cap', $1::text::int)::text
+FROM names n
+LEFT JOIN waiting USING (queue) LEFT JOIN later USING (queue) LEFT JOIN held USING (queue) LEFT JOIN started USING (queue)
+ORDER BY n.queue
+
+-- name: survey_workers
+-- The workers that are known, with the jobs each runs now (at most $1), longest first.
+SELECT json_build_object(
+    'id', w.id, 'host', w.host, 'pid', w.pid, 'app', w.app, 'version', w.version, 'concurrency', w.concurrency,
+    'queues', w.queues, 'tasks', w.tasks, 'started_at', w.started_at, 'beat_at', w.beat_at,
+    'alive', w.expires_at > pgjobq.clock(),
+    'busy', (SELECT count(*) FROM pgjobq.running r WHERE r.worker = w.id),
+    'running', coalesce((SELECT json_agg(x) FROM (
+        SELECT r.job, j.task, j.ref, r.attempt, r.started_at
+        FROM pgjobq.running r JOIN pgjobq.job j ON j.id = r.job
+        WHERE r.worker = w.id ORDER BY r.started_at LIMIT $1::text::int) x), '[]'))::text
+FROM pgjobq.worker w ORDER BY w.app, w.host, w.pid
+
+-- name: survey_history
+-- What ended in each of the last $1 minutes. The times an attempt took are taken from a sample, one job in so many that
+-- about 20,000 remain: sorting a million would take a second.
+WITH edge AS (
+    SELECT date_trunc('minute', pgjobq.clock()) AS now,
+           greatest(1, (SELECT reltuples FROM pg_class WHERE oid = 'pgjobq.finished'::regclass) / 20000)::bigint AS step
+), ended AS (
+    SELECT date_trunc('minute', f.finished_at) AS minute,
+           count(*) FILTER (WHERE f.outcome = 's') AS succeeded,
+           count(*) FILTER (WHERE f.outcome = 'f') AS failed,
+           count(*) FILTER (WHERE f.outcome = 'c') AS cancelled,
+           percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY extract(epoch FROM f.finished_at - f.started_at))
+               FILTER (WHERE f.started_at IS NOT NULL AND f.job % (SELECT step FROM edge) = 0) AS took
+    FROM pgjobq.finished f
+    WHERE f.finished_at >= (SELECT now FROM edge) - make_interval(mins => $1::text::int - 1)
+    GROUP BY 1
+)
+SELECT json_build_object('minute', m.minute, 'succeeded', coalesce(e.succeeded, 0), 'failed', coalesce(e.failed, 0),
+                         'cancelled', coalesce(e.cancelled, 0), 'median', e.took[1], 'slow', e.took[2])::text
+FROM edge, generate_series(edge.now - make_interval(mins => $1::text::int - 1), edge.now, interval '1 minute') AS m(minute)
+LEFT JOIN ended e ON e.minute = m.minute
+ORDER BY m.minute
+
+-- name: survey_pulse
+-- A text that changes when anything does that a page shows: what a live page waits for.
+SELECT md5(concat_ws(' ',
+    (SELECT max(id) FROM pgjobq.job),
+    (SELECT count(*) FROM (SELECT FROM pgjobq.ready LIMIT 1000) x),
+    (SELECT string_agg(concat_ws('/', job, attempt), ',' ORDER BY job)
+     FROM (SELECT job, attempt FROM pgjobq.running ORDER BY job LIMIT 1000) x),
+    (SELECT string_agg(concat_ws('/', job, attempt), ',' ORDER BY run_at, job)
+     FROM (SELECT job, attempt, run_at FROM pgjobq.scheduled ORDER BY run_at, job LIMIT 100) x),
+    (SELECT count(*) FROM (SELECT FROM pgjobq.blocked LIMIT 1000) x),
+    (SELECT max(finished_at) FROM (SELECT finished_at FROM pgjobq.finished
+                                   WHERE finished_at > pgjobq.clock() - interval '10 minutes') x),
+    (SELECT count(*) FROM pgjobq.worker WHERE expires_at > pgjobq.clock())))
+
+-- name: fault_of
+-- A failed job's latest error, as one row (task, kind, message); FAILED stands for its id.
+SELECT j.task, coalesce(e.kind, '') AS kind, coalesce(e.message, f.reason, '') AS message
+FROM pgjobq.finished f JOIN pgjobq.job j ON j.id = f.job
+LEFT JOIN LATERAL (SELECT a.kind, a.message FROM pgjobq.attempt_error a
+                   WHERE a.job = f.job ORDER BY a.attempt DESC, a.failed_at DESC LIMIT 1) e ON true
+WHERE f.job = FAILED AND f.outcome = 'f'
+
+-- name: fingerprint
+-- Errors are the same when they differ in numbers, quoted texts and ids only.
+substr(md5(concat_ws(' ', fault.task, fault.kind, regexp_replace(
+    left(split_part(fault.message, E'\n', 1), 300),
+    '"[^"]*"|''[^'']*''|[0-9a-f]{8}-[0-9a-f-]{20,}|\m0x[0-9a-f]+|\d+', '…', 'g'))), 1, 12)
+
+-- name: survey_failures
+-- The newest $1 failed jobs, grouped by what went wrong; the largest groups first.
+WITH latest AS MATERIALIZED (
+    SELECT f.job, f.finished_at FROM pgjobq.finished f
+    WHERE f.outcome = 'f' AND f.outcome <> 's' ORDER BY f.finished_at DESC LIMIT $1::text::int
+), told AS MATERIALIZED (
+    SELECT l.job, l.finished_at, fault.task, fault.kind, fault.message, FINGERPRINT AS fingerprint
+    FROM latest l CROSS JOIN LATERAL (FAULT_OF_L) fault
+)
+SELECT json_build_object(
+    'fingerprint', fingerprint, 'task', task, 'kind', kind, 'jobs', count(*),
+    'message', (array_agg(message ORDER BY finished_at DESC))[1],
+    'newest', (array_agg(job ORDER BY finished_at DESC))[1],
+    'first_at', min(finished_at), 'last_at', max(finished_at))::text
+FROM told GROUP BY fingerprint, task, kind ORDER BY count(*) DESC, max(finished_at) DESC LIMIT 200
+
+-- name: look
+-- A page of jobs: up to $2 candidates from SOURCE, in its order, those that pass every filter given, the first $10 of
+-- them. The last row has no job: the key of the last candidate and how many there were, so that a search goes on there.
+-- $3 queue, $4 task, $5 ref, $6 tag, $7 text in ref, arguments or errors, $8 the arguments by task that are not searched
+-- (NULL: search neither arguments nor errors), $9 fingerprint of the error, $11 state.
+WITH source AS MATERIALIZED (
+    SOURCE
+), matched AS MATERIALIZED (
+    -- OFFSET 0: one probe for each candidate. The planner's own choice for a common queue is to read all of `job`.
+    SELECT s.job, s.key, s.place
+    FROM source s CROSS JOIN LATERAL (SELECT * FROM pgjobq.job x WHERE x.id = s.job OFFSET 0) j
+    WHERE ($3::text IS NULL OR j.queue = $3::text)
+      AND ($4::text IS NULL OR j.task = $4::text)
+      AND ($5::text IS NULL OR j.ref = $5::text)
+      AND ($6::text IS NULL OR $6::text = ANY (j.tags))
+      AND ($7::text IS NULL
+           OR position(lower($7::text) IN lower(j.ref)) > 0
+           OR $8::text IS NOT NULL AND (
+               CASE jsonb_typeof($8::text::jsonb -> j.task)
+                   WHEN 'null' THEN false
+                   WHEN 'array' THEN position(lower($7::text) IN lower(
+                       (j.args - ARRAY(SELECT jsonb_array_elements_text($8::text::jsonb -> j.task)))::text)) > 0
+                   ELSE position(lower($7::text) IN lower(j.args::text)) > 0 END
+               OR EXISTS (SELECT FROM pgjobq.attempt_error e WHERE e.job = j.id
+                          AND position(lower($7::text) IN lower(e.kind || ': ' || e.message)) > 0)))
+      AND ($9::text IS NULL OR $9::text = (SELECT FINGERPRINT FROM (FAULT_OF_S) fault))
+      AND ($11::text IS NULL OR $11::text = (SELECT v.state FROM pgjobq.jobs v WHERE v.id = j.id))
+    ORDER BY s.place LIMIT $10::text::int
+), listed AS (
+    SELECT (SELECT to_jsonb(v)::text FROM pgjobq.jobs v WHERE v.id = m.job) AS job, m.key, m.place FROM matched m
+    UNION ALL
+    SELECT NULL, (SELECT s.key FROM source s ORDER BY s.place DESC LIMIT 1), (SELECT count(*) FROM source)
+)
+SELECT l.job, l.key, l.place::text FROM listed l ORDER BY l.job IS NULL, l.place
+
+-- name: source_any
+SELECT j.id AS job, j.id::text AS key, row_number() OVER (ORDER BY j.id DESC) AS place FROM pgjobq.job j
+WHERE $1::text IS NULL OR j.id < $1::text::bigint ORDER BY j.id DESC LIMIT $2::text::int
+
+-- name: source_ref
+SELECT j.id AS job, j.id::text AS key, row_number() OVER (ORDER BY j.id DESC) AS place FROM pgjobq.job j
+WHERE j.ref = $5::text AND ($1::text IS NULL OR j.id < $1::text::bigint) ORDER BY j.id DESC LIMIT $2::text::int
+
+-- name: source_ready
+-- The last to become ready first. Each lane is read from its end: the table has no index across lanes.
+SELECT x.job, x.seq::text AS key, row_number() OVER (ORDER BY x.seq DESC) AS place
+FROM (SELECT DISTINCT queue, priority FROM pgjobq.lane) l
+CROSS JOIN LATERAL (SELECT r.job, r.seq FROM pgjobq.ready r WHERE r.queue = l.queue AND r.priority = l.priority
+                    AND ($1::text IS NULL OR r.seq < $1::text::bigint) ORDER BY r.seq DESC LIMIT $2::text::int) x
+ORDER BY x.seq DESC LIMIT $2::text::int
+
+-- name: source_running
+SELECT r.job, r.job::text AS key, row_number() OVER (ORDER BY r.job DESC) AS place FROM pgjobq.running r
+WHERE $1::text IS NULL OR r.job < $1::text::bigint ORDER BY r.job DESC LIMIT $2::text::int
+
+-- name: source_blocked
+SELECT b.job, b.job::text AS key, row_number() OVER (ORDER BY b.job DESC) AS place FROM pgjobq.blocked b
+WHERE $1::text IS NULL OR b.job < $1::text::bigint ORDER BY b.job DESC LIMIT $2::text::int
+
+-- name: source_scheduled
+-- The next that is due first.
+SELECT s.job, s.run_at::text || '|' || s.job AS key, row_number() OVER (ORDER BY s.run_at, s.job) AS place
+FROM pgjobq.scheduled s
+WHERE $1::text IS NULL
+   OR (s.run_at, s.job) > (split_part($1::text, '|', 1)::timestamptz, split_part($1::text, '|', 2)::bigint)
+ORDER BY s.run_at, s.job LIMIT $2::text::int
+
+-- name: source_succeeded
+SELECT f.job, f.job::text AS key, row_number() OVER (ORDER BY f.job DESC) AS place FROM pgjobq.finished f
+WHERE f.outcome = 's' AND ($1::text IS NULL OR f.job < $1::text::bigint) ORDER BY f.job DESC LIMIT $2::text::int
+
+-- name: source_failed
+-- The last that failed first.
+SELECT f.job, f.finished_at::text || '|' || f.job AS key,
+       row_number() OVER (ORDER BY f.finished_at DESC, f.job DESC) AS place
+FROM pgjobq.finished f
+WHERE f.outcome = 'f' AND f.outcome <> 's' AND ($1::text IS NULL
+   OR (f.finished_at, f.job) < (split_part($1::text, '|', 1)::timestamptz, split_part($1::text, '|', 2)::bigint))
+ORDER BY f.finished_at DESC, f.job DESC LIMIT $2::text::int
+
+-- name: source_cancelled
+SELECT f.job, f.finished_at::text || '|' || f.job AS key,
+       row_number() OVER (ORDER BY f.finished_at DESC, f.job DESC) AS place
+FROM pgjobq.finished f
+WHERE f.outcome = 'c' AND f.outcome <> 's' AND ($1::text IS NULL
+   OR (f.finished_at, f.job) < (split_part($1::text, '|', 1)::timestamptz, split_part($1::text, '|', 2)::bigint))
+ORDER BY f.finished_at DESC, f.job DESC LIMIT $2::text::int
+
+-- name: retry_each
+-- $1: ids, taken in their order (the lock order). How many ran again because of this call.
+SELECT count(*) FILTER (WHERE pgjobq.retry(x.job))::text
+FROM (SELECT unnest($1::text::bigint[]) AS job ORDER BY 1) x
+
+-- name: cancel_each
+SELECT count(*) FILTER (WHERE pgjobq.cancel(x.job))::text
+FROM (SELECT unnest($1::text::bigint[]) AS job ORDER BY 1) x

@@ -1,0 +1,182 @@
+"""What a visitor can do: retry and cancel, one job, some, or all that a filter finds.
+
+Everything arrives at one address, from a form. More than one job at a time is shown first: how many it would be, and
+which; only the form on that page does it. What was done is logged by the logger `pgjobq.audit`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pgjobq.job import Job, JobState
+from pgjobq.survey import Filter
+from pgjobq.web.desk import Desk, desk_of
+from pgjobq.web.filters import FIELDS, as_query, read_filter
+from pgjobq.web.guard import FIELD, LONGEST_FORM, forgery
+from pgjobq.web.rendering import plural, redirect, render
+from pgjobq.web.visitors import Role
+
+__all__ = ["act"]
+
+_audit = logging.getLogger("pgjobq.audit")
+MOST = 10_000
+"""Jobs one act takes at most; whoever wants more does it again."""
+PORTION = 500
+"""Jobs in one transaction: the rows stay locked that long."""
+_BACK = re.compile(r"/(?:$|\?|[a-z][\w/]*)[^\s\\]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """Something that can be done to jobs in these states."""
+
+    name: str
+    done: str
+    states: frozenset[JobState]
+
+
+VERBS = {
+    "retry": Verb("retry", "retried", frozenset({JobState.FAILED, JobState.CANCELLED})),
+    "cancel": Verb("cancel", "cancelled", frozenset({JobState.SCHEDULED, JobState.BLOCKED, JobState.READY})),
+}
+
+
+async def act(request: Request) -> Response:
+    """Do what a form asks for, or show what it would do."""
+    form = await _form(request)
+    if (reason := forgery(request, _text(form, FIELD))) is not None:
+        raise HTTPException(403, f"This was not done: {reason}.")
+    verb = VERBS.get(_text(form, "verb"))
+    if verb is None:
+        raise HTTPException(400, "This form says nothing that can be done.")
+    back = _text(form, "back")
+    back = back if _BACK.fullmatch(back) and not back.startswith("//") else "/jobs"
+    whole = _text(form, "all") == "1"
+    _check_role(request, Role.ADMIN if whole else Role.OPERATOR)
+    if whole:
+        return await _all(request, verb, read_filter(_plain(form)), back, confirmed=_text(form, "sure") == "1")
+    chosen = _numbers(form)
+    if not chosen:
+        return redirect(request, back, "No job was chosen: tick some first.")
+    if len(chosen) == 1 or _text(form, "sure") == "1":
+        count = await _do(desk_of(request), verb, chosen)
+        _note(request, verb, count, f"jobs={','.join(map(str, chosen))}")
+        return redirect(request, back, _said(verb, count, len(chosen)))
+    return await _ask(request, verb, chosen, back)
+
+
+async def _all(request: Request, verb: Verb, wanted: Filter, back: str, *, confirmed: bool) -> Response:
+    """Everything that the filter finds and the verb fits."""
+    if wanted.state not in verb.states:
+        wanted_states = ", ".join(sorted(verb.states))
+        raise HTTPException(
+            400, f"To {verb.name} all that a filter finds, it must name a state: one of {wanted_states}."
+        )
+    jobs, more = await _found(desk_of(request), wanted)
+    if not confirmed:
+        return render(
+            request,
+            "confirm.html",
+            verb=verb,
+            jobs=jobs[:10],
+            count=len(jobs),
+            more=more,
+            back=back,
+            chosen=[],
+            fields={name: value for name in FIELDS if (value := getattr(wanted, name)) is not None},
+        )
+    count = await _do(desk_of(request), verb, [job.id for job in jobs])
+    _note(request, verb, count, f"filter={as_query(wanted)}")
+    return redirect(request, back, _said(verb, count, len(jobs)))
+
+
+async def _ask(request: Request, verb: Verb, chosen: list[int], back: str) -> Response:
+    """Show which of the chosen jobs it would be."""
+    desk = desk_of(request)
+    jobs = [job for number in chosen if (job := await desk.queue.aget(number)) is not None and job.state in verb.states]
+    return render(
+        request,
+        "confirm.html",
+        verb=verb,
+        jobs=[desk.veil.job(job) for job in jobs],
+        count=len(jobs),
+        more=False,
+        back=back,
+        fields={},
+        chosen=[job.id for job in jobs],
+    )
+
+
+async def _found(desk: Desk, wanted: Filter) -> tuple[list[Job], bool]:
+    """The jobs of a filter, and whether there are more than one act takes."""
+    jobs: list[Job] = []
+    after: str | None = None
+    while len(jobs) < MOST:
+        page = await desk.survey.alook(wanted, after=after, limit=1000)
+        jobs += [desk.veil.job(job) for job in page.jobs]
+        after = page.after
+        if after is None:
+            return jobs, False
+    return jobs[:MOST], True
+
+
+async def _do(desk: Desk, verb: Verb, jobs: list[int]) -> int:
+    each = desk.survey.aretry_each if verb.name == "retry" else desk.survey.acancel_each
+    ordered = sorted(jobs)
+    return sum([await each(ordered[start : start + PORTION]) for start in range(0, len(ordered), PORTION)])
+
+
+def _check_role(request: Request, needed: Role) -> None:
+    if desk_of(request).read_only:
+        raise HTTPException(403, "This dashboard is for looking only.")
+    role = request.state.visitor.role
+    if not role.may(needed):
+        raise HTTPException(403, f"This was not done: it takes the role {needed}, and yours is {role}.")
+
+
+def _note(request: Request, verb: Verb, count: int, what: str) -> None:
+    name = request.state.visitor.name
+    _audit.info("%s %s %d jobs (%s)", _one_line(name), verb.done, count, _one_line(what))
+
+
+def _said(verb: Verb, count: int, wanted: int) -> str:
+    if count == wanted:
+        return f"{plural(count, 'job')} {verb.done}."
+    states = " or ".join(sorted(verb.states))
+    return f"{plural(count, 'job')} {verb.done}; {wanted - count:,} left alone, not {states} any more."
+
+
+async def _form(request: Request) -> FormData:
+    length = request.headers.get("content-length", "")
+    if not length.isdigit() or int(length) > LONGEST_FORM:
+        raise HTTPException(413, "This form is larger than any of ours.")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    if kind != "application/x-www-form-urlencoded":
+        raise HTTPException(415, "This is no form of ours.")
+    return await request.form(max_fields=20_000)
+
+
+def _plain(form: FormData) -> Mapping[str, str]:
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+def _text(form: FormData, name: str) -> str:
+    value = form.get(name, "")
+    return value if isinstance(value, str) else ""
+
+
+def _numbers(form: FormData) -> list[int]:
+    given = [value for value in form.getlist("job") if isinstance(value, str) and value.isascii() and value.isdigit()]
+    return sorted({int(value) for value in given if len(value) <= 18})
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
