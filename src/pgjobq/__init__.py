@@ -36,11 +36,13 @@ from pgjobq.errors import (
     NulCharacter,
     PayloadTooLarge,
     PgjobqError,
+    ScheduleError,
     SchemaError,
     SchemaMissing,
     SchemaOutdated,
     TaskError,
     UnknownArgument,
+    UnknownSchedule,
     UnknownTask,
     UnstorableResult,
     UnsupportedAnnotation,
@@ -63,6 +65,7 @@ from pgjobq.job import (
 from pgjobq.outcome import Discard, Snooze
 from pgjobq.queue import Queue
 from pgjobq.retry import Retry
+from pgjobq.schedule import Schedule
 from pgjobq.task import Call, Gate, Task, Unique
 
 __all__ = [
@@ -101,6 +104,8 @@ __all__ = [
     "Queue",
     "QueueStats",
     "Retry",
+    "Schedule",
+    "ScheduleError",
     "SchemaError",
     "SchemaMissing",
     "SchemaOutdated",
@@ -111,6 +116,7 @@ __all__ = [
     "TaskError",
     "Unique",
     "UnknownArgument",
+    "UnknownSchedule",
     "UnknownTask",
     "UnstorableResult",
     "UnsupportedAnnotation",

@@ -92,6 +92,22 @@ class CurrentJob(msgspec.Struct, eq=False, gc=False):
         return msgspec.json.decode(self._held.headers) if self._held.headers else {}
 
     @property
+    def schedule(self) -> str | None:
+        """The schedule that made this job; None when none did."""
+        made = self.headers.get("schedule")
+        return made if isinstance(made, str) else None
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The tick for which its schedule made it, in UTC; None for a job that no schedule made. A tick that was missed
+        and is made up for keeps its own time here, so that a report covers the day it is meant for."""
+        tick = self.headers.get("scheduled_for")
+        try:
+            return datetime.fromisoformat(tick) if isinstance(tick, str) else None
+        except ValueError:  # somebody else's header
+            return None
+
+    @property
     def enqueued_at(self) -> datetime:
         """When it was enqueued, by the database's clock."""
         return datetime.fromtimestamp(self._held.enqueued_at, UTC)

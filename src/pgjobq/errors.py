@@ -10,6 +10,8 @@ PgjobqError
 ├── TaskError                 a task is declared in a way that cannot work
 │   ├── DuplicateTask         two functions under one name
 │   └── UnsupportedAnnotation an argument's type cannot travel as JSON
+├── ScheduleError             a schedule cannot work as it is written: its expression, zone, policy or task
+│   └── UnknownSchedule       no schedule of that name
 ├── EnqueueError              this job cannot be enqueued as asked; nothing was written
 │   ├── UnknownTask           no task of that name is registered
 │   ├── UnknownArgument       the task has no such argument
@@ -59,6 +61,7 @@ __all__ = [
     "NulCharacter",
     "PayloadTooLarge",
     "PgjobqError",
+    "ScheduleError",
     "SchemaError",
     "SchemaMissing",
     "SchemaOutdated",
@@ -110,6 +113,14 @@ class DuplicateTask(TaskError):
 
 class UnsupportedAnnotation(TaskError):
     """An argument's annotation names a type that cannot travel as JSON."""
+
+
+class ScheduleError(PgjobqError):
+    """A schedule cannot work as it is written: its expression, time zone, policy or task."""
+
+
+class UnknownSchedule(ScheduleError):
+    """There is no schedule of that name."""
 
 
 class EnqueueError(PgjobqError):

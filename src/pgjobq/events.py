@@ -36,6 +36,7 @@ __all__ = [
     "SchemaNewer",
     "ShutdownBegan",
     "ShutdownHurried",
+    "TickLeftOut",
     "VacuumRefused",
     "WorkerCrashed",
     "WorkerStarted",
@@ -335,6 +336,15 @@ class ChoreFailed(Event):
     chore: str
     error: str
     error_message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickLeftOut(Event):
+    """A tick of a schedule made no job, by one of its policies; `why` says which."""
+
+    schedule: str
+    tick: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

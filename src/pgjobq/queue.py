@@ -19,6 +19,7 @@ from pgjobq.operations import Operations
 from pgjobq.retry import Retry
 from pgjobq.run.ahead import aexecute_ahead, execute_ahead
 from pgjobq.run.pools import Pools
+from pgjobq.schedules import ScheduleDoors
 from pgjobq.settings import check_schema_name
 from pgjobq.statements import Statement
 from pgjobq.statements import jobs as statements
@@ -53,7 +54,7 @@ class TaskOptions(TypedDict, total=False):
     unique: Unique | None
 
 
-class Queue(Operations, Waiting, Flow):
+class Queue(Operations, ScheduleDoors, Waiting, Flow):
     """A job queue in one PostgreSQL schema, and the tasks that are enqueued through it.
 
     Args:
@@ -84,6 +85,7 @@ class Queue(Operations, Waiting, Flow):
         self.max_payload_bytes = max_payload_bytes
         self.encryption = encryption
         self.registry = Registry()
+        self._declared = {}
         self.pools = Pools(dsn, pool, apool)
 
     def __repr__(self) -> str:

@@ -25,6 +25,7 @@
 --   dependency     which job depends on which.               INSERT only; deleted with the job.
 --   pending        those of them whose predecessor has not ended.
 --   look           blocked jobs whose turn may have come.
+--   schedule       what makes jobs by the clock, and when it does so next.
 --   allowed        which role was allowed what, by allow().
 --   paused         queues and tasks whose jobs wait until they are resumed.
 --   cancel_request running jobs that are to be cancelled: their workers see to it.
@@ -1543,6 +1544,244 @@ FULL JOIN (SELECT job, 'scheduled' AS place FROM pgjobq.scheduled
 GROUP BY j.id, p.job
 HAVING j.id IS NULL OR count(p.place) <> 1;
 
+-- ---------------------------------------------------------------------------------------------- schedules
+-- A schedule makes a job at each of its ticks. There is no leader: any worker's upkeep computes what is due (cron
+-- expressions and time zones are Python's), and tick() enqueues it and moves next_at in one transaction, guarded by the
+-- old next_at and the revision. So each tick makes one job however many workers look, and because the memory of it
+-- stands here and not in the jobs, deleting old jobs cannot make it come twice.
+--   definition   expression, tz, missed, overlap, task, args, queue, priority, max_attempts, ref, tags, headers
+--   declared     the same as the code says; while both are equal, a new declaration replaces the definition, and once
+--                somebody has changed the schedule at run time it does not
+--   since        ticks up to here are dealt with; next_at <= since: not planned yet, so look at once
+--   revision     grows with every change, so that a tick planned from what it was before does not count
+
+CREATE TABLE pgjobq.schedule (
+    name           text PRIMARY KEY,
+    next_at        timestamptz NOT NULL,
+    since          timestamptz NOT NULL,
+    changed_at     timestamptz NOT NULL,
+    last_at        timestamptz,             -- the last tick that made a job, and that job
+    last_job       bigint,
+    paused_at      timestamptz,
+    retired_at     timestamptz,             -- no longer declared by the code that had declared it
+    revision       int NOT NULL DEFAULT 1,
+    definition     jsonb NOT NULL,
+    declared       jsonb,                   -- NULL: made at run time
+    app            text,                    -- whose code declares it
+    paused_because text,
+    CONSTRAINT name_has_1_to_255_characters CHECK (length(name) BETWEEN 1 AND 255),
+    CONSTRAINT definition_says_when_and_what CHECK (
+        jsonb_typeof(definition) = 'object' AND jsonb_typeof(definition -> 'expression') = 'string'
+        AND length(coalesce(definition ->> 'task', '')) BETWEEN 1 AND 255)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX schedule_next ON pgjobq.schedule (next_at) WHERE paused_at IS NULL AND retired_at IS NULL;
+
+-- Enqueue the job of one tick. It tells its handler which schedule made it, and for which tick. NULL: its unique key is
+-- held by another job.
+CREATE FUNCTION pgjobq.fire(name text, definition jsonb, at timestamptz) RETURNS bigint LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    entry jsonb := definition - ARRAY['expression', 'tz', 'missed', 'overlap'] || jsonb_build_object(
+        'headers', coalesce(definition -> 'headers', '{}') || jsonb_build_object(
+            'schedule', fire.name, 'scheduled_for', to_char(fire.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')));
+BEGIN
+    IF NOT entry ? 'unique' THEN
+        RETURN (SELECT m FROM pgjobq.enqueue_many(jsonb_build_array(entry)) m);
+    END IF;
+    RETURN (SELECT u.id FROM pgjobq.enqueue_unique(jsonb_build_array(entry)) u WHERE u.is_new);
+END $$;
+
+-- Deal with what is due: plans is an array of {name, revision, was, until, next_at, ticks}. A plan whose schedule has
+-- moved on, was changed, or is locked (somebody is changing it) does nothing. Returns one row per tick, with the job it
+-- made (NULL: the overlap policy or its unique key left it out); one without a time for a plan without ticks.
+CREATE FUNCTION pgjobq.tick(plans jsonb) RETURNS TABLE (fired text, fired_at timestamptz, fired_job bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    plan record;
+    held record;
+BEGIN
+    PERFORM pg_current_xact_id();           -- the xid before the numbers: see the head of this file
+    FOR plan IN SELECT * FROM jsonb_to_recordset(tick.plans) AS x(
+        name text, revision int, was timestamptz, until timestamptz, next_at timestamptz, ticks timestamptz[])
+        ORDER BY x.name
+    LOOP
+        SELECT s.definition, s.last_at, s.last_job INTO held FROM pgjobq.schedule s
+        WHERE s.name = plan.name AND s.next_at = plan.was AND s.revision = plan.revision
+          AND s.paused_at IS NULL AND s.retired_at IS NULL
+        FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        fired := plan.name;
+        fired_at := NULL;
+        fired_job := NULL;
+        IF coalesce(cardinality(plan.ticks), 0) = 0 THEN
+            RETURN NEXT;
+        END IF;
+        FOREACH fired_at IN ARRAY coalesce(plan.ticks, '{}') LOOP
+            IF held.definition ->> 'overlap' = 'skip' AND pgjobq.has_not_ended(held.last_job) THEN
+                fired_job := NULL;
+            ELSE
+                fired_job := pgjobq.fire(plan.name, held.definition, fired_at);
+                held.last_job := coalesce(fired_job, held.last_job);
+                held.last_at := CASE WHEN fired_job IS NULL THEN held.last_at ELSE fired_at END;
+            END IF;
+            RETURN NEXT;
+        END LOOP;
+        UPDATE pgjobq.schedule s SET next_at = plan.next_at, since = plan.until, last_at = held.last_at, last_job = held.last_job
+        WHERE s.name = plan.name;
+    END LOOP;
+END $$;
+
+-- Whether that job exists and has not ended.
+CREATE FUNCTION pgjobq.has_not_ended(job bigint) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM pgjobq.job j WHERE j.id = has_not_ended.job)
+           AND NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = has_not_ended.job)
+$$;
+
+-- Create a schedule, or change one: what it makes from now on. Its ticks are planned anew only if its times change.
+CREATE FUNCTION pgjobq.put_schedule(name text, definition jsonb, who text DEFAULT NULL) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    INSERT INTO pgjobq.schedule AS s (name, definition, next_at, since, changed_at)
+    VALUES (put_schedule.name, put_schedule.definition, pgjobq.clock(), pgjobq.clock(), pgjobq.clock())
+    ON CONFLICT ON CONSTRAINT schedule_pkey DO UPDATE SET
+        next_at = CASE WHEN pgjobq.same_times(s.definition, excluded.definition) AND s.retired_at IS NULL
+                       THEN s.next_at ELSE excluded.next_at END,
+        since = CASE WHEN pgjobq.same_times(s.definition, excluded.definition) AND s.retired_at IS NULL
+                     THEN s.since ELSE excluded.since END,
+        definition = excluded.definition, changed_at = excluded.changed_at, retired_at = NULL, revision = s.revision + 1;
+    PERFORM pgjobq.wake_at(pgjobq.clock());
+    PERFORM pgjobq.note_action(who, 'put_schedule', NULL, jsonb_build_object('schedule', put_schedule.name));
+END $$;
+
+CREATE FUNCTION pgjobq.same_times(one jsonb, other jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+    SELECT (one -> 'expression', one -> 'tz') IS NOT DISTINCT FROM (other -> 'expression', other -> 'tz')
+$$;
+
+-- What the code of an app declares, said by each worker that starts: an object of definitions by name. What it declared
+-- before and no longer does is retired: it makes no more jobs and keeps its pause and its changes, should it come back.
+-- Without an app (an embedded worker) nothing is retired.
+CREATE FUNCTION pgjobq.declare_schedules(app text, declarations jsonb) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    UPDATE pgjobq.schedule s SET retired_at = pgjobq.clock(), revision = s.revision + 1
+    WHERE s.app = declare_schedules.app AND s.retired_at IS NULL AND NOT declare_schedules.declarations ? s.name;
+    IF declare_schedules.declarations = '{}' THEN
+        RETURN;
+    END IF;
+    INSERT INTO pgjobq.schedule AS s (name, definition, declared, app, next_at, since, changed_at)
+    SELECT d.key, d.value, d.value, declare_schedules.app, pgjobq.clock(), pgjobq.clock(), pgjobq.clock()
+    FROM jsonb_each(declare_schedules.declarations) d ORDER BY d.key
+    ON CONFLICT ON CONSTRAINT schedule_pkey DO UPDATE SET
+        next_at = CASE WHEN s.retired_at IS NULL AND (s.declared IS DISTINCT FROM s.definition
+                            OR pgjobq.same_times(s.definition, excluded.definition))
+                       THEN s.next_at ELSE excluded.next_at END,
+        since = CASE WHEN s.retired_at IS NULL AND (s.declared IS DISTINCT FROM s.definition
+                          OR pgjobq.same_times(s.definition, excluded.definition))
+                     THEN s.since ELSE excluded.since END,
+        definition = CASE WHEN s.declared IS DISTINCT FROM s.definition THEN s.definition ELSE excluded.definition END,
+        declared = excluded.declared, app = coalesce(excluded.app, s.app), retired_at = NULL, changed_at = excluded.changed_at,
+        revision = s.revision + 1
+    WHERE (s.declared, s.app) IS DISTINCT FROM (excluded.declared, coalesce(excluded.app, s.app)) OR s.retired_at IS NOT NULL;
+    IF FOUND THEN
+        PERFORM pgjobq.wake_at(pgjobq.clock());
+    END IF;
+END $$;
+
+-- Make no more jobs until resumed. NULL: there is no such schedule; false: it was paused already.
+CREATE FUNCTION pgjobq.pause_schedule(name text, reason text DEFAULT NULL, who text DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    UPDATE pgjobq.schedule s
+    SET paused_at = pgjobq.clock(), paused_because = pause_schedule.reason, revision = s.revision + 1
+    WHERE s.name = pause_schedule.name AND s.paused_at IS NULL;
+    IF FOUND THEN
+        PERFORM pgjobq.note_action(who, 'pause_schedule', NULL, jsonb_build_object(
+            'schedule', pause_schedule.name, 'reason', pause_schedule.reason));
+        RETURN true;
+    END IF;
+    RETURN CASE WHEN EXISTS (SELECT FROM pgjobq.schedule s WHERE s.name = pause_schedule.name) THEN false END;
+END $$;
+
+-- Go on with the next tick; those that passed meanwhile are not made up for. NULL: no such schedule; false: not paused.
+CREATE FUNCTION pgjobq.resume_schedule(name text, who text DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    UPDATE pgjobq.schedule s SET paused_at = NULL, paused_because = NULL, revision = s.revision + 1,
+                                 since = pgjobq.clock(), next_at = pgjobq.clock()
+    WHERE s.name = resume_schedule.name AND s.paused_at IS NOT NULL;
+    IF FOUND THEN
+        PERFORM pgjobq.note_action(who, 'resume_schedule', NULL, jsonb_build_object('schedule', resume_schedule.name));
+        PERFORM pgjobq.wake_at(pgjobq.clock());
+        RETURN true;
+    END IF;
+    RETURN CASE WHEN EXISTS (SELECT FROM pgjobq.schedule s WHERE s.name = resume_schedule.name) THEN false END;
+END $$;
+
+-- Make a job now, besides the ticks, even while it is paused. Returns its id; NULL: no such schedule; 0: its last job has
+-- not ended and its overlap policy is to skip, or its unique key is held.
+CREATE FUNCTION pgjobq.run_schedule(name text, who text DEFAULT NULL) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    held   record;
+    new_id bigint;
+BEGIN
+    SELECT s.definition, s.last_job INTO held FROM pgjobq.schedule s WHERE s.name = run_schedule.name FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF held.definition ->> 'overlap' = 'skip' AND pgjobq.has_not_ended(held.last_job) THEN
+        RETURN 0;
+    END IF;
+    new_id := pgjobq.fire(run_schedule.name, held.definition, pgjobq.clock());
+    IF new_id IS NULL THEN
+        RETURN 0;
+    END IF;
+    UPDATE pgjobq.schedule s SET last_at = pgjobq.clock(), last_job = new_id WHERE s.name = run_schedule.name;
+    PERFORM pgjobq.note_action(who, 'run_schedule', 1, jsonb_build_object('schedule', run_schedule.name, 'job', new_id));
+    RETURN new_id;
+END $$;
+
+-- Undo what was changed at run time: as the code declares it. NULL: no such schedule; false: not declared, or unchanged.
+CREATE FUNCTION pgjobq.reset_schedule(name text, who text DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    UPDATE pgjobq.schedule s SET definition = s.declared, revision = s.revision + 1, changed_at = pgjobq.clock(),
+                                 since = pgjobq.clock(), next_at = pgjobq.clock()
+    WHERE s.name = reset_schedule.name AND s.declared <> s.definition;
+    IF FOUND THEN
+        PERFORM pgjobq.note_action(who, 'reset_schedule', NULL, jsonb_build_object('schedule', reset_schedule.name));
+        PERFORM pgjobq.wake_at(pgjobq.clock());
+        RETURN true;
+    END IF;
+    RETURN CASE WHEN EXISTS (SELECT FROM pgjobq.schedule s WHERE s.name = reset_schedule.name) THEN false END;
+END $$;
+
+-- Delete a schedule; the jobs it made stay. One that code declares comes back when a worker starts: pause it instead.
+CREATE FUNCTION pgjobq.delete_schedule(name text, who text DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    DELETE FROM pgjobq.schedule s WHERE s.name = delete_schedule.name;
+    IF FOUND THEN
+        PERFORM pgjobq.note_action(who, 'delete_schedule', NULL, jsonb_build_object('schedule', delete_schedule.name));
+        RETURN true;
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- One row per schedule. next_at NULL: it makes no jobs (paused or retired), or a worker has yet to plan it.
+CREATE VIEW pgjobq.schedules AS
+SELECT s.name, s.definition ->> 'task' AS task, s.definition ->> 'expression' AS expression,
+       coalesce(s.definition ->> 'tz', 'UTC') AS tz,
+       CASE WHEN s.paused_at IS NULL AND s.retired_at IS NULL AND s.next_at > s.since THEN s.next_at END AS next_at,
+       s.last_at, s.last_job, s.paused_at, s.paused_because, s.retired_at,
+       coalesce(s.definition ->> 'missed', 'latest') AS missed, coalesce(s.definition ->> 'overlap', 'allow') AS overlap,
+       coalesce(s.definition ->> 'queue', 'default') AS queue, coalesce((s.definition ->> 'priority')::int, 0) AS priority,
+       s.definition ->> 'ref' AS ref, coalesce(s.definition -> 'args', '{}') AS args,
+       s.app, coalesce(s.declared <> s.definition, false) AS edited, s.changed_at
+FROM pgjobq.schedule s;
+
 -- ---------------------------------------------------------------------------------------------- who may
 -- Roles belong to the whole server, and a managed database may refuse CREATE ROLE: so none is made here. The owner says
 -- which role may do what: SELECT pgjobq.allow('shop_web', 'producer'). A role may be allowed several things.
@@ -1576,20 +1815,24 @@ BEGIN
         grants := ARRAY[
             'SELECT (id, task, queue, priority, ref, tags, created_at, max_attempts, state, attempt, run_at, started_at,
                      finished_at, worker) ON pgjobq.jobs',
+            'SELECT (name, task, expression, tz, next_at, last_at, last_job, paused_at, paused_because, retired_at, missed,
+                     overlap, queue, priority, app, edited, changed_at) ON pgjobq.schedules',
             'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
                        pgjobq.gate, pgjobq.gate_pass'];
     WHEN 'viewer', 'operator' THEN
         functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'retry', 'retry_from', 'cancel', 'cancel_running', 'pause', 'resume', 'act',
-                                                           'set_gate', 'unset_gate', 'edit']
+                                                           'set_gate', 'unset_gate', 'edit', 'put_schedule', 'pause_schedule',
+                                                           'resume_schedule', 'run_schedule', 'reset_schedule', 'delete_schedule']
                           ELSE ARRAY['clock', 'watch'] END;
         grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.dependency, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
                          pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass,
-                         pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished, pgjobq.job'];
+                         pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished, pgjobq.job,
+                         pgjobq.schedules'];
     WHEN 'worker' THEN
         functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'release', 'watch_dependencies', 'complete', 'end_pauses', 'follow_cancels',
-                           'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps'];
+                           'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps', 'tick', 'declare_schedules'];
         grants := ARRAY[
-            'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request',
+            'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.schedule',
             'SELECT, DELETE ON pgjobq.job, pgjobq.lane',
             'SELECT, INSERT, DELETE ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished,
                                        pgjobq.attempt_error',

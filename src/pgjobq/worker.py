@@ -108,6 +108,8 @@ class Worker:
     def _check_schema(self) -> None:
         with self.queue.pools.connection() as connection:
             migrate.check(connection, self.queue.schema)
+        if self.queue.declares_schedules:
+            self.queue.declare_schedules()
 
 
 if __name__ == "__main__":

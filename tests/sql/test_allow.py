@@ -29,6 +29,8 @@ MADE_FOR_THE_OWNER = {
     "move",
     "purge",
     "disallow",
+    "fire",
+    "has_not_ended",
     "job_fault",
     "keep_watch",
     "hold",
@@ -36,6 +38,7 @@ MADE_FOR_THE_OWNER = {
     "note_action",
     "refuse",
     "replace_waiting",
+    "same_times",
     "take_key",
     "unique_fault",
     "unpark",
@@ -90,7 +93,18 @@ MATRIX: dict[str, set[str]] = {
     "SELECT pgjobq.unset_gate('api')": {"operator"},
     "SELECT * FROM pgjobq.gate_pass": CAN_WATCH,
     "SELECT pgjobq.edit(1, priority => 3)": {"operator"},
+    "SELECT name, task, expression, next_at, last_job FROM pgjobq.schedules": CAN_WATCH,
+    "SELECT args FROM pgjobq.schedules": CAN_READ,
+    'SELECT pgjobq.put_schedule(\'beat\', \'{"expression": "@every 1s", "task": "send"}\')': {"operator"},
+    "SELECT pgjobq.pause_schedule('beat'), pgjobq.resume_schedule('beat')": {"operator"},
+    "SELECT pgjobq.run_schedule('beat')": {"operator"},
+    "SELECT pgjobq.reset_schedule('beat'), pgjobq.delete_schedule('beat')": {"operator"},
+    "UPDATE pgjobq.schedule SET next_at = now()": NOBODY,
+    "SELECT pgjobq.fire('beat', '{\"task\": \"send\"}', now())": NOBODY,
     # what workers do
+    "SELECT definition FROM pgjobq.schedule": WORKS,
+    "SELECT * FROM pgjobq.tick('[]')": WORKS,
+    "SELECT pgjobq.declare_schedules('app:queue', '{}')": WORKS,
     "SELECT args FROM pgjobq.job": CAN_READ | WORKS,
     "SELECT * FROM pgjobq.ready": CAN_READ | WORKS,
     "SELECT pgjobq.act('retry', '{1}', '{}')": {"operator"},
@@ -180,11 +194,16 @@ def statements_of(kind: str) -> list[str]:
     return sorted(name for name in _statements() if (name in listed) == (kind == "jobs") and name not in surveyed)
 
 
-JOBS_SQL = "".join((migrate._HERE / "statements" / name).read_text() for name in ("jobs.sql", "operate.sql"))
+JOBS_SQL = "".join(
+    (migrate._HERE / "statements" / name).read_text() for name in ("jobs.sql", "operate.sql", "schedules.sql")
+)
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many", "enqueue_unique"), "producer")
 NEEDS |= {"enqueue_after": "producer", "retry_from": "operator"}
 NEEDS |= dict.fromkeys(("retry", "cancel", "cancel_running", "edit", "pause", "resume", "act"), "operator")
 NEEDS |= dict.fromkeys(("set_gate", "unset_gate"), "operator")
+NEEDS |= dict.fromkeys(
+    (f"{what}_schedule" for what in ("put", "pause", "resume", "run", "reset", "delete")), "operator"
+)
 NEEDS |= {"complete_within": "worker"}
 
 
@@ -207,7 +226,18 @@ def test_without_one_of_its_rights_a_worker_is_noticed(hand: Hand, as_role: Call
     """The test above would see a grant that is missing: each table taken away makes a statement fail."""
     with psycopg.connect(as_role("worker"), autocommit=True) as conn:
         name = conn.info.user
-        for table in ("ready", "running", "scheduled", "blocked", "finished", "job", "attempt_error", "worker", "lane"):
+        for table in (
+            "ready",
+            "running",
+            "scheduled",
+            "blocked",
+            "finished",
+            "job",
+            "attempt_error",
+            "worker",
+            "lane",
+            "schedule",
+        ):
             hand.sql(f'REVOKE ALL ON pgjobq.{table} FROM "{name}"')
             with pytest.raises(pg.InsufficientPrivilege):
                 for statement in statements_of("engine"):

@@ -67,7 +67,8 @@ def test_next_due(hand: Hand) -> None:
     hand.set_now(NOON)
 
     def look(longest: float) -> tuple[float | None, float]:
-        ((wait, noted),) = hand.say("next_due", longest)
+        ((wait, noted, tick),) = hand.say("next_due", longest)
+        assert tick is None
         return wait, noted / 1000 - 1_893_499_200
 
     assert look(5) == (None, 5)

@@ -89,13 +89,22 @@ def test_a_heartbeat_stays_on_its_page(hand: Hand) -> None:
 
 
 def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
-    """Facts are append-only, rows of state are moved; a heartbeat, a key's holder and an edit by hand are neither."""
+    """Facts are append-only, rows of state are moved; a heartbeat, a key's holder, a schedule and an edit by hand are
+    neither."""
     texts = [FILE.read_text(), *(path.read_text() for path in sorted((FILE.parent / "statements").glob("*.sql")))]
     code = "\n".join(re.sub(r"--[^\n]*", "", text) for text in texts)
     assert sorted(re.findall(r"\bUPDATE\s+(?!SKIP|OF\b|ON\b|\()(\S+)", code)) == [
+        "SET",  # put_schedule()
+        "SET",  # declare_schedules()
         "SET",  # set_gate()
         "pgjobq.job",  # edit()
         "pgjobq.job",  # move()
+        "pgjobq.schedule",  # tick()
+        "pgjobq.schedule",  # declare_schedules()
+        "pgjobq.schedule",  # and pause, resume, run, reset
+        "pgjobq.schedule",
+        "pgjobq.schedule",
+        "pgjobq.schedule",
         "pgjobq.unique_key",
         "pgjobq.unique_key",
         "pgjobq.unique_key",

@@ -38,6 +38,7 @@ from pgjobq.events import SchemaNewer
 from pgjobq.logs import Journal
 from pgjobq.queue import Queue
 from pgjobq.settings import WorkerSettings
+from pgjobq.statements import statement_text
 
 __all__ = ["main"]
 
@@ -108,7 +109,7 @@ def _find_database(
     away: that one is not looked at here, the pump waits for it."""
     try:
         dsn = queue.pools.dsn(order["dsn"])
-        return dsn, {} if order["replaces"] else _check_database(dsn, queue, settings, journal)
+        return dsn, {} if order["replaces"] else _check_database(dsn, queue, settings, journal, order["app"])
     except (PgjobqError, *OUTAGES) as error:
         raise _Refusal(MISCONFIGURED, str(error).strip()) from error
 
@@ -167,13 +168,15 @@ async def _work(
     )
 
 
-def _check_database(dsn: str, queue: Queue, settings: WorkerSettings, journal: Journal) -> dict[str, Any]:
-    """What the banner tells; raises SchemaMissing and the like before anything is claimed."""
+def _check_database(dsn: str, queue: Queue, settings: WorkerSettings, journal: Journal, app: str) -> dict[str, Any]:
+    """What the banner tells; raises SchemaMissing and the like before anything is claimed. The database learns which
+    schedules this code declares, also when it is none: there may have been some."""
     connection, _ = open_sync(dsn, "start", session=not settings.poll_only)
     with connection, bounded(lambda: connection, max(FIRST_ANSWER, settings.lease / 3)):
         status = migrate.check(connection, queue.schema)
         if status.current > status.wanted:
             journal.emit(SchemaNewer(current=status.current, wanted=status.wanted))
+        connection.execute(statement_text("declare_schedules", queue.schema), (app, queue.declarations()))
         info = connection.info
         host = info.host or "local"
         return {"database": f"{host}/{info.dbname}", "server_version": info.parameter_status("server_version")}

@@ -18,6 +18,7 @@ import psycopg
 
 from pgjobq.engine.lease import SILENT
 from pgjobq.engine.retention import Retention
+from pgjobq.engine.ticks import Ticks
 from pgjobq.engine.wire import OUTAGES, bounded, is_passing, open_sync, take_notifications
 from pgjobq.events import ChoreFailed, JobsReturned, JobsTakenBack, VacuumRefused
 from pgjobq.logs import Journal
@@ -73,6 +74,7 @@ class Upkeep:
         self._due: dict[str, float] = {}
         self._burials: list[Burial] = []
         self._retention = Retention(self._say, settings, journal)
+        self._ticks = Ticks(self._say, journal)
         self.failed = 0
         """Jobs that had no attempt left when they were taken back from the worker processes of our own that died."""
         self._stopped = False
@@ -141,11 +143,15 @@ class Upkeep:
         while self._say("release", PROMOTED_AT_ONCE)[0][0] >= PROMOTED_AT_ONCE:
             pass
         longest = min(self._settings.poll_interval, 1.0)
-        due = self._say("next_due", longest)[0][0]
+        due, _, tick = self._say("next_due", longest)[0]
+        if self._settings.drain:
+            tick = None  # a drain works off what there is: how much that is must not depend on the clock
+        elif tick is not None and tick <= 0:
+            tick = self._ticks.fire()
         self._journal.tick()
         if deleting:
             return 0.0
-        return longest if due is None else max(0.0, min(due, longest))
+        return max(0.0, min(seconds for seconds in (due, tick, longest) if seconds is not None))
 
     def _turn(self, chore: str, every: float) -> bool:
         """Whether it is time for this chore (again)."""

@@ -283,6 +283,11 @@ def _chore_failed(event: e.ChoreFailed) -> str:
     return f"{event.chore} failed, trying again later: {_why(event.error, event.error_message)}"
 
 
+@_reads(e.TickLeftOut, logging.WARNING, "!")
+def _tick_left_out(event: e.TickLeftOut) -> str:
+    return f"schedule {one_line(event.schedule, 80)} made no job for {event.tick}: {event.why}"
+
+
 @_reads(e.SchemaNewer, logging.WARNING, "!")
 def _schema_newer(event: e.SchemaNewer) -> str:
     return (

@@ -23,6 +23,7 @@ __all__ = [
     "enqueue_alike",
     "enqueue_many",
     "enqueue_unique",
+    "entry",
     "errors",
     "get",
     "jobs",
@@ -43,7 +44,7 @@ def enqueue(schema: str, call: Call) -> Statement[int]:
         plain = (call.task.name, call.args_text, call.queue, str(call.priority), str(call.max_attempts))
         return Statement("enqueue", statement_text("enqueue_plain", schema), plain, _id)
     if call.gates is not None or call.options.depends_on:  # more than enqueue()'s parameters: the third road
-        text = f"[{_entry(call)}]"
+        text = f"[{entry(call)}]"
         name = "enqueue_after" if call.options.depends_on else "enqueue_many"
         return Statement("enqueue", statement_text(name, schema), (text,), _only_id)
     options = call.options
@@ -77,7 +78,7 @@ def enqueue_alike(schema: str, first: Call, arguments: Iterable[str]) -> Stateme
 def enqueue_many(schema: str, calls: Iterable[Call]) -> Statement[list[int]]:
     """Enqueue calls in one statement; gives the ids in the same order."""
     calls = list(calls)
-    text = "[" + ",".join(map(_entry, calls)) + "]"
+    text = "[" + ",".join(map(entry, calls)) + "]"
     name = "enqueue_after" if any(call.options.depends_on for call in calls) else "enqueue_many"
     return Statement("enqueue_many", statement_text(name, schema), (text,), _ids)
 
@@ -87,8 +88,8 @@ def enqueue_unique(schema: str, call: Call) -> Statement[tuple[int, bool]]:
 
     `on_conflict="raise"` is the caller's to look after: an error of the server's would end its transaction.
     """
-    entry = _entry(call, on_conflict="return")
-    return Statement("enqueue", statement_text("enqueue_unique", schema), (f"[{entry}]",), _id_and_newness)
+    text = f"[{entry(call, on_conflict='return')}]"
+    return Statement("enqueue", statement_text("enqueue_unique", schema), (text,), _id_and_newness)
 
 
 def edit(
@@ -180,45 +181,45 @@ def misplaced(schema: str) -> Statement[list[tuple[int, str]]]:
 # ------------------------------------------------------------------------------------------------ parameters
 
 
-def _entry(call: Call, on_conflict: str | None = None) -> str:
+def entry(call: Call, on_conflict: str | None = None) -> str:
     """One object of enqueue_many's array; what equals the SQL function's own default is left out.
 
     `on_conflict` stands in for "raise".
     """
     options, queue, tags = call.options, call.queue, call.tags
-    entry: dict[str, Any] = {"task": call.task.name, "args": msgspec.Raw(call.args_text.encode())}
+    made: dict[str, Any] = {"task": call.task.name, "args": msgspec.Raw(call.args_text.encode())}
     if queue != "default":
-        entry["queue"] = queue
+        made["queue"] = queue
     if call.priority:
-        entry["priority"] = call.priority
+        made["priority"] = call.priority
     if options.run_at is not None:
-        entry["run_at"] = options.run_at.isoformat()
+        made["run_at"] = options.run_at.isoformat()
     if options.delay is not None:
-        entry["delay"] = _interval(options.delay)
+        made["delay"] = _interval(options.delay)
     if options.ref is not None:
-        entry["ref"] = options.ref
+        made["ref"] = options.ref
     if tags:
-        entry["tags"] = tags
+        made["tags"] = tags
     if call.max_attempts != 20:
-        entry["max_attempts"] = call.max_attempts
+        made["max_attempts"] = call.max_attempts
     if options.headers:
-        entry["headers"] = options.headers
+        made["headers"] = options.headers
     if options.depends_on:
         if call.key is not None or call.gates is not None:
             raise InvalidOption(f"{call.task.name}: depends_on goes with neither unique nor gates (yet).")
-        entry["depends_on"] = options.depends_on
-        entry["needs"] = options.needs
+        made["depends_on"] = options.depends_on
+        made["needs"] = options.needs
     if call.gates is not None:
-        entry["gates"] = msgspec.Raw(call.gates.encode())
+        made["gates"] = msgspec.Raw(call.gates.encode())
     if call.key is not None and (unique := call.unique) is not None:
-        entry["unique"] = {
+        made["unique"] = {
             "key": call.key,
             "until": unique.until,
             "on_conflict": on_conflict if on_conflict and unique.on_conflict == "raise" else unique.on_conflict,
         }
         if unique.seconds is not None:
-            entry["unique"]["period"] = _interval(unique.seconds)
-    return _encode(entry).decode()
+            made["unique"]["period"] = _interval(unique.seconds)
+    return _encode(made).decode()
 
 
 def _interval(span: float) -> str:

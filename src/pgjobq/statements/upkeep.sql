@@ -41,12 +41,31 @@ SELECT pgjobq.look_at_gates($1::int)
 SELECT pgjobq.sweep_gates()
 
 -- name: next_due
--- Seconds until the next job is due (NULL: none), and note when we look again: at that time, after $1 seconds at the most.
-WITH next AS MATERIALIZED (SELECT min(run_at) - pgjobq.clock() AS wait FROM pgjobq.scheduled)
+-- Seconds until the next job is due (NULL: none), and until the next tick of a schedule (NULL: none); and note when we look
+-- again: at the earlier one, after $1 seconds at the most.
+WITH next AS MATERIALIZED (
+    SELECT (SELECT min(run_at) FROM pgjobq.scheduled) - pgjobq.clock() AS wait,
+           (SELECT min(next_at) FROM pgjobq.schedule WHERE paused_at IS NULL AND retired_at IS NULL) - pgjobq.clock() AS tick
+)
 SELECT extract(epoch FROM next.wait)::float8,
        setval('pgjobq.next_look', ((extract(epoch FROM pgjobq.clock())
-              + least($1::float8, greatest(coalesce(extract(epoch FROM next.wait), $1::float8), 0))) * 1000)::bigint)
+              + least($1::float8, greatest(coalesce(extract(epoch FROM least(next.wait, next.tick)), $1::float8), 0))) * 1000)::bigint),
+       extract(epoch FROM next.tick)::float8
 FROM next
+
+-- name: declare_schedules
+SELECT pgjobq.declare_schedules($1::text, $2::text::jsonb)::text
+
+-- name: due_schedules
+-- Up to $1 schedules whose next tick has come or which nobody has planned yet, but none of $2; with the time it is.
+SELECT jsonb_build_object('name', s.name, 'revision', s.revision, 'next_at', s.next_at, 'since', s.since,
+                          'now', pgjobq.clock(), 'definition', s.definition)::text
+FROM pgjobq.schedule s
+WHERE s.next_at <= pgjobq.clock() AND s.paused_at IS NULL AND s.retired_at IS NULL AND NOT s.name = ANY ($2::text[])
+ORDER BY s.next_at LIMIT $1::int
+
+-- name: tick
+SELECT fired, fired_at::text, fired_job FROM pgjobq.tick($1::text::jsonb)
 
 -- name: rescue
 -- Take back what dead workers hold. $1: workers known to be dead, with $2 as the reason; NULL: those whose lease ran
