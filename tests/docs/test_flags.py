@@ -86,12 +86,12 @@ def test_every_flag_exists(page: Path) -> None:
 def test_unknown_flags_are_noticed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
-        "Use `--drain`, `--dry-run` or `pgjobq migrate --lease 5`; `--no-drain` as well; not `make x --odd`.\n"
+        "Use `--drain`, `--wet-run` or `pgjobq migrate --lease 5`; `--no-drain` as well; not `make x --odd`.\n"
         "```console\n$ cd shop && PGJOBQ_LEASE=5 pgjobq worker shop.jobs:queue --drain \\\n --colour | head -n 1\n```\n"
         "<!-- no-run: only to be read -->\n```console\n$ python -m pgjobq.worker shop.jobs:queue --speed 9\n```\n"
     )
     assert unknown_flags(page) == [
-        "--dry-run",
+        "--wet-run",
         "--lease in: pgjobq migrate --lease 5",
         "--colour in: pgjobq worker shop.jobs:queue --drain --colour",
         "--speed in: python -m pgjobq.worker shop.jobs:queue --speed 9",
