@@ -48,10 +48,11 @@ def test_a_paused_task_is_parked_and_runs_after_the_resume_with_its_attempts_who
 
 
 def test_a_pause_ends_by_itself(stage: Stage, desk: Queue) -> None:
-    stage.query("SELECT pgjobq.pause('task', 'note', until => now() + interval '2 s')")
+    desk.pause(task="note")
     worker = stage.worker("--poll-only").ready()
     job = stage.enqueue("note")
     stage.wait_state(job, "blocked")
+    stage.query("SELECT pgjobq.pause('task', 'note', until => now() + interval '2 s')")
     stage.wait_state(job, "succeeded")
     wait_until(lambda: not stage.query("SELECT FROM pgjobq.paused"))
     assert worker.stop() == 0
