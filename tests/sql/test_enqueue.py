@@ -181,7 +181,7 @@ def test_many_wants_an_array_of_objects(hand: Hand, wrong: str) -> None:
     assert hand.places() == {}
 
 
-@pytest.mark.parametrize("key", ["prioritty", "at", "Task", "", "unique"])
+@pytest.mark.parametrize("key", ["prioritty", "at", "Task", "", "uniqe"])
 def test_a_key_that_nobody_reads_is_refused(hand: Hand, key: str) -> None:
     """A slip of the pen must not become a job without its delay."""
     with pytest.raises(psycopg.errors.CheckViolation, match=f"no key '{key}' for a job: there are task, args, queue"):

@@ -1,6 +1,26 @@
 -- From version 1 to version 2: what schema.sql has gained since, in the same words. Safe while workers of version 1 run:
 -- nothing they read or call changes its name, its columns or its meaning.
 
+-- All locks at once and without waiting: whoever takes one after the other while workers go on meets them in a circle,
+-- and PostgreSQL then ends one of the two.
+DO $$
+DECLARE
+    gives_up timestamptz := clock_timestamp() + interval '5 seconds';
+BEGIN
+    LOOP
+        BEGIN
+            LOCK TABLE pgjobq.job, pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished,
+                       pgjobq.attempt_error, pgjobq.lane, pgjobq.worker IN ACCESS EXCLUSIVE MODE NOWAIT;
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            IF clock_timestamp() > gives_up THEN
+                RAISE;
+            END IF;
+            PERFORM pg_sleep(0.005);
+        END;
+    END LOOP;
+END $$;
+
 -- ---------------------------------------------------------------------------------------------- schedules
 -- A schedule makes a job at each of its ticks. There is no leader: any worker's upkeep computes what is due (cron
 -- expressions and time zones are Python's), and tick() enqueues it and moves next_at in one transaction, guarded by the
