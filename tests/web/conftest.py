@@ -71,8 +71,10 @@ def client(site: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A real browser: the machine's own chromium. Playwright keeps an event loop running in this thread meanwhile, so it
-    goes before another module's tests want one of their own."""
+    """A real browser: the machine's own chromium.
+
+    Playwright keeps an event loop running in this thread, so it goes before another module's tests want their own.
+    """
     found = next(
         (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
     )

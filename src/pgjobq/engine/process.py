@@ -7,6 +7,7 @@ back and run elsewhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import os
@@ -14,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import psycopg
 
 from pgjobq import migrate
 from pgjobq.engine.app import load_app
@@ -45,6 +48,8 @@ __all__ = ["main"]
 OK, CRASHED, MISCONFIGURED = 0, 1, 2
 YOUNG_OBJECTS = 10_000
 """New objects between two garbage collections: with Python's 700 they took a tenth of a busy worker's time."""
+DECLARED_AGAIN_AFTER = 1.0
+"""Seconds between attempts to declare schedules to a server that only reads."""
 _HERE = str(Path(__file__).parent)
 _IMPORTLIB = str(Path(importlib.__file__).parent)
 
@@ -176,10 +181,29 @@ def _check_database(dsn: str, queue: Queue, settings: WorkerSettings, journal: J
         status = migrate.check(connection, queue.schema)
         if status.current > status.wanted:
             journal.emit(SchemaNewer(current=status.current, wanted=status.wanted))
-        connection.execute(statement_text("declare_schedules", queue.schema), (app, queue.declarations()))
+        try:
+            _declare_schedules(connection, queue, app)
+        except psycopg.errors.ReadOnlySqlTransaction:  # a standby: once it is promoted
+            again = threading.Thread(target=_declare_later, args=(dsn, queue, settings, app), daemon=True)
+            again.start()
         info = connection.info
         host = info.host or "local"
         return {"database": f"{host}/{info.dbname}", "server_version": info.parameter_status("server_version")}
+
+
+def _declare_schedules(connection: psycopg.Connection[Any], queue: Queue, app: str) -> None:
+    connection.execute(statement_text("declare_schedules", queue.schema), (app, queue.declarations()))
+
+
+def _declare_later(dsn: str, queue: Queue, settings: WorkerSettings, app: str) -> None:
+    """Ask again until the server can be written to. Nobody waits for this: schedules declared before go on."""
+    while True:
+        time.sleep(DECLARED_AGAIN_AFTER)
+        with contextlib.suppress(*OUTAGES):
+            connection, _ = open_sync(dsn, "start", session=not settings.poll_only)
+            with connection, bounded(lambda: connection, FIRST_ANSWER):  # noqa: B023
+                _declare_schedules(connection, queue, app)
+            return
 
 
 def _where(error: Exception) -> str:
