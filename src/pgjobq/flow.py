@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from pgjobq.current import current_job
+from pgjobq.doors import Doors
 from pgjobq.job import Job
-from pgjobq.statements import Statement, flow
-from pgjobq.task import Registry, shown
+from pgjobq.statements import flow
 
 __all__ = ["Flow"]
 
-T = TypeVar("T")
 
-
-class Flow:
+class Flow(Doors):
     """The half of `Queue` that follows dependencies; `using(depends_on=…)` makes them."""
-
-    schema: str
-    registry: Registry
-
-    def _run(self, statement: Statement[T], conn: object) -> T:
-        raise NotImplementedError
-
-    async def _arun(self, statement: Statement[T], conn: object) -> T:
-        raise NotImplementedError
 
     def predecessors(self, job: int | None = None, *, conn: object = None) -> list[Job]:
         """The jobs that a job depends on, in the order of their ids; without one, those of the running job.
@@ -32,20 +19,20 @@ class Flow:
         `result_of()` gives what the handler of one of them returned. Those that retention has deleted are missing.
         """
         job = current_job().id if job is None else job
-        return [shown(found, self.registry) for found in self._run(flow.predecessors(self.schema, job), conn)]
+        return self._seen(self._run(flow.predecessors(self.schema, job), conn))
 
     async def apredecessors(self, job: int | None = None, *, conn: object = None) -> list[Job]:
         """The async twin of `predecessors`."""
         job = current_job().id if job is None else job
-        return [shown(found, self.registry) for found in await self._arun(flow.predecessors(self.schema, job), conn)]
+        return self._seen(await self._arun(flow.predecessors(self.schema, job), conn))
 
     def dependents(self, job: int, *, conn: object = None) -> list[Job]:
         """The jobs that depend on this one directly, in the order of their ids."""
-        return [shown(found, self.registry) for found in self._run(flow.dependents(self.schema, job), conn)]
+        return self._seen(self._run(flow.dependents(self.schema, job), conn))
 
     async def adependents(self, job: int, *, conn: object = None) -> list[Job]:
         """The async twin of `dependents`."""
-        return [shown(found, self.registry) for found in await self._arun(flow.dependents(self.schema, job), conn)]
+        return self._seen(await self._arun(flow.dependents(self.schema, job), conn))
 
     def retry_from(self, job: int, *, conn: object = None) -> list[int]:
         """Run a failed or cancelled job again, and after it all that was cancelled because of it.

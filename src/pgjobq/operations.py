@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar, Unpack
+from typing import TYPE_CHECKING, Unpack
 
+from pgjobq.doors import Doors
 from pgjobq.errors import InvalidOption, NaiveDatetime
 from pgjobq.filters import Filters, conditions
 from pgjobq.statements import operate
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from pgjobq.statements import Statement
 
 __all__ = ["CHANGEABLE", "Operations"]
-
-T = TypeVar("T")
 
 BATCH = 1_000
 """Jobs that one transaction of a change to many takes."""
@@ -30,21 +29,9 @@ CHANGEABLE = {
 """What can be done to many jobs, and in which states these are."""
 
 
-class Operations:
+class Operations(Doors):
     """The operators' half of `Queue`. `by`, wherever it is taken, is written to the audit: who wants this; None: the
     name of the database's role."""
-
-    schema: str
-
-    def _run(self, statement: Statement[T], conn: object) -> T:
-        raise NotImplementedError
-
-    async def _arun(self, statement: Statement[T], conn: object) -> T:
-        raise NotImplementedError
-
-    def _seen(self, jobs: list[Job]) -> list[Job]:
-        """With secrets hidden."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------ look
 
@@ -70,8 +57,7 @@ class Operations:
     def _find(self, before: int | None, limit: int, filters: Filters) -> Statement[list[Job]]:
         if type(limit) is not int or not 1 <= limit <= MOST_FOUND:
             raise InvalidOption(f"limit={limit!r}: wants a whole number from 1 to {MOST_FOUND:,}")
-        asked = conditions(filters) | ({} if before is None else {"before": str(max(0, min(before, 2**63 - 1)))})
-        return operate.find(self.schema, asked, limit)
+        return operate.find(self.schema, conditions(filters), limit, before)
 
     def count(self, *, most: int | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
         """How many jobs pass every filter given; `most` ends the count there, so that it stays quick."""

@@ -9,20 +9,20 @@ from datetime import timedelta
 from typing import Any, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
 from pgjobq.cron import interval_text, timetable
+from pgjobq.doors import Doors
 from pgjobq.encryption import MEMBER
 from pgjobq.errors import ScheduleError
 from pgjobq.job import EnqueuedJob
 from pgjobq.schedule import Missed, Overlap, Schedule, check_policies
 from pgjobq.statements import Statement
 from pgjobq.statements import schedules as statements
-from pgjobq.task import Call, Door, Registry, Task
+from pgjobq.task import Call, Door, Task
 from pgjobq.task.options import label_fault
 
 __all__ = ["ScheduleDoors"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T")
 
 
 class When(TypedDict, total=False):
@@ -52,11 +52,9 @@ class Declaration:
     definition: dict[str, Any]
 
 
-class ScheduleDoors:
+class ScheduleDoors(Doors):
     """What a queue can do with schedules. Each door without a decorator has its async twin, and takes `conn=`."""
 
-    schema: str
-    registry: Registry
     _declared: dict[str, Declaration]
 
     # ---------------------------------------------------------------------------------------- declared in code
@@ -263,14 +261,6 @@ class ScheduleDoors:
     async def adelete_schedule(self, name: str, *, by: str | None = None, conn: object = None) -> bool:
         """The async twin of `delete_schedule`."""
         return await self._arun(statements.delete(self.schema, name, by), conn)
-
-    # ---------------------------------------------------------------------------------------- what the queue does
-
-    def _run(self, statement: Statement[T], conn: object) -> T:
-        raise NotImplementedError
-
-    async def _arun(self, statement: Statement[T], conn: object) -> T:
-        raise NotImplementedError
 
 
 class Policies(TypedDict, total=False):

@@ -11,12 +11,12 @@ from datetime import timedelta
 from psycopg import AsyncConnection, Connection, sql
 
 from pgjobq import run
+from pgjobq.doors import Doors
 from pgjobq.durations import to_seconds
 from pgjobq.errors import InvalidOption, JobNotSucceeded, NoSuchJob, WaitTimeout
 from pgjobq.job import Job, JobState
-from pgjobq.run.pools import Pools
 from pgjobq.statements import jobs as statements
-from pgjobq.task import Registry, opened, shown
+from pgjobq.task import opened, shown
 from pgjobq.wording import quote
 
 __all__ = ["Waiting"]
@@ -28,12 +28,8 @@ WATCHED = 30.0
 """Seconds for which the database is asked to tell; asked again after half of them."""
 
 
-class Waiting:
+class Waiting(Doors):
     """The doors of a Queue that wait for jobs."""
-
-    schema: str
-    pools: Pools
-    registry: Registry
 
     def wait(self, job: int, timeout: float | timedelta | None = None) -> Job:
         """Wait until a job has succeeded, failed or been cancelled; gives the job as it then stands.

@@ -92,8 +92,10 @@ _CONDITIONS = {
 _OF_JOB = {"ref", "queue", "task", "tag", "args", "since", "until"}
 
 
-def find(schema: str, filters: Mapping[str, str], limit: int) -> Statement[list[Job]]:
-    """Jobs that pass all filters (by the names in _CONDITIONS, as text), newest first."""
+def find(schema: str, filters: Mapping[str, str], limit: int, before: int | None = None) -> Statement[list[Job]]:
+    """Jobs that pass all filters (by the names in _CONDITIONS, as text), newest first; only those before this id."""
+    if before is not None:
+        filters = {**filters, "before": str(max(0, min(before, 2**63 - 1)))}
     inner, params = _selection(schema, filters, limit, "DESC")
     shown = f"SELECT to_jsonb(j)::text FROM ({inner}) i JOIN pgjobq.jobs j ON j.id = i.job ORDER BY j.id DESC"  # noqa: S608
     sql = put_schema_name(shown, schema)

@@ -1,0 +1,119 @@
+"""Into the queue: the doors of a Queue that write jobs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Unpack
+
+from pgjobq import run
+from pgjobq.doors import Doors
+from pgjobq.errors import EnqueueError, JobExists
+from pgjobq.job import EnqueuedJob
+from pgjobq.run.ahead import aexecute_ahead, execute_ahead
+from pgjobq.statements import jobs as statements
+from pgjobq.statements.portions import aportions, portions
+from pgjobq.task import Call, UsingOptions
+from pgjobq.wording import quote
+
+__all__ = ["Enqueuing"]
+
+
+class Enqueuing(Doors):
+    """The half of `Queue` that applications use, mostly through `task.enqueue(…)`."""
+
+    def enqueue_call(self, call: Call) -> EnqueuedJob:
+        """Write the job of a call (`task.call(…)`): what `task.enqueue(…)` does."""
+        if call.key is not None:
+            return self._receipt(call, *self._run(statements.enqueue_unique(self.schema, call), call.options.conn))
+        job = self._run(statements.enqueue(self.schema, call), call.options.conn)
+        return EnqueuedJob(job, call.task.name, call.queue, _door=self)
+
+    async def aenqueue_call(self, call: Call) -> EnqueuedJob:
+        """The async twin of `enqueue_call`."""
+        if call.key is not None:
+            return self._receipt(
+                call, *await self._arun(statements.enqueue_unique(self.schema, call), call.options.conn)
+            )
+        job = await self._arun(statements.enqueue(self.schema, call), call.options.conn)
+        return EnqueuedJob(job, call.task.name, call.queue, _door=self)
+
+    def _receipt(self, call: Call, job: int, is_new: bool) -> EnqueuedJob:
+        if not is_new and call.unique is not None and call.unique.on_conflict == "raise":
+            raise JobExists(
+                f"{call.task.name}: job {job} holds the unique key {quote(call.key)}; "
+                "on_conflict='return' gives that job, 'replace' changes it while it waits"
+            )
+        return EnqueuedJob(job, call.task.name, call.queue, is_new, _door=self)
+
+    def enqueue(
+        self, task: str, arguments: Mapping[str, Any] | None = None, **options: Unpack[UsingOptions]
+    ) -> EnqueuedJob:
+        """Enqueue by the task's name; `options` are those of `using`.
+
+        Raises UnknownTask when no task of that name is registered here.
+        """
+        return self.enqueue_call(self._named(task, arguments, options))
+
+    async def aenqueue(
+        self, task: str, arguments: Mapping[str, Any] | None = None, **options: Unpack[UsingOptions]
+    ) -> EnqueuedJob:
+        """The async twin of `enqueue`."""
+        return await self.aenqueue_call(self._named(task, arguments, options))
+
+    def _named(self, task: str, arguments: Mapping[str, Any] | None, options: UsingOptions) -> Call:
+        return self.registry.get(task).using(**options).call(**(arguments or {}))
+
+    def enqueue_many(self, calls: Iterable[Call], *, conn: object = None) -> list[int]:
+        """Enqueue many calls (`task.call(…)`, also of different tasks), all or none; returns their ids in order.
+
+        Takes any iterable and streams it: a generator of a million calls needs the memory of two thousand. Without
+        `conn` they share a transaction of their own, and the next thousand is made while the server writes the last;
+        with it they join the caller's. On autocommit connections each thousand commits by itself. Calls that differ
+        in their arguments only are written quickest. Of a unique job that was there already the id is that job's, or 0
+        when the call was skipped.
+
+        Raises EnqueueError (the subclass says why) when an element cannot be enqueued.
+        """
+        portioned = portions(self.schema, calls)
+        ids: list[int] = []
+        with _refusing_conflicts():
+            if conn is None:
+                with self.pools.transaction() as own:
+                    return execute_ahead(own, portioned)
+            for statement in portioned:
+                portion = run.execute(conn, statement)
+                ids += portion
+        return ids
+
+    async def aenqueue_many(self, calls: Iterable[Call] | AsyncIterable[Call], *, conn: object = None) -> list[int]:
+        """The async twin of `enqueue_many`; takes and streams async iterables, too."""
+        portioned = aportions(self.schema, calls)
+        ids: list[int] = []
+        with _refusing_conflicts():
+            if conn is None:
+                async with self.pools.atransaction() as own:
+                    return await aexecute_ahead(own, portioned)
+            async for statement in portioned:
+                portion = await run.aexecute(conn, statement)
+                ids += portion
+        return ids
+
+
+@contextmanager
+def _refusing_conflicts() -> Iterator[None]:
+    """Whatever driver brings it: the sentence of pgjobq.enqueue_unique is a JobExists."""
+    try:
+        yield
+    except EnqueueError:
+        raise
+    except Exception as error:
+        if found := _HOLDS.search(str(error)):
+            raise JobExists(
+                f"{found[0]}: of these calls none was enqueued, and their transaction can only be rolled back"
+            ) from error
+        raise
+
+
+_HOLDS = re.compile(r"job \d+ holds the unique key '.*?'")
