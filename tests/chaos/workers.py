@@ -91,6 +91,16 @@ class ChaosWorker:
                     found.append(event)
         return found
 
+    def wait_event(self, name: str, timeout: float = 60) -> dict[str, Any]:
+        """Wait until it has logged that event; the newest one."""
+
+        def seen() -> dict[str, Any]:
+            found = self.events(name)
+            assert found, f"no {name} in the log of {self.name}:\n{self.text}"
+            return found[-1]
+
+        return eventually(seen, timeout)
+
     def ready(self, timeout: float = 60) -> ChaosWorker:
         """Wait until it takes jobs."""
 

@@ -86,13 +86,14 @@ class Running:
     def wait_event(self, name: str, count: int = 1, timeout: float = PATIENCE) -> dict[str, Any]:
         """Wait until it has logged that event so many times; the newest one."""
 
-        def seen() -> dict[str, Any] | None:
+        def seen() -> dict[str, Any]:
             found = self.events(name)
             if len(found) < count and self.popen.poll() is not None:
                 raise RuntimeError(f"the worker ended with {self.popen.returncode} before {name}:\n{self.text}")
-            return found[-1] if len(found) >= count else None
+            assert len(found) >= count, f"{len(found)} of {count} {name} in its log:\n{self.text}"
+            return found[-1]
 
-        return eventually(seen, timeout) or {}
+        return eventually(seen, timeout)
 
     def ready(self) -> Running:
         """Wait until it takes jobs."""

@@ -9,7 +9,7 @@ from pgjobq.events import JobsOverdue
 from pgjobq.logs import Journal
 from pgjobq.settings import WorkerSettings, show_size
 
-__all__ = ["OTHERS_MAY_FINISH", "TERM_WINDOW", "Discipline", "overdue_reason"]
+__all__ = ["OTHERS_MAY_FINISH", "TERM_WINDOW", "Discipline", "overdue_reason", "too_large_reason"]
 
 TERM_WINDOW = 5.0
 """Seconds between SIGTERM to a process whose job did not end after its time-out, and SIGKILL."""
@@ -65,6 +65,9 @@ class Discipline:
     def _look_at_memory(self, process: Process, limit: int, now: float) -> None:
         used = process.memory
         if used > limit * FAR_OVER:
+            if not process.greeted:
+                self._kill(process, too_large_reason(used, limit))
+                return
             self._kill(
                 process,
                 f"memory: its worker process used {show_size(used)}, more than twice its --max-memory of "
@@ -82,3 +85,8 @@ class Discipline:
 def overdue_reason(jobs: frozenset[int]) -> str:
     """Why a process had to go that had such jobs."""
     return f"job {', '.join(f'#{job}' for job in sorted(jobs))} did not end after its time-out"
+
+
+def too_large_reason(used: int, limit: int) -> str:
+    """Why a process cannot even start: it would be replaced for ever, before it came to any job."""
+    return f"the app alone uses {show_size(used)}, more than --max-memory {show_size(limit)}; raise it"

@@ -20,7 +20,7 @@ import msgspec
 
 from pgjobq.engine.board import Board
 from pgjobq.engine.crew import Process, Sums
-from pgjobq.engine.discipline import Discipline, overdue_reason
+from pgjobq.engine.discipline import Discipline, overdue_reason, too_large_reason
 from pgjobq.engine.keeper import Keeper
 from pgjobq.engine.link import Link
 from pgjobq.engine.upkeep import Burial
@@ -37,7 +37,7 @@ from pgjobq.events import (
 )
 from pgjobq.logs import Journal
 from pgjobq.migrate import library_version
-from pgjobq.settings import WorkerArguments, show_size
+from pgjobq.settings import WorkerArguments
 
 __all__ = ["Supervisor"]
 
@@ -221,9 +221,7 @@ class Supervisor:
             return
         limit = self._settings.max_memory
         if limit is not None and process.memory > limit:
-            # It would be replaced for ever, before it came to any job.
-            why = f"the app alone uses {show_size(process.memory)}, more than --max-memory {show_size(limit)}; raise it"
-            self._refuse(process, MISCONFIGURED, why)
+            self._refuse(process, MISCONFIGURED, too_large_reason(process.memory, limit))
             process.popen.kill()
             return
         self._hello.update(hello)
@@ -287,10 +285,8 @@ class Supervisor:
         if not process.ended:
             self._report_death(process, code)
             if self._keeper is None:
-                self._refusal = self._refusal or (
-                    CRASHED,
-                    f"the worker process ended with {_how(code)} before it was ready",
-                )
+                why = process.killed_for or f"the worker process ended with {_how(code)} before it was ready"
+                self._refusal = self._refusal or (MISCONFIGURED if process.killed_for else CRASHED, why)
             elif self._stopping_since is None and (process.retired is None or process.max_jobs is not None):
                 self._restart_later(process)
         else:
