@@ -47,6 +47,7 @@ from pgjobq.errors import (
     UnstorableResult,
     UnsupportedAnnotation,
     UnsupportedConnection,
+    UpcastFailed,
     WaitTimeout,
     WrongArgumentType,
 )
@@ -121,6 +122,7 @@ __all__ = [
     "UnstorableResult",
     "UnsupportedAnnotation",
     "UnsupportedConnection",
+    "UpcastFailed",
     "WaitTimeout",
     "WorkerInfo",
     "WrongArgumentType",

@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pgjobq.doors import Doors
+from pgjobq.errors import InvalidOption
 from pgjobq.job import Job
+from pgjobq.statements import Statement, operate
 from pgjobq.statements import jobs as statements
-from pgjobq.task import Options
+from pgjobq.task import Call, Options
 
 __all__ = ["Changes"]
 
@@ -17,24 +19,28 @@ __all__ = ["Changes"]
 class Changes(Doors):
     """What may be done to a single job; many at once are changed by `retry_all`, `cancel_all` and `move_all`."""
 
-    def retry(self, job: int, *, conn: object = None) -> bool:
-        """Run a failed or cancelled job again, with a fresh budget of attempts.
+    def retry(self, job: int, *, by: str | None = None, conn: object = None) -> bool:
+        """Run a failed or cancelled job again, with a fresh budget of attempts; one that had expired, without a limit.
 
-        False when it is neither (any more): of two presses of one button the second changes nothing.
+        `by`, here and below: who wants this, for the audit; None: the database's role. False when it is neither failed
+        nor cancelled (any more): of two presses of one button the second changes nothing.
         """
-        return self._run(statements.retry(self.schema, job), conn)
+        return self._run(self._act("retry", job, by), conn)
 
-    async def aretry(self, job: int, *, conn: object = None) -> bool:
+    async def aretry(self, job: int, *, by: str | None = None, conn: object = None) -> bool:
         """The async twin of `retry`."""
-        return await self._arun(statements.retry(self.schema, job), conn)
+        return await self._arun(self._act("retry", job, by), conn)
 
-    def cancel(self, job: int, *, conn: object = None) -> bool:
+    def cancel(self, job: int, *, by: str | None = None, conn: object = None) -> bool:
         """Cancel a job that waits (scheduled, blocked or ready). False when it runs, has ended or does not exist."""
-        return self._run(statements.cancel(self.schema, job), conn)
+        return self._run(self._act("cancel", job, by), conn)
 
-    async def acancel(self, job: int, *, conn: object = None) -> bool:
+    async def acancel(self, job: int, *, by: str | None = None, conn: object = None) -> bool:
         """The async twin of `cancel`."""
-        return await self._arun(statements.cancel(self.schema, job), conn)
+        return await self._arun(self._act("cancel", job, by), conn)
+
+    def _act(self, what: str, job: int, by: str | None) -> Statement[bool]:
+        return operate.act_on_one(self.schema, what, job, by)
 
     def set_gate(self, key: str, *, concurrency: int, conn: object = None) -> None:
         """Set the limit of a gate in place of what its jobs were enqueued with, from now on and until `unset_gate`.
@@ -66,6 +72,8 @@ class Changes(Doors):
         priority: int | None = None,
         run_at: datetime | None = None,
         delay: float | timedelta | None = None,
+        expires: float | timedelta | datetime | None = None,
+        by: str | None = None,
         conn: object = None,
     ) -> bool:
         """Change a job that waits. False when it runs, has ended or does not exist.
@@ -74,19 +82,20 @@ class Changes(Doors):
             job: its id.
             arguments: all its arguments by name, in place of those it has; None: as they are.
             priority: -9..9; run_at, delay: when it is due, as in `using`; None: as they are. `delay=0`: now.
+            expires: when nobody needs it any more, as in `using`; None: as it is.
+            by: who wants this, for the audit; None: the database's role.
             conn: the connection whose transaction this joins; None: one of our own.
 
         Raises EnqueueError (the subclass says why) when the arguments or an option do not fit.
         """
-        change = Options(priority=priority, run_at=run_at, delay=delay)  # type: ignore[arg-type]
-        text = None
+        change = _change(priority, run_at, delay, expires)
+        call = None
         if arguments is not None:
             found = self._run(statements.get(self.schema, job), conn)
             if found is None:
                 return False
-            text = self._edited(found, arguments)
-        edit = statements.edit(self.schema, job, text, change.priority, change.run_at, change.delay)
-        return self._run(edit, conn)
+            call = self._edited(found, arguments)
+        return self._run(statements.edit(self.schema, job, call, change, by), conn)
 
     async def aedit(
         self,
@@ -96,18 +105,29 @@ class Changes(Doors):
         priority: int | None = None,
         run_at: datetime | None = None,
         delay: float | timedelta | None = None,
+        expires: float | timedelta | datetime | None = None,
+        by: str | None = None,
         conn: object = None,
     ) -> bool:
         """The async twin of `edit`."""
-        change = Options(priority=priority, run_at=run_at, delay=delay)  # type: ignore[arg-type]
-        text = None
+        change = _change(priority, run_at, delay, expires)
+        call = None
         if arguments is not None:
             found = await self._arun(statements.get(self.schema, job), conn)
             if found is None:
                 return False
-            text = self._edited(found, arguments)
-        edit = statements.edit(self.schema, job, text, change.priority, change.run_at, change.delay)
-        return await self._arun(edit, conn)
+            call = self._edited(found, arguments)
+        return await self._arun(statements.edit(self.schema, job, call, change, by), conn)
 
-    def _edited(self, job: Job, arguments: Mapping[str, Any]) -> str:
-        return self.registry.get(job.task).using(queue=job.queue).call(**arguments).args_text
+    def _edited(self, job: Job, arguments: Mapping[str, Any]) -> Call:
+        task = self.registry.get(job.task)
+        if task.encryption is not None and task.name != job.task:
+            raise InvalidOption(
+                f"job {job.id} was enqueued as {job.task!r} and its arguments are sealed under that name, so they "
+                f"cannot be replaced now that the task is called {task.name!r}. Cancel it, and enqueue another one."
+            )
+        return task.using(queue=job.queue).call(**arguments)
+
+
+def _change(priority: int | None, run_at: datetime | None, delay: object, expires: object) -> Options:
+    return Options(priority=priority, run_at=run_at, delay=delay, expires=expires)  # type: ignore[arg-type]

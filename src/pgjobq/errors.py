@@ -26,6 +26,7 @@ PgjobqError
 │   └── UnsupportedConnection `conn=` is none of the kinds that are taken
 ├── UnstorableResult          what a handler returned cannot be kept as JSON: its attempt has failed
 ├── IsolatedProcessDied       an isolated handler's process ended under it: its attempt has failed
+├── UpcastFailed              arguments of an older version could not be made into today's: its attempt has failed
 ├── CannotDecrypt             a payload does not open: it was changed, moved, or its key is not here
 │   └── KeyMissing            this process does not have the key; its job waits for one that does
 ├── NoSuchJob                 no job of this id is in the database
@@ -71,6 +72,7 @@ __all__ = [
     "UnstorableResult",
     "UnsupportedAnnotation",
     "UnsupportedConnection",
+    "UpcastFailed",
     "WrongArgumentType",
 ]
 
@@ -193,6 +195,10 @@ class UnstorableResult(PgjobqError):
 
 class IsolatedProcessDied(PgjobqError):
     """The process of a handler with `isolation="process"` ended under it, by a signal or with an exit code."""
+
+
+class UpcastFailed(PgjobqError):
+    """An up-caster raised, or returned no arguments: the attempt fails, and the next one tries again."""
 
 
 class CannotDecrypt(PgjobqError):

@@ -32,6 +32,7 @@ class JobFacts:
     finished_at: datetime | None
     reason: str | None
     args: Any = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ def explained(facts: Facts) -> Explanation:
         JobState.CANCELLED: _cancelled,
         JobState.SUCCEEDED: _succeeded,
     }
-    return Explanation(facts.job.id, facts.job.state, tuple(tellers[facts.job.state](facts)))
+    sentences = [*tellers[facts.job.state](facts), *_expiring(facts)]
+    return Explanation(facts.job.id, facts.job.state, tuple(sentences))
 
 
 def _ready(facts: Facts) -> Iterator[str]:
@@ -123,7 +125,10 @@ def _scheduled(facts: Facts) -> Iterator[str]:
 
 def _blocked(facts: Facts) -> Iterator[str]:
     kind, _, name = (facts.waits_for or "").partition(":")
-    if kind == "task":
+    task, _, version = name.partition(" version:")
+    if kind == "task" and version:
+        yield f"It waits for a worker that knows version {version} of the arguments of {task!r}: deploy one that does."
+    elif kind == "task":
         yield f"It waits for a worker that knows {name!r}: the last one that took it did not."
     elif kind == "gate":
         yield f"It waits at the gate {name!r}: others have all its places, or come before it."
@@ -132,6 +137,20 @@ def _blocked(facts: Facts) -> Iterator[str]:
     elif not facts.pauses:
         yield f"The task {name!r} was paused; it is no longer, and a worker with a free place takes this job."
     yield from _hindrances(facts)
+
+
+def _expiring(facts: Facts) -> Iterator[str]:
+    """When nobody needs it any more, if it may still come to that."""
+    expires = facts.job.expires_at
+    if expires is None or facts.job.state.final:
+        return
+    left = (expires - facts.now).total_seconds()
+    if facts.job.state is JobState.RUNNING:
+        yield f"No attempt of it starts after {expires.isoformat(timespec='seconds')}; this one may go on."
+    elif left > 0:
+        yield f"It expires in {_span(left)}: unless an attempt starts before then, it ends as cancelled."
+    else:
+        yield f"It expired {_span(-left)} ago: a live worker ends it as cancelled within seconds."
 
 
 def _running(facts: Facts) -> Iterator[str]:

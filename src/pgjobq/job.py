@@ -109,6 +109,10 @@ class Job:
     """The latest error's text, or why the job is blocked or cancelled; None when there is nothing to say."""
     result: Any
     """What the handler returned, as plain JSON values; None until it succeeded."""
+    version: int = 1
+    """Of its arguments, as its task counts them."""
+    expires_at: datetime | None = None
+    """No attempt of it starts from then on."""
 
     def __repr__(self) -> str:
         """One line: what a person needs to recognise the job, never its arguments (they may be private)."""

@@ -23,6 +23,7 @@ MOST_FOUND = 10_000
 CHANGEABLE = {
     "retry": ("failed", "cancelled"),
     "cancel": ("blocked", "scheduled", "ready"),
+    "cancel_running": ("blocked", "scheduled", "ready", "running"),
     "move": ("blocked", "scheduled", "ready"),
     "purge": ("succeeded", "failed", "cancelled"),
 }
@@ -112,13 +113,32 @@ class Operations(Doors):
         """The async twin of `retry_all`."""
         return await self._achange("retry", filters, by, None, conn)
 
-    def cancel_all(self, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
-        """Cancel all waiting jobs that pass the filters; returns how many."""
-        return self._change("cancel", filters, by, None, conn)
+    def cancel_all(
+        self,
+        *,
+        running: bool = False,
+        reason: str | None = None,
+        by: str | None = None,
+        conn: object = None,
+        **filters: Unpack[Filters],
+    ) -> int:
+        """Cancel all waiting jobs that pass the filters; returns how many.
 
-    async def acancel_all(self, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+        `running=True`: also those that run, as `cancel_running` does each, for this reason: they are asked to end.
+        """
+        return self._change("cancel_running" if running else "cancel", filters, by, None, conn, reason)
+
+    async def acancel_all(
+        self,
+        *,
+        running: bool = False,
+        reason: str | None = None,
+        by: str | None = None,
+        conn: object = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """The async twin of `cancel_all`."""
-        return await self._achange("cancel", filters, by, None, conn)
+        return await self._achange("cancel_running" if running else "cancel", filters, by, None, conn, reason)
 
     def move_all(self, to: str, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
         """Move all waiting jobs that pass the filters to the queue `to`; returns how many. Sealed payloads stay: they
@@ -139,21 +159,25 @@ class Operations(Doors):
         """The async twin of `purge`."""
         return await self._achange("purge", filters, by, None, conn)
 
-    def _change(self, what: str, filters: Filters, by: str | None, target: str | None, conn: object) -> int:
-        changed = 0
+    def _change(
+        self, what: str, filters: Filters, by: str | None, target: str | None, conn: object, reason: str | None = None
+    ) -> int:
+        changed, about = 0, {} if reason is None else {"reason": reason}
         for asked in self._rounds(what, filters):
             after = 0
             while jobs := self._run(operate.ids(self.schema, asked | {"after": str(after)}, BATCH), conn):
-                changed += self._run(operate.act(self.schema, what, jobs, asked, by, target), conn)
+                changed += self._run(operate.act(self.schema, what, jobs, asked | about, by, target), conn)
                 after = jobs[-1]
         return changed
 
-    async def _achange(self, what: str, filters: Filters, by: str | None, target: str | None, conn: object) -> int:
-        changed = 0
+    async def _achange(
+        self, what: str, filters: Filters, by: str | None, target: str | None, conn: object, reason: str | None = None
+    ) -> int:
+        changed, about = 0, {} if reason is None else {"reason": reason}
         for asked in self._rounds(what, filters):
             after = 0
             while jobs := await self._arun(operate.ids(self.schema, asked | {"after": str(after)}, BATCH), conn):
-                changed += await self._arun(operate.act(self.schema, what, jobs, asked, by, target), conn)
+                changed += await self._arun(operate.act(self.schema, what, jobs, asked | about, by, target), conn)
                 after = jobs[-1]
         return changed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
@@ -19,7 +19,7 @@ from pgjobq.retry import Retry
 from pgjobq.run.pools import Pools
 from pgjobq.schedules import ScheduleDoors
 from pgjobq.settings import check_schema_name
-from pgjobq.task import Gate, Registry, Task, Unique
+from pgjobq.task import Gate, Registry, Task, Unique, Upcast
 from pgjobq.waiting import Waiting
 
 __all__ = ["Queue"]
@@ -43,6 +43,9 @@ class TaskOptions(TypedDict, total=False):
     memory_limit: int | str | None
     gates: Iterable[Gate]
     unique: Unique | None
+    version: int
+    upcasts: Mapping[int, Upcast] | None
+    aliases: Iterable[str]
 
 
 class Queue(Enqueuing, Lookup, Changes, Operations, ScheduleDoors, Waiting, Flow):
@@ -110,6 +113,9 @@ class Queue(Enqueuing, Lookup, Changes, Operations, ScheduleDoors, Waiting, Flow
             memory_limit: memory this process may use, "512MB" or bytes: beyond it the handler gets MemoryError (Linux).
             gates: limits that its jobs share by a key, as [Gate("merchant:{merchant_id}", concurrency=3)].
             unique: what only one of its jobs may have, as Unique(args=("user",)); None: nothing.
+            version: of its arguments; one more with each change that jobs enqueued before do not fit.
+            upcasts: by older version, functions that make its arguments (a dict of JSON values) into the next one's.
+            aliases: names that the task had, under which jobs may still be stored.
 
         Raises:
             TaskError: the function cannot be a task; DuplicateTask: the name is taken.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
 from pgjobq.cron import interval_text, timetable
@@ -278,6 +278,8 @@ def _definition(expression: str, when: When, task: Task[..., Any] | Call) -> dic
     for option in ("delay", "run_at", "conn"):
         if getattr(call.options, option) is not None:
             raise ScheduleError(f"a scheduled call takes no {option}=: its tick says when, and a worker enqueues it.")
+    if isinstance(call.options.expires, datetime):
+        raise ScheduleError("a scheduled call takes no instant as expires=: give seconds from the tick on.")
     if call.options.depends_on:
         raise ScheduleError("a scheduled call takes no depends_on=: the jobs of its ticks are not there yet.")
     tz, missed, overlap = when.get("tz", "UTC"), when.get("missed", "latest"), when.get("overlap", "allow")

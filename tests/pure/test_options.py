@@ -19,7 +19,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def test_nothing_said_is_nothing_set() -> None:
     options = Options()
-    assert dataclasses.astuple(options) == (None, None, None, None, None, (), {}, None, None, None, (), "success")
+    assert dataclasses.astuple(options) == (None, None, None, None, None, (), {}, None, None, None, (), "success", None)
 
 
 def test_everything_at_once() -> None:

@@ -45,6 +45,7 @@ MADE_FOR_THE_OWNER = {
     "watched",
 }
 MADE_FOR_THE_OWNER |= {"admit", "gate_room", "gates_fault", "pass_counts"}
+MADE_FOR_THE_OWNER |= {"ask_cancel", "change_waiting", "drop_waiting", "expiry", "set_expiry"}
 
 CAN_READ = {"viewer", "operator"}
 CAN_WATCH = CAN_READ | {"monitor"}
@@ -118,6 +119,7 @@ MATRIX: dict[str, set[str]] = {
     "SELECT pgjobq.end_pauses(), pgjobq.follow_cancels()": WORKS,
     "SELECT pgjobq.after('{1}')": WORKS,
     "SELECT pgjobq.look_at_gates(1)": WORKS,
+    "SELECT pgjobq.expire(1)": WORKS,
     # what nobody does but the owner: facts are not rewritten, no job is made but by enqueue()
     "INSERT INTO pgjobq.job SELECT * FROM pgjobq.job": NOBODY,
     "UPDATE pgjobq.job SET task = 'other'": NOBODY,

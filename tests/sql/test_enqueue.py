@@ -12,7 +12,7 @@ import pytest
 from sql.support.hand import Hand
 
 FACTS = """
-SELECT to_jsonb(j) - '{id, created_at, gates, hooks}'::text[] FROM pgjobq.job j WHERE id = $1
+SELECT to_jsonb(j) - '{id, created_at, gates, hooks, version, expires_at}'::text[] FROM pgjobq.job j WHERE id = $1
 """
 DEFAULTS = {
     "task": "send",

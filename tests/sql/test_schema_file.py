@@ -99,6 +99,8 @@ def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
         "SET",  # set_gate()
         "pgjobq.job",  # edit()
         "pgjobq.job",  # move()
+        "pgjobq.job",  # retry(): what had expired does so no more
+        "pgjobq.job",  # set_expiry()
         "pgjobq.schedule",  # tick()
         "pgjobq.schedule",  # declare_schedules()
         "pgjobq.schedule",  # and pause, resume, run, reset

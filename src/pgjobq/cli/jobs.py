@@ -75,7 +75,7 @@ def jobs(argv: Sequence[str]) -> int:
         if options.action == "edit":
             return _edit(queue, options)
         if options.action == "cancel" and options.running:
-            return _cancel_running(queue, options)
+            return _change(queue, options, "cancel_running", _filters(options))
         return _change(queue, options, options.action, _filters(options))
 
 
@@ -105,7 +105,7 @@ def _jobs_parser() -> CommandLine:
     made.add_argument("--to", metavar="QUEUE", help="move: where to")
     made.add_argument("--priority", metavar="N", help="edit: -9 (first) to 9 (last)")
     made.add_argument("--delay", metavar="T", help="edit: due in this time from now; 0: at once")
-    made.add_argument("--running", action="store_true", help="cancel ID: also if it runs")
+    made.add_argument("--running", action="store_true", help="cancel: also what runs")
     _add_care(made)
     return made
 
@@ -198,7 +198,7 @@ def _edit(queue: Queue, options: Namespace) -> int:
         raise ConfigError("pgjobq jobs edit: wants one ID, and --priority or --delay")
     number = _number(options.ids[0], "ID")
     priority = None if options.priority is None else _whole(options.priority)
-    if not queue.edit(number, priority=priority, delay=duration(options.delay, "--delay")):
+    if not queue.edit(number, priority=priority, delay=duration(options.delay, "--delay"), by=options.by or whoami()):
         print(f"pgjobq: job {number} does not wait", file=sys.stderr)
         return 1
     return _tell(options, "edit", 1, dry=False)
@@ -209,14 +209,6 @@ def _whole(text: str) -> int:
         return int(text)
     except ValueError:
         raise ConfigError(f"--priority {text!r}: wants a whole number from -9 to 9") from None
-
-
-def _cancel_running(queue: Queue, options: Namespace) -> int:
-    if not options.ids:
-        raise ConfigError("pgjobq jobs cancel --running: wants IDs")
-    numbers = [_number(text, "ID") for text in options.ids]
-    done = [number for number in numbers if queue.cancel_running(number, by=options.by or whoami())]
-    return _tell(options, "cancel", len(done), dry=False)
 
 
 def _change(queue: Queue, options: Namespace, what: str, filters: Filters) -> int:
@@ -231,19 +223,36 @@ def _change(queue: Queue, options: Namespace, what: str, filters: Filters) -> in
         count = sum(queue.count(**(filters | {"state": state})) for state in states)
         if options.dry_run or not count:
             return _tell(options, what, count, dry=options.dry_run)
-        if not confirm(options, f"{what} {count:,} job{'s' * (count != 1)}"):
+        if not confirm(options, f"{_verb(what)} {count:,} job{'s' * (count != 1)}"):
             return 1
     changes = {"retry": queue.retry_all, "cancel": queue.cancel_all, "purge": queue.purge}
-    changed = queue.move_all(options.to, by=by, **filters) if what == "move" else changes[what](by=by, **filters)
+    if what == "move":
+        changed = queue.move_all(options.to, by=by, **filters)
+    elif what == "cancel_running":
+        changed = queue.cancel_all(running=True, by=by, **filters)
+    else:
+        changed = changes[what](by=by, **filters)
     return _tell(options, what, changed, dry=False)
 
 
-_DONE = {"retry": "will run again", "cancel": "cancelled", "move": "moved", "edit": "changed", "purge": "deleted"}
+_DONE = {
+    "retry": "will run again",
+    "cancel": "cancelled",
+    "move": "moved",
+    "edit": "changed",
+    "purge": "deleted",
+}
+
+
+def _verb(what: str) -> str:
+    return what.partition("_")[0]
 
 
 def _tell(options: Namespace, what: str, count: int, *, dry: bool) -> int:
     if options.json:
-        show_json({"action": what, "jobs": count, "dry_run": dry})
+        show_json({"action": _verb(what), "jobs": count, "dry_run": dry})
     else:
-        print(f"{count:,} job{'s' * (count != 1)} {'would be affected by ' + what if dry else _DONE[what]}")
+        print(
+            f"{count:,} job{'s' * (count != 1)} {'would be affected by ' + _verb(what) if dry else _DONE[_verb(what)]}"
+        )
     return 0

@@ -13,12 +13,13 @@ import msgspec
 from pgjobq.current import CurrentJob
 from pgjobq.engine.lease import Lease
 from pgjobq.errors import CannotDecrypt, KeyMissing, PgjobqError
-from pgjobq.outcome import Failed, Outcome, Parked, Snoozed, Succeeded, decide, describe
-from pgjobq.task import Registry, Task, key_of
+from pgjobq.outcome import Discarded, Failed, Outcome, Parked, Snoozed, Succeeded, decide, describe
+from pgjobq.task import Registry, Task, key_of, version_of
 
 __all__ = ["Attempt", "CompletionRolledBack", "prepare"]
 
 SUCCEEDED = Succeeded()
+EXPIRED = Discarded("expired before it started", started=False)
 HARD_MARGIN = 5.0
 """Seconds after its time-out at which the supervisor begins to end an attempt that is still there by force."""
 ISOLATED_MARGIN = 80.0
@@ -84,17 +85,23 @@ class Attempt(msgspec.Struct, eq=False, gc=False):
             veil=self.task.codec.veil(self.arguments),
         )
         if isinstance(outcome, Succeeded) and outcome.result is not None:
-            return Succeeded(self.task.seal(outcome.result, self.lease.queue, part="result"))
+            name = self.lease.task  # under which it is read again, also when the task has another name by now
+            return Succeeded(self.task.seal(outcome.result, self.lease.queue, part="result", name=name))
         return outcome
 
 
 def prepare(lease: Lease, registry: Registry, schema: str, worker: UUID) -> Attempt | Outcome:
     """Find the task and fit the arguments to it; an Outcome when the handler cannot even be called."""
+    version = lease.version
+    if version == 0:
+        return EXPIRED
     task = registry.find(lease.task)
     if task is None:
         return Parked(f"task:{lease.task}")
+    if version is not None and version > task.version:
+        return Parked(f"task:{version_of(task.name, version)}")
     try:
-        arguments = task.read(lease.args, lease.queue)
+        arguments = task.read(lease.args, lease.queue, name=lease.task, version=version or 1)
     except KeyMissing as missing:
         return Parked(f"task:{key_of(task.name, missing.key)}")
     except CannotDecrypt as error:

@@ -34,6 +34,8 @@ class Lease(msgspec.Struct, eq=False, gc=False):
     headers: str | None
     hooks: int | None
     """What its end concerns (schema.sql); None or 0: nothing, as for nearly all jobs."""
+    version: int | None
+    """Of its arguments, None: 1; or 0: it has expired."""
     enqueued_at: float
     """Seconds since 1970, by the server's clock."""
     claimed_at: float = 0.0
@@ -53,8 +55,8 @@ def settlement(lease: Lease, outcome: Outcome) -> dict[str, Any]:
             return fence | {"fate": "again", "delay": delay} | _told(failure)
         case Failed(failure):
             return fence | {"fate": "f"} | _told(failure)
-        case Discarded(reason):
-            return fence | {"fate": "c", "reason": reason}
+        case Discarded(reason, started):
+            return fence | {"fate": "c", "reason": reason} | ({} if started else {"back": 1})
         case Snoozed(delay):
             return fence | {"fate": "again", "delay": delay, "spare": 1}
         case Returned():

@@ -37,8 +37,14 @@ class Orders:
 
     def prepare(self, lease: Lease, worker: UUID) -> Attempt | Outcome:
         """An attempt at this job, or what becomes of it without one."""
-        if lease.task in self._paused:
-            return Parked(f"paused:{lease.task}")
+        if self._paused:
+            task = self._registry.find(lease.task)
+            for name in (
+                lease.task,
+                lease.task if task is None else task.name,
+            ):  # paused by its old name or its new one
+                if name in self._paused:
+                    return Parked(f"paused:{name}")
         return prepare(lease, self._registry, self._schema, worker)
 
     async def cancel(self, exchange: Exchange, running: Iterable[Attempt]) -> None:

@@ -75,7 +75,15 @@ class Pump:
         self._places, self._names = settings.concurrency, list(settings.queues) or None
         names = queue.registry
         self._contact = Contact(
-            dsn, queue.schema, settings, identity, lambda: names.names, report, self._notified, watch, forget
+            dsn,
+            queue.schema,
+            settings,
+            identity,
+            lambda: names.names_and_aliases,
+            report,
+            self._notified,
+            watch,
+            forget,
         )
         self._intake = Intake(
             settings.concurrency, settings.poll_interval, settings.most_jobs, announces=not settings.poll_only

@@ -36,6 +36,8 @@ VACUUM_EVERY = 1.0
 LANES_EVERY = 5.0
 DEPENDENCIES_EVERY = 30.0
 ORDERS_EVERY = 1.0
+EXPIRED_AT_ONCE = 1_000
+EXPIRE_EVERY = 1.0
 LONGEST_CHORE = 120.0
 """Seconds that a vacuum or a deletion may take before its connection is given up; anything else is short."""
 
@@ -135,6 +137,9 @@ class Upkeep:
             self._say("watch_dependencies")
         if self._turn("orders", ORDERS_EVERY):
             self._say("follow_orders")
+        if self._turn("expire", EXPIRE_EVERY):
+            while self._say("expire", EXPIRED_AT_ONCE)[0][0] == EXPIRED_AT_ONCE:
+                pass
         if self._turn("vacuum", VACUUM_EVERY):
             self._vacuum()
         while self._say("promote", PROMOTED_AT_ONCE)[0][0] == PROMOTED_AT_ONCE:

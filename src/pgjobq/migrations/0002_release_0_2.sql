@@ -291,7 +291,7 @@ BEGIN
         functions := ARRAY['clock'];
         grants := ARRAY[
             'SELECT (id, task, queue, priority, ref, tags, created_at, max_attempts, state, attempt, run_at, started_at,
-                     finished_at, worker) ON pgjobq.jobs',
+                     finished_at, worker, version, expires_at) ON pgjobq.jobs',
             'SELECT (name, task, expression, tz, next_at, last_at, last_job, paused_at, paused_because, retired_at, missed,
                      overlap, queue, priority, app, edited, changed_at) ON pgjobq.schedules',
             'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
@@ -306,7 +306,7 @@ BEGIN
                          pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished, pgjobq.job,
                          pgjobq.schedules'];
     WHEN 'worker' THEN
-        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'release', 'watch_dependencies', 'complete', 'end_pauses', 'follow_cancels',
+        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'release', 'expire', 'watch_dependencies', 'complete', 'end_pauses', 'follow_cancels',
                            'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps', 'tick', 'declare_schedules'];
         grants := ARRAY[
             'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.schedule',
@@ -484,7 +484,8 @@ END $$;
 CREATE OR REPLACE FUNCTION pgjobq.enqueue_many(jobs jsonb) RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
-    keys    CONSTANT text[] := '{task, args, queue, priority, run_at, delay, ref, tags, max_attempts, headers, gates}';
+    keys    CONSTANT text[] := '{task, args, queue, priority, run_at, delay, ref, tags, max_attempts, headers, gates,
+                                 version, expires_at, expires_in}';
     started timestamptz := pgjobq.clock();
     ids     bigint[];
     queues  text[];
@@ -501,15 +502,20 @@ BEGIN
                coalesce(x.args, '{}') AS args, coalesce(x.queue, 'default') AS queue,
                coalesce(x.priority, 0::smallint) AS priority, coalesce(x.max_attempts, 20::smallint) AS max_attempts,
                coalesce(x.run_at, started + x.delay) AS due, nullif(x.gates, '[]') AS gates,
+               x.version, coalesce(x.expires_at, started + x.expires_in) AS expires_at,
                CASE WHEN x.gates IS NOT NULL THEN pgjobq.gate_ahead(x.gates, false) END AS ahead
         FROM jsonb_to_recordset(enqueue_many.jobs) AS x(
             task text, args jsonb, queue text, priority smallint, run_at timestamptz, delay interval,
-            ref text, tags text[], max_attempts smallint, headers jsonb, gates jsonb)
+            ref text, tags text[], max_attempts smallint, headers jsonb, gates jsonb, version smallint,
+            expires_at timestamptz, expires_in interval)
     ), facts AS (
-        INSERT INTO pgjobq.job (id, created_at, priority, max_attempts, queue, task, args, ref, tags, headers, gates, hooks)
+        INSERT INTO pgjobq.job (id, created_at, priority, max_attempts, queue, task, args, ref, tags, headers, gates, hooks,
+                                version, expires_at)
         SELECT id, started, priority, max_attempts, queue, task, args, ref, tags, headers, gates,
-               CASE WHEN ahead IS NOT NULL THEN 1 END
+               CASE WHEN ahead IS NOT NULL THEN 1 END, nullif(version, 1::smallint), expires_at
         FROM asked
+    ), ends AS (
+        INSERT INTO pgjobq.expiry (at, job) SELECT expires_at, id FROM asked WHERE expires_at IS NOT NULL
     ), later AS (
         INSERT INTO pgjobq.scheduled (job, run_at, priority, queue, waits_for)
         SELECT id, due, priority, queue, ahead FROM asked WHERE due > started
@@ -530,7 +536,10 @@ BEGIN
     SELECT array_agg(id ORDER BY id), array_agg(DISTINCT queue) FILTER (WHERE (due IS NULL OR due <= started) AND ahead IS NULL),
            min(CASE WHEN due > started THEN due WHEN ahead IS NOT NULL THEN started END),
            min(coalesce(pgjobq.job_fault(task, args, queue, priority, max_attempts, ref, headers),
-                        CASE WHEN gates IS NOT NULL THEN pgjobq.gates_fault(gates) END))
+                        CASE WHEN gates IS NOT NULL THEN pgjobq.gates_fault(gates) END,
+                        CASE WHEN version < 1 THEN 'version is ' || version::text || ': wants a whole number from 1 on'
+                             WHEN due > started AND expires_at <= due
+                             THEN 'it expires at ' || expires_at::text || ', before it is due at ' || due::text END))
     INTO ids, queues, soonest, fault FROM asked;
     IF fault IS NULL THEN
         SELECT 'enqueue_many has no key ' || quote_literal(key) || ' for a job: there are ' || array_to_string(keys, ', ')
@@ -665,24 +674,33 @@ BEGIN
     END LOOP;
 END $$;
 
+-- cancel_running() without its audit.
+CREATE FUNCTION pgjobq.ask_cancel(job bigint, reason text) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    IF pgjobq.cancel(ask_cancel.job) THEN
+        RETURN true;
+    END IF;
+    INSERT INTO pgjobq.cancel_request (job, since, reason)
+    SELECT r.job, pgjobq.clock(), 'cancelled while it ran' || coalesce(': ' || ask_cancel.reason, '')
+    FROM pgjobq.running r WHERE r.job = ask_cancel.job
+    ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        PERFORM pg_notify('pgjobq', '');
+        RETURN true;
+    END IF;
+    RETURN EXISTS (SELECT FROM pgjobq.cancel_request c WHERE c.job = ask_cancel.job)
+           OR pgjobq.cancel(ask_cancel.job);        -- it may have come back from `running` just now
+END $$;
+
 -- Cancel a job, and have it cancelled when it runs: a coroutine at its next await, a plain function at its next step, an
 -- isolated one by a signal, then by force. False: it has ended or does not exist. True for one that runs means that it is
 -- asked for: a handler that returns all the same has succeeded.
 CREATE FUNCTION pgjobq.cancel_running(job bigint, reason text DEFAULT NULL, who text DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 BEGIN
-    IF NOT pgjobq.cancel(cancel_running.job) THEN
-        INSERT INTO pgjobq.cancel_request (job, since, reason)
-        SELECT r.job, pgjobq.clock(), 'cancelled while it ran' || coalesce(': ' || cancel_running.reason, '')
-        FROM pgjobq.running r WHERE r.job = cancel_running.job
-        ON CONFLICT DO NOTHING;
-        IF FOUND THEN
-            PERFORM pg_notify('pgjobq', '');
-        ELSIF EXISTS (SELECT FROM pgjobq.cancel_request c WHERE c.job = cancel_running.job) THEN
-            RETURN true;
-        ELSIF NOT pgjobq.cancel(cancel_running.job) THEN    -- it may have come back from `running` just now
-            RETURN false;
-        END IF;
+    IF NOT pgjobq.ask_cancel(cancel_running.job, cancel_running.reason) THEN
+        RETURN false;
     END IF;
     PERFORM pgjobq.note_action(cancel_running.who, 'cancel', 1, jsonb_build_object(
         'job', cancel_running.job, 'reason', cancel_running.reason));
@@ -1096,6 +1114,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
+    UPDATE pgjobq.job j SET expires_at = NULL           -- somebody wants it all the same
+    WHERE j.id = retry.job AND j.expires_at <= pgjobq.clock();
     INSERT INTO pgjobq.pending (job, on_job, needs)     -- a predecessor that runs again is waited for again
     SELECT d.job, d.on_job, d.needs FROM pgjobq.dependency d
     WHERE d.job = retry.job AND EXISTS (SELECT FROM pgjobq.job j WHERE j.id = d.on_job)
@@ -1136,75 +1156,112 @@ CREATE TABLE pgjobq.unique_key (
 CREATE INDEX unique_key_job ON pgjobq.unique_key (job);
 CREATE INDEX unique_key_until ON pgjobq.unique_key (until) WHERE until IS NOT NULL;
 
--- Change a job that waits: its arguments, its priority, its time. False: it runs, has ended or does not exist. What is
--- NULL stays as it is; a job whose priority or time changes goes to the end of its lane, `delay` 0 makes it ready at once.
-CREATE FUNCTION pgjobq.edit(
-    job bigint, args jsonb DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL, delay interval DEFAULT NULL
-) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+-- edit() without its audit.
+CREATE FUNCTION pgjobq.change_waiting(
+    job bigint, args jsonb, version int, priority int, run_at timestamptz, delay interval
+) RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
     started timestamptz := pgjobq.clock();
-    fault   text := pgjobq.job_fault('-', edit.args, '-', edit.priority, 1, NULL, NULL);
-    due     timestamptz := coalesce(edit.run_at, started + edit.delay);
+    fault   text := pgjobq.job_fault('-', change_waiting.args, '-', change_waiting.priority, 1, NULL, NULL);
+    due     timestamptz := coalesce(change_waiting.run_at, started + change_waiting.delay);
     it      record;
     at      record;
 BEGIN
     IF fault IS NOT NULL THEN
         RAISE check_violation USING MESSAGE = fault;
     END IF;
-    SELECT j.queue, j.priority, j.gates INTO it FROM pgjobq.job j WHERE j.id = edit.job;
+    SELECT j.queue, j.priority, j.gates INTO it FROM pgjobq.job j WHERE j.id = change_waiting.job;
     -- In the direction in which jobs move, as in cancel().
     SELECT NULL::timestamptz AS run_at, b.attempt, b.spared, b.waits_for INTO at
-    FROM pgjobq.blocked b WHERE b.job = edit.job FOR UPDATE;
+    FROM pgjobq.blocked b WHERE b.job = change_waiting.job FOR UPDATE;
     IF NOT FOUND THEN
         SELECT s.run_at, s.attempt, s.spared, NULL::text AS waits_for INTO at
-        FROM pgjobq.scheduled s WHERE s.job = edit.job FOR UPDATE;
+        FROM pgjobq.scheduled s WHERE s.job = change_waiting.job FOR UPDATE;
     END IF;
     IF NOT FOUND THEN
         SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
-        WHERE r.queue = it.queue AND r.priority = it.priority AND r.seq = edit.job AND r.job = edit.job FOR UPDATE;
+        WHERE r.queue = it.queue AND r.priority = it.priority AND r.seq = change_waiting.job AND r.job = change_waiting.job FOR UPDATE;
     END IF;
     IF NOT FOUND THEN
         SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
-        WHERE r.job = edit.job AND r.seq <> r.job FOR UPDATE;
+        WHERE r.job = change_waiting.job AND r.seq <> r.job FOR UPDATE;
     END IF;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
     PERFORM pg_current_xact_id();           -- the xid before a number: see the head of this file
-    UPDATE pgjobq.job j SET args = coalesce(edit.args, j.args), priority = coalesce(edit.priority, j.priority)
-    WHERE j.id = edit.job;
-    IF due IS NULL AND coalesce(edit.priority, it.priority) = it.priority THEN
+    UPDATE pgjobq.job j
+    SET args = coalesce(change_waiting.args, j.args), priority = coalesce(change_waiting.priority, j.priority),
+        version = CASE WHEN change_waiting.version IS NULL THEN j.version ELSE nullif(change_waiting.version, 1) END
+    WHERE j.id = change_waiting.job;
+    IF due IS NULL AND coalesce(change_waiting.priority, it.priority) = it.priority THEN
         RETURN true;                        -- it stays where it stands
     END IF;
-    DELETE FROM pgjobq.scheduled s WHERE s.job = edit.job;
-    DELETE FROM pgjobq.blocked b WHERE b.job = edit.job;
-    DELETE FROM pgjobq.ready r WHERE r.queue = it.queue AND r.priority = it.priority AND r.seq = edit.job;
-    DELETE FROM pgjobq.ready r WHERE r.job = edit.job AND r.seq <> r.job;
+    DELETE FROM pgjobq.scheduled s WHERE s.job = change_waiting.job;
+    DELETE FROM pgjobq.blocked b WHERE b.job = change_waiting.job;
+    DELETE FROM pgjobq.ready r WHERE r.queue = it.queue AND r.priority = it.priority AND r.seq = change_waiting.job;
+    DELETE FROM pgjobq.ready r WHERE r.job = change_waiting.job AND r.seq <> r.job;
     due := coalesce(due, at.run_at);
-    INSERT INTO pgjobq.gate_look (key) SELECT p.key FROM pgjobq.gate_pass p WHERE p.job = edit.job;
+    INSERT INTO pgjobq.gate_look (key) SELECT p.key FROM pgjobq.gate_pass p WHERE p.job = change_waiting.job;
     IF FOUND THEN                           -- it had been let through, and comes to its gates anew
         PERFORM pgjobq.wake_at(started);
     END IF;
     IF at.waits_for IS NOT NULL AND it.gates IS NULL THEN   -- what it waits for has not come, whatever its time
         INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
-        VALUES (edit.job, started, coalesce(edit.priority, it.priority), at.attempt, at.spared, it.queue, at.waits_for);
+        VALUES (change_waiting.job, started, coalesce(change_waiting.priority, it.priority), at.attempt, at.spared, it.queue, at.waits_for);
     ELSIF due > started THEN
         INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue, waits_for)
-        VALUES (edit.job, due, coalesce(edit.priority, it.priority), at.attempt, at.spared, it.queue,
+        VALUES (change_waiting.job, due, coalesce(change_waiting.priority, it.priority), at.attempt, at.spared, it.queue,
                 CASE WHEN it.gates IS NOT NULL THEN pgjobq.gate_ahead(it.gates, false) END);
         PERFORM pgjobq.wake_at(due);
     ELSIF it.gates IS NOT NULL THEN
         INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
-        VALUES (edit.job, started, coalesce(edit.priority, it.priority), at.attempt, at.spared, it.queue,
+        VALUES (change_waiting.job, started, coalesce(change_waiting.priority, it.priority), at.attempt, at.spared, it.queue,
                 pgjobq.gate_ahead(it.gates, false));
         INSERT INTO pgjobq.gate_look (key) VALUES (substr(pgjobq.gate_ahead(it.gates, false), 6));
         PERFORM pgjobq.wake_at(started);
     ELSE
         INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
-        VALUES (nextval('pgjobq.job_id_seq'), edit.job, coalesce(edit.priority, it.priority), at.attempt, at.spared, it.queue);
-        PERFORM pgjobq.open_lane(it.queue, coalesce(edit.priority, it.priority));
+        VALUES (nextval('pgjobq.job_id_seq'), change_waiting.job, coalesce(change_waiting.priority, it.priority), at.attempt, at.spared, it.queue);
+        PERFORM pgjobq.open_lane(it.queue, coalesce(change_waiting.priority, it.priority));
         PERFORM pgjobq.wake(it.queue);
     END IF;
+    RETURN true;
+END $$;
+
+-- Let no attempt of a job start from `at` on (NULL: at any time).
+CREATE FUNCTION pgjobq.set_expiry(job bigint, at timestamptz) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    UPDATE pgjobq.job j SET expires_at = set_expiry.at
+    WHERE j.id = set_expiry.job AND j.expires_at IS DISTINCT FROM set_expiry.at;
+    IF FOUND AND set_expiry.at IS NOT NULL THEN
+        INSERT INTO pgjobq.expiry (at, job) VALUES (set_expiry.at, set_expiry.job);
+    END IF;
+END $$;
+
+-- Change a job that waits: its arguments, its priority, its time, when it expires. False: it runs, has ended or does not
+-- exist. What is NULL stays as it is; a job whose priority or time changes goes to the end of its lane, `delay` 0 makes it
+-- ready at once. `version`: that of the new arguments. `who`: for the audit; NULL: the role.
+CREATE FUNCTION pgjobq.edit(
+    job bigint, args jsonb DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL, delay interval DEFAULT NULL,
+    version int DEFAULT NULL, expires_at timestamptz DEFAULT NULL, expires_in interval DEFAULT NULL, who text DEFAULT NULL
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    expires timestamptz := coalesce(edit.expires_at, pgjobq.clock() + edit.expires_in);
+BEGIN
+    IF edit.version NOT BETWEEN 1 AND 32767 THEN
+        RAISE check_violation USING MESSAGE = 'version is ' || edit.version::text || ': wants a whole number from 1 to 32767';
+    END IF;
+    IF NOT pgjobq.change_waiting(edit.job, edit.args, edit.version, edit.priority, edit.run_at, edit.delay) THEN
+        RETURN false;
+    END IF;
+    IF expires IS NOT NULL THEN
+        PERFORM pgjobq.set_expiry(edit.job, expires);
+    END IF;
+    PERFORM pgjobq.note_action(edit.who, 'edit', 1, jsonb_build_object(     -- arguments may be secret: not their values
+        'job', edit.job, 'args', CASE WHEN edit.args IS NOT NULL THEN 'changed' END, 'priority', edit.priority,
+        'run_at', coalesce(edit.run_at, pgjobq.clock() + edit.delay), 'expires_at', expires));
     RETURN true;
 END $$;
 
@@ -1212,9 +1269,15 @@ END $$;
 CREATE FUNCTION pgjobq.replace_waiting(job bigint, later jsonb) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 BEGIN
-    RETURN pgjobq.edit(replace_waiting.job, coalesce(later -> 'args', '{}'), coalesce((later ->> 'priority')::int, 0),
-                       (later ->> 'run_at')::timestamptz,
-                       coalesce((later ->> 'delay')::interval, CASE WHEN later ->> 'run_at' IS NULL THEN interval '0' END));
+    IF NOT pgjobq.change_waiting(
+        replace_waiting.job, coalesce(later -> 'args', '{}'), coalesce((later ->> 'version')::int, 1),
+        coalesce((later ->> 'priority')::int, 0), (later ->> 'run_at')::timestamptz,
+        coalesce((later ->> 'delay')::interval, CASE WHEN later ->> 'run_at' IS NULL THEN interval '0' END)) THEN
+        RETURN false;
+    END IF;
+    PERFORM pgjobq.set_expiry(replace_waiting.job, coalesce((later ->> 'expires_at')::timestamptz,
+                                                            pgjobq.clock() + (later ->> 'expires_in')::interval));
+    RETURN true;
 END $$;
 
 -- Take a key for a job that is about to be written, or say which job holds it. `waiting`: only a job that waits holds it,
@@ -1564,6 +1627,90 @@ BEGIN
     END LOOP;
 END $$;
 
+-- ---------------------------------------------------------------------------------------------- jobs nobody needs any more
+-- A job with `expires_at` that is claimed too late is ended by its worker, which the claim tells; those that nobody claims
+-- are ended by expire(), a chore.
+
+ALTER TABLE pgjobq.job ADD COLUMN version smallint, ADD COLUMN expires_at timestamptz;
+
+-- Jobs that nobody needs from `at` on, unless they have started. A row stays here until then, whatever becomes of its job: so
+-- neither starting nor ending a job costs anything.
+CREATE TABLE pgjobq.expiry (
+    at  timestamptz NOT NULL,
+    job bigint NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+CREATE INDEX expiry_at ON pgjobq.expiry (at);
+
+-- End those of these jobs that wait as cancelled; returns which. Never waits: what is locked is passed by.
+CREATE FUNCTION pgjobq.drop_waiting(jobs bigint[], reason text) RETURNS bigint[] LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    dropped bigint[];
+BEGIN
+    WITH b AS (
+        DELETE FROM pgjobq.blocked WHERE ctid = ANY (ARRAY(
+            SELECT x.ctid FROM pgjobq.blocked x WHERE x.job = ANY (drop_waiting.jobs) FOR UPDATE SKIP LOCKED))
+        RETURNING job, attempt
+    ), s AS (
+        DELETE FROM pgjobq.scheduled WHERE ctid = ANY (ARRAY(
+            SELECT x.ctid FROM pgjobq.scheduled x WHERE x.job = ANY (drop_waiting.jobs) FOR UPDATE SKIP LOCKED))
+        RETURNING job, attempt
+    ), first AS (
+        DELETE FROM pgjobq.ready WHERE ctid = ANY (ARRAY(
+            SELECT r.ctid FROM pgjobq.job j
+            JOIN pgjobq.ready r ON r.queue = j.queue AND r.priority = j.priority AND r.seq = j.id
+            WHERE j.id = ANY (drop_waiting.jobs) FOR UPDATE OF r SKIP LOCKED))
+        RETURNING job, attempt
+    ), again AS (
+        DELETE FROM pgjobq.ready WHERE ctid = ANY (ARRAY(
+            SELECT r.ctid FROM pgjobq.ready r
+            WHERE r.job = ANY (drop_waiting.jobs) AND r.seq <> r.job FOR UPDATE SKIP LOCKED))
+        RETURNING job, attempt
+    ), gone AS (
+        SELECT * FROM b UNION ALL SELECT * FROM s UNION ALL SELECT * FROM first UNION ALL SELECT * FROM again
+    ), ends AS (
+        INSERT INTO pgjobq.finished (job, finished_at, attempt, outcome, reason)
+        SELECT g.job, pgjobq.clock(), g.attempt, 'c', drop_waiting.reason FROM gone g
+    )
+    SELECT array_agg(g.job ORDER BY g.job) INTO dropped FROM gone g;
+    IF dropped IS NULL THEN
+        RETURN '{}';
+    END IF;
+    IF pgjobq.watched() THEN
+        PERFORM pgjobq.ended(d) FROM unnest(dropped) AS d;
+    END IF;
+    INSERT INTO pgjobq.gate_look (key) SELECT DISTINCT p.key FROM pgjobq.gate_pass p WHERE p.job = ANY (dropped);
+    IF FOUND THEN                           -- one had been let through: others may now
+        PERFORM pgjobq.wake_at(pgjobq.clock());
+    END IF;
+    RETURN dropped;
+END $$;
+
+-- End up to so many jobs that have expired; returns at how many it looked. One that runs, or is locked, is looked at again.
+CREATE FUNCTION pgjobq.expire(most int) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    due     bigint[];
+    over    bigint[];
+    dropped bigint[];
+BEGIN
+    WITH taken AS (
+        DELETE FROM pgjobq.expiry WHERE ctid = ANY (ARRAY(
+            SELECT e.ctid FROM pgjobq.expiry e
+            WHERE e.at <= pgjobq.clock() ORDER BY e.at LIMIT expire.most FOR UPDATE SKIP LOCKED))
+        RETURNING job)
+    SELECT array_agg(t.job) INTO due FROM taken t;
+    IF due IS NULL THEN
+        RETURN 0;
+    END IF;
+    over := ARRAY(SELECT j.id FROM pgjobq.job j WHERE j.id = ANY (due) AND j.expires_at <= pgjobq.clock());
+    dropped := pgjobq.drop_waiting(over, 'expired before it started');
+    INSERT INTO pgjobq.expiry (at, job)
+    SELECT pgjobq.clock() + interval '10 seconds', o FROM unnest(over) AS o
+    WHERE NOT o = ANY (dropped) AND NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = o);
+    RETURN cardinality(due);
+END $$;
+
 -- ---------------------------------------------------------------------------------------------- many jobs at once
 -- For lists of what went wrong, newest job first; a job that succeeds pays nothing for it.
 CREATE INDEX finished_badly_job ON pgjobq.finished (outcome, job) WHERE outcome <> 's';
@@ -1632,8 +1779,9 @@ BEGIN
     RETURN true;
 END $$;
 
--- Do something to many jobs and write it down: retry, cancel, purge, or move (to the queue `target`). Returns how many it
--- changed; a job that has changed by itself meanwhile is left alone. In the order of the ids: see THE LOCK ORDER.
+-- Do something to many jobs and write it down: retry, cancel, cancel_running (with the reason in `about`), purge, or move (to
+-- the queue `target`). Returns how many it changed; a job that has changed by itself meanwhile is left alone. In the order of
+-- the ids: see THE LOCK ORDER.
 CREATE FUNCTION pgjobq.act(what text, jobs bigint[], about jsonb, who text DEFAULT NULL, target text DEFAULT NULL)
 RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
@@ -1645,16 +1793,41 @@ BEGIN
         CASE act.what
             WHEN 'retry' THEN done := pgjobq.retry(one);
             WHEN 'cancel' THEN done := pgjobq.cancel(one);
+            WHEN 'cancel_running' THEN done := pgjobq.ask_cancel(one, act.about ->> 'reason');
             WHEN 'purge' THEN done := pgjobq.purge(one);
             WHEN 'move' THEN done := pgjobq.move(one, act.target);
-            ELSE RAISE check_violation USING MESSAGE = 'what is ' || quote_nullable(act.what) || ': wants retry, cancel, move or purge';
+            ELSE RAISE check_violation USING MESSAGE = 'what is ' || quote_nullable(act.what) || ': wants retry, cancel, cancel_running, move or purge';
         END CASE;
         changed := changed + done::int;
     END LOOP;
     IF changed > 0 THEN
-        PERFORM pgjobq.note_action(act.who, act.what, changed, act.about || jsonb_build_object('to', act.target));
+        PERFORM pgjobq.note_action(act.who, CASE act.what WHEN 'cancel_running' THEN 'cancel' ELSE act.what END, changed, act.about || jsonb_build_object('to', act.target));
     END IF;
     RETURN changed;
 END $$;
+
+-- One row per job, with its state.
+CREATE OR REPLACE VIEW pgjobq.jobs AS
+SELECT j.id, j.task, j.queue, j.priority, j.ref, j.tags, j.args, j.headers, j.created_at, j.max_attempts,
+       CASE WHEN f.outcome = 's' THEN 'succeeded' WHEN f.outcome = 'f' THEN 'failed' WHEN f.outcome = 'c' THEN 'cancelled'
+            WHEN x.job IS NOT NULL THEN 'running'
+            WHEN s.job IS NOT NULL THEN 'scheduled'
+            WHEN b.job IS NOT NULL THEN 'blocked'
+            WHEN coalesce(first.job, again.job) IS NOT NULL THEN 'ready' END AS state,
+       coalesce(f.attempt, x.attempt, s.attempt, b.attempt, first.attempt, again.attempt) AS attempt,
+       s.run_at, coalesce(f.started_at, x.started_at) AS started_at, f.finished_at,
+       coalesce(f.worker, x.worker) AS worker, f.result,
+       CASE WHEN b.job IS NOT NULL THEN 'waits for ' || b.waits_for
+            ELSE coalesce(f.reason, (SELECT e.kind || ': ' || e.message FROM pgjobq.attempt_error e
+                                     WHERE e.job = j.id AND f.outcome IS DISTINCT FROM 's'
+                                     ORDER BY e.attempt DESC LIMIT 1)) END AS reason,
+       coalesce(j.version, 1) AS version, j.expires_at
+FROM pgjobq.job j
+LEFT JOIN pgjobq.finished f ON f.job = j.id
+LEFT JOIN pgjobq.running x ON x.job = j.id
+LEFT JOIN pgjobq.scheduled s ON s.job = j.id
+LEFT JOIN pgjobq.blocked b ON b.job = j.id
+LEFT JOIN pgjobq.ready first ON first.queue = j.queue AND first.priority = j.priority AND first.seq = j.id
+LEFT JOIN pgjobq.ready again ON again.job = j.id AND again.seq <> again.job;
 
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA pgjobq FROM PUBLIC;

@@ -102,6 +102,8 @@ class Discarded:
     """The handler ended the job as pointless: it counts as cancelled."""
 
     reason: str
+    started: bool = True
+    """Or it was found pointless before its handler was called."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 -- name: claim
 -- Move up to $4 ready jobs of the given lanes (best first, each from its cursor's `above`) to running, leased to
--- worker $5; $6: commit without waiting for the disk. The last row is for the claim cursor and always there: in `seq` the snapshot's xmin, in `id` this
+-- worker $5; $6: commit without waiting for the disk. The version of a job that has expired is 0. The last row is for the claim cursor and always there: in `seq` the snapshot's xmin, in `id` this
 -- transaction's xid (if it has one), in the last column the seconds this took. (A row of its own: in each job's row the
 -- three would be computed, sent and read as many times as there are jobs.)
 -- The lane rows are locked with SKIP LOCKED and deleted by ctid: two workers never wait for each other.
@@ -22,12 +22,13 @@ WITH taken AS (
     SELECT job, (SELECT pgjobq.clock()), $5::uuid, attempt + 1, spared FROM taken
 )
 (SELECT t.seq, j.id, t.queue, t.priority, t.attempt + 1, t.spared, j.max_attempts, j.task, j.args::text,
-        j.ref, j.tags, j.headers::text, j.hooks, date_part('epoch', j.created_at)
+        j.ref, j.tags, j.headers::text, j.hooks,
+        CASE WHEN j.expires_at <= (SELECT pgjobq.clock()) THEN 0::smallint ELSE j.version END, date_part('epoch', j.created_at)
  FROM taken t JOIN pgjobq.job j ON j.id = t.job
  ORDER BY t.priority, t.seq)
 UNION ALL
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_current_xact_id_if_assigned()::text::bigint,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        date_part('epoch', clock_timestamp() - statement_timestamp())
 WHERE NOT $6::boolean OR set_config('synchronous_commit', 'off', true) IS NOT NULL
 
@@ -54,7 +55,8 @@ WITH taken AS (
     SELECT job, pgjobq.clock(), $4::uuid, attempt + 1, spared FROM taken
 )
 SELECT 0::bigint, j.id, t.queue, t.priority, t.attempt + 1, t.spared, j.max_attempts,
-       j.task, j.args::text, j.ref, j.tags, j.headers::text, j.hooks, date_part('epoch', j.created_at)
+       j.task, j.args::text, j.ref, j.tags, j.headers::text, j.hooks,
+       CASE WHEN j.expires_at <= pgjobq.clock() THEN 0::smallint ELSE j.version END, date_part('epoch', j.created_at)
 FROM taken t JOIN pgjobq.job j ON j.id = t.job
 ORDER BY t.priority, j.id
 
@@ -110,7 +112,7 @@ WITH asked AS (
     SELECT job, started_at, pgjobq.clock(), worker, attempt, kind, message, coalesce(traceback, '') FROM held WHERE kind IS NOT NULL
 ), ends AS (
     INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome, reason, result)
-    SELECT job, started_at, pgjobq.clock(), worker, attempt, fate::"char", reason, result
+    SELECT job, CASE WHEN made = attempt THEN started_at END, pgjobq.clock(), worker, made, fate::"char", reason, result
     FROM held
     WHERE CASE WHEN fate NOT IN ('s', 'f', 'c') THEN false
                WHEN (SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until)

@@ -12,11 +12,10 @@ from pgjobq.errors import InvalidOption
 from pgjobq.job import AttemptError, Job, JobState
 from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
-from pgjobq.task import Call
+from pgjobq.task import Call, Options
 from pgjobq.wording import quote
 
 __all__ = [
-    "cancel",
     "complete_within",
     "edit",
     "enqueue",
@@ -29,7 +28,6 @@ __all__ = [
     "jobs",
     "misplaced",
     "read_job",
-    "retry",
     "set_gate",
     "unset_gate",
     "watch",
@@ -43,7 +41,7 @@ def enqueue(schema: str, call: Call) -> Statement[int]:
     if call.is_plain:
         plain = (call.task.name, call.args_text, call.queue, str(call.priority), str(call.max_attempts))
         return Statement("enqueue", statement_text("enqueue_plain", schema), plain, _id)
-    if call.gates is not None or call.options.depends_on:  # more than enqueue()'s parameters: the third road
+    if call.needs_the_third_road:  # more than enqueue()'s parameters: the third road
         text = f"[{entry(call)}]"
         name = "enqueue_after" if call.options.depends_on else "enqueue_many"
         return Statement("enqueue", statement_text(name, schema), (text,), _only_id)
@@ -92,16 +90,19 @@ def enqueue_unique(schema: str, call: Call) -> Statement[tuple[int, bool]]:
     return Statement("enqueue", statement_text("enqueue_unique", schema), (text,), _id_and_newness)
 
 
-def edit(
-    schema: str, job: int, args_text: str | None, priority: int | None, run_at: datetime | None, delay: float | None
-) -> Statement[bool]:
-    """Change a job that waits; False when it does not wait."""
+def edit(schema: str, job: int, call: Call | None, options: Options, by: str | None) -> Statement[bool]:
+    """Change a job that waits; False when it does not wait. `call`: with the new arguments, for its task."""
+    expires = options.expires
     params = (
         _id_text(job),
-        args_text,
-        None if priority is None else str(priority),
-        run_at.isoformat() if run_at else None,
-        None if delay is None else repr(float(delay)),
+        None if call is None else call.args_text,
+        None if options.priority is None else str(options.priority),
+        options.run_at.isoformat() if options.run_at else None,
+        None if options.delay is None else repr(float(options.delay)),
+        None if call is None else str(call.task.version),
+        expires.isoformat() if isinstance(expires, datetime) else None,
+        repr(float(expires)) if isinstance(expires, float | int) else None,
+        by,
     )
     return Statement("edit", statement_text("edit", schema), params, _flag)
 
@@ -136,16 +137,6 @@ def jobs(
 def errors(schema: str, job: int) -> Statement[list[AttemptError]]:
     """The failed attempts of a job, first one first."""
     return Statement("errors", statement_text("errors", schema), (_id_text(job),), _errors)
-
-
-def retry(schema: str, job: int) -> Statement[bool]:
-    """Run a failed or cancelled job again; False when it is neither."""
-    return Statement("retry", statement_text("retry", schema), (_id_text(job),), _flag)
-
-
-def cancel(schema: str, job: int) -> Statement[bool]:
-    """Cancel a job that waits; False when it does not wait."""
-    return Statement("cancel", statement_text("cancel", schema), (_id_text(job),), _flag)
 
 
 def set_gate(schema: str, key: str, concurrency: int) -> Statement[object]:
@@ -204,6 +195,12 @@ def entry(call: Call, on_conflict: str | None = None) -> str:
         made["max_attempts"] = call.max_attempts
     if options.headers:
         made["headers"] = options.headers
+    if call.task.version > 1:
+        made["version"] = call.task.version
+    if isinstance(options.expires, datetime):
+        made["expires_at"] = options.expires.isoformat()
+    elif options.expires is not None:
+        made["expires_in"] = _interval(options.expires)
     if options.depends_on:
         if call.key is not None or call.gates is not None:
             raise InvalidOption(f"{call.task.name}: depends_on goes with neither unique nor gates (yet).")
@@ -262,6 +259,8 @@ class _JobRow(msgspec.Struct):
     worker: str | None
     result: Any
     reason: str | None
+    version: int
+    expires_at: datetime | None
 
 
 _decode_job = msgspec.json.Decoder(_JobRow).decode

@@ -21,7 +21,8 @@ SELECT coalesce(id, 0)::text, is_new::text FROM pgjobq.enqueue_unique($1::text::
 
 -- name: edit
 SELECT pgjobq.edit($1::text::bigint, $2::text::jsonb, $3::text::int, $4::text::timestamptz,
-                   make_interval(secs => $5::text::float8))::text
+                   make_interval(secs => $5::text::float8), $6::text::int, $7::text::timestamptz,
+                   make_interval(secs => $8::text::float8), $9::text)::text
 
 -- name: get
 SELECT to_jsonb(j)::text FROM pgjobq.jobs j WHERE j.id = $1::text::bigint
@@ -38,12 +39,6 @@ ORDER BY j.id DESC LIMIT $6::text::int
 
 -- name: errors
 SELECT to_jsonb(e)::text FROM pgjobq.attempt_error e WHERE e.job = $1::text::bigint ORDER BY e.attempt, e.failed_at
-
--- name: retry
-SELECT pgjobq.retry($1::text::bigint)::text
-
--- name: cancel
-SELECT pgjobq.cancel($1::text::bigint)::text
 
 -- name: complete_within
 SELECT pgjobq.complete($1::text::bigint, $2::text::int, $3::text::uuid, $4::text::jsonb)::text

@@ -17,6 +17,7 @@ from pgjobq.statements.text import statement_text
 
 __all__ = [
     "act",
+    "act_on_one",
     "audit",
     "cancel_running",
     "count",
@@ -123,6 +124,12 @@ def act(
     array = "{" + ",".join(map(str, jobs)) + "}"
     params = (what, array, msgspec.json.encode(dict(about)).decode(), by, target)
     return Statement("act", statement_text("act", schema), params, lambda rows: int(rows[0][0]))
+
+
+def act_on_one(schema: str, what: str, job: int, by: str | None) -> Statement[bool]:
+    """The same for one job; False when it changed nothing."""
+    found = act(schema, what, [job] if 0 < job < 2**63 else [], {"job": str(job)}, by, None)
+    return Statement(what, found.sql, found.params, lambda rows: int(rows[0][0]) > 0)
 
 
 def queues(schema: str) -> Statement[list[QueueStats]]:

@@ -181,6 +181,10 @@ SELECT count(*) FROM old
 -- End the pauses whose time is over, and see after the jobs that were to be cancelled.
 SELECT pgjobq.end_pauses(), pgjobq.follow_cancels()
 
+-- name: expire
+-- End up to $1 jobs that have expired. Returns at how many it looked.
+SELECT pgjobq.expire($1::int)
+
 -- name: drop_keys
 -- Delete up to $1 unique keys that were taken for a period, which is over, by jobs that are gone.
 DELETE FROM pgjobq.unique_key WHERE ctid = ANY (ARRAY(

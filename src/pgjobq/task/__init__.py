@@ -4,6 +4,7 @@ task         Task, what `using(...)` makes of it (Bound), and a call as a value 
 declaration  what may become a task
 gate         limits that jobs share
 options      how a job is enqueued, checked
+evolution    versions of arguments, and names of old
 registry     tasks by name
 reading      stored jobs for people to look at
 unique       what only one job may have
@@ -11,6 +12,7 @@ unique       what only one job may have
 
 from __future__ import annotations
 
+from pgjobq.task.evolution import Upcast, version_of
 from pgjobq.task.gate import Gate
 from pgjobq.task.options import Options, UsingOptions
 from pgjobq.task.reading import opened, shown
@@ -27,8 +29,10 @@ __all__ = [
     "Registry",
     "Task",
     "Unique",
+    "Upcast",
     "UsingOptions",
     "key_of",
     "opened",
     "shown",
+    "version_of",
 ]

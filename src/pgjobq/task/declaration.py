@@ -125,14 +125,15 @@ def checked_tags(task: str, tags: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tags))
 
 
-def checked_secrets(task: str, function: Callable[..., Any], secrets: Any) -> frozenset[str]:
-    """The names of arguments that are declared secret; they must be arguments of the function."""
+def checked_secrets(task: str, function: Callable[..., Any], secrets: Any, version: int = 1) -> frozenset[str]:
+    """The names of arguments that are declared secret; they must be arguments of the function, or may have been in an
+    older version."""
     if isinstance(secrets, str):
         raise TaskError(f"task {quote(task)}: secrets={quote(secrets)} wants a list of names: secrets=[{secrets!r}].")
     known = tuple(inspect.signature(function).parameters)
     names = tuple(secrets)
     for name in names:
-        if name not in known:
+        if name not in known and not (version > 1 and isinstance(name, str)):
             near = did_you_mean(name, known) if isinstance(name, str) else ""
             raise TaskError(f"task {quote(task)}: secrets names {quote(name)}, which is no argument of it.{near}")
     return frozenset(names)

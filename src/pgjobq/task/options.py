@@ -43,6 +43,7 @@ class UsingOptions(TypedDict, total=False):
     unique: Unique | None
     depends_on: Predecessors
     needs: Needs
+    expires: float | timedelta | datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class Options:
             cancelled, and it is cancelled when none does.
         conn: the connection, cursor or session whose transaction the job joins; None: one of our own.
         gates: the limits it shares with other jobs, up to 8; (): none; None: as the task says.
+        expires: when nobody needs it any more: seconds (or a timedelta) above 0 from now, or an instant with a time
+            zone. No attempt of it starts from then on; it ends as cancelled.
 
     Raises:
         InvalidOption: a value is out of its range; the sentence says which and what fits.
@@ -81,6 +84,7 @@ class Options:
     unique: Unique | None = None
     depends_on: tuple[int, ...] = ()
     needs: Needs = "success"
+    expires: float | datetime | None = None
 
     def __post_init__(self) -> None:
         for name in ("queue", "ref"):
@@ -107,13 +111,23 @@ class Options:
         if self.gates is not None:
             _refuse(gates_fault(self.gates))
             object.__setattr__(self, "gates", tuple(self.gates))
+        if self.expires is not None:
+            object.__setattr__(self, "expires", _expiry(self))
         if self.unique is not None and not isinstance(self.unique, Unique):
             raise InvalidOption(f"unique={quote(self.unique)}: wants a Unique(…), as in Unique(key='digest:7').")
 
     @property
     def are_plain(self) -> bool:
         """Whether they say nothing but where the job goes (and on which connection)."""
-        return not (self.ref or self.tags or self.headers or self.delay is not None or self.run_at or self.depends_on)
+        return not (
+            self.ref
+            or self.tags
+            or self.headers
+            or self.delay is not None
+            or self.run_at
+            or self.depends_on
+            or self.expires is not None
+        )
 
     def merged(self, **changes: Any) -> Options:
         """These options with some replaced.
@@ -194,6 +208,29 @@ def _check_run_at(run_at: object) -> None:
             f"run_at={quote(run_at)} has no time zone; use datetime.now(timezone.utc) + …, or "
             f".replace(tzinfo=…) with the zone that is meant."
         )
+
+
+def _expiry(options: Options) -> float | datetime:
+    """Seconds or an instant, later than the job is due as far as can be told here."""
+    expires: object = options.expires
+    if isinstance(expires, datetime):
+        if expires.utcoffset() is None:
+            raise NaiveDatetime(f"expires={quote(expires)} has no time zone; use datetime.now(timezone.utc) + ….")
+        late = options.run_at is not None and options.run_at >= expires
+    else:
+        seconds = to_seconds(expires)
+        if not seconds:
+            raise InvalidOption(
+                f"expires={quote(expires)}: wants seconds or a timedelta above 0, up to 100 years, or a datetime."
+            )
+        late = options.delay is not None and options.delay >= seconds
+        expires = seconds
+    if late:
+        due = options.run_at if options.delay is None else options.delay
+        raise InvalidOption(
+            f"expires={quote(options.expires)} comes before it is due ({quote(due)}): it would never run."
+        )
+    return expires
 
 
 def _check_headers(headers: object) -> None:

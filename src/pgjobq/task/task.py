@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, Unpack
 
@@ -27,6 +27,7 @@ from pgjobq.task.declaration import (
     checked_unique,
     place,
 )
+from pgjobq.task.evolution import Upcast, checked_aliases, checked_upcasts, checked_version, read_older
 from pgjobq.task.gate import Gate, gates_text
 from pgjobq.task.options import Options, UsingOptions
 from pgjobq.task.unique import Unique
@@ -62,6 +63,9 @@ class Task(Generic[P, R]):
         retry: when a failed attempt is tried again.
         timeout: seconds an attempt may take, above 0; None: any time.
         encryption: the key ring that its payloads are sealed with; None: they are stored as they are.
+        version: of its arguments, from 1.
+        upcasts: for older versions, what makes arguments of that version into those of the next.
+        aliases: other names under which jobs of it may be stored.
         gates: the limits that its jobs share, unless `using(gates=…)` says otherwise.
         unique: what only one of its jobs may have, unless `using(unique=…)` says otherwise; None: nothing.
         is_async: whether calling the function gives a coroutine.
@@ -91,6 +95,9 @@ class Task(Generic[P, R]):
         memory_limit: int | str | None = None,
         gates: Iterable[Gate] = (),
         unique: Unique | None = None,
+        version: int = 1,
+        upcasts: Mapping[int, Upcast] | None = None,
+        aliases: Iterable[str] = (),
     ) -> None:
         check_function(function)
         self.function: Callable[P, R] = function
@@ -105,10 +112,12 @@ class Task(Generic[P, R]):
         self.memory_limit: int | None = checked_memory_limit(self.name, memory_limit, isolation)
         self.on_loop: bool = self.is_async and self.isolation is None
         check_settings(self.name, queue, priority, self.retry)
+        self.version: int = checked_version(self.name, version)
+        self.upcasts: dict[int, Upcast] = checked_upcasts(self.name, version, upcasts)
+        self.aliases: tuple[str, ...] = checked_aliases(self.name, aliases)
         self.encryption: Keyring | None = checked_encryption(self.name, encryption)
-        self.codec: Codec = Codec.of(
-            function, checked_secrets(self.name, function, secrets), hides_all=encryption is not None
-        )
+        known = checked_secrets(self.name, function, secrets, version)
+        self.codec: Codec = Codec.of(function, known, hides_all=encryption is not None)
         self.gates: tuple[Gate, ...] = checked_gates(self.name, function, gates)
         self.unique: Unique | None = checked_unique(self.name, function, unique)
         self._door = door
@@ -121,20 +130,28 @@ class Task(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Task {self.name} ({place(self.function)})>"
 
-    def seal(self, text: str, queue: str, *, part: str = "args") -> str:
-        """Arguments or a result, as JSON text, in the form in which they are stored."""
-        return text if self.encryption is None else self.encryption.seal(text, task=self.name, queue=queue, part=part)
+    def seal(self, text: str, queue: str, *, part: str = "args", name: str | None = None) -> str:
+        """Arguments or a result, as JSON text, in the form in which they are stored; `name`: the job's, if an alias."""
+        if self.encryption is None:
+            return text
+        return self.encryption.seal(text, task=name or self.name, queue=queue, part=part)
 
-    def read(self, stored: str, queue: str) -> dict[str, Any]:
+    def read(self, stored: str, queue: str, *, name: str | None = None, version: int = 1) -> dict[str, Any]:
         """Stored arguments as typed values, ready for `function(**arguments)`.
+
+        Args:
+            stored: as the job holds them.
+            queue, name: of the job; the name, if it is an alias.
+            version: of the arguments, up to the task's own.
 
         Raises:
             KeyMissing: they are sealed with a key that is not here; CannotDecrypt: they do not open.
+            UpcastFailed: they are older, and an up-caster of the task raised.
             WrongArgumentType: they do not fit the task (any more).
         """
         if is_sealed(stored):
-            stored = open_sealed(self.encryption, stored, task=self.name, queue=queue)
-        return self.codec.decode(stored)
+            stored = open_sealed(self.encryption, stored, task=name or self.name, queue=queue)
+        return self.codec.decode(stored) if version == self.version else read_older(self, stored, version)
 
     def using(self, /, **options: Unpack[UsingOptions]) -> Bound[P]:
         """This task with options for its next enqueue; Options says what each of them takes.
@@ -240,8 +257,16 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_plain(self) -> bool:
         """Whether there is nothing to it but the task, its arguments, a queue, a priority and a number of attempts."""
-        plain = self.gates is None and self.key is None and not self.task.tags
+        plain = self.gates is None and self.key is None and not self.task.tags and self.task.version == 1
         return plain and self.options.are_plain
+
+    @property
+    def needs_the_third_road(self) -> bool:
+        """Whether there is more to it than the SQL function enqueue() takes: see decision 0011."""
+        options = self.options
+        return bool(
+            self.gates is not None or options.depends_on or options.expires is not None or self.task.version > 1
+        )
 
     @property
     def queue(self) -> str:
