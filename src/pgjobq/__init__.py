@@ -13,7 +13,7 @@ send_confirmation.using(conn=conn, ref="order:42").enqueue(order_id=42)
 from __future__ import annotations
 
 from pgjobq.codec import Secret
-from pgjobq.current import CurrentJob, current_job
+from pgjobq.current import CurrentJob, current_job, note_job
 from pgjobq.encryption import Keyring
 from pgjobq.errors import (
     AppNotFound,
@@ -27,6 +27,7 @@ from pgjobq.errors import (
     JobNotSucceeded,
     KeyMissing,
     LeaseLost,
+    MiddlewareError,
     MissingArgument,
     MissingDsn,
     NaiveDatetime,
@@ -63,6 +64,7 @@ from pgjobq.job import (
     Stats,
     WorkerInfo,
 )
+from pgjobq.middleware import Outgoing
 from pgjobq.outcome import Discard, Snooze
 from pgjobq.queue import Queue
 from pgjobq.retry import Retry
@@ -92,6 +94,7 @@ __all__ = [
     "KeyMissing",
     "Keyring",
     "LeaseLost",
+    "MiddlewareError",
     "MissingArgument",
     "MissingDsn",
     "NaiveDatetime",
@@ -99,6 +102,7 @@ __all__ = [
     "NotInJob",
     "NotSerializable",
     "NulCharacter",
+    "Outgoing",
     "Pause",
     "PayloadTooLarge",
     "PgjobqError",
@@ -128,6 +132,7 @@ __all__ = [
     "WrongArgumentType",
     "__version__",
     "current_job",
+    "note_job",
 ]
 
 

@@ -13,11 +13,12 @@ from pgjobq.errors import LeaseLost, NotInJob
 from pgjobq.statements import jobs as statements
 
 if TYPE_CHECKING:
+    import logging
     from uuid import UUID
 
     from pgjobq.statements import Statement
 
-__all__ = ["CurrentJob", "current_job", "entered"]
+__all__ = ["CurrentJob", "current_job", "entered", "note_job"]
 
 
 class Held(Protocol):
@@ -163,3 +164,19 @@ def current_job() -> CurrentJob:
             "current_job() was called outside a running handler: in a test, call the parts that do not need it, "
             "or run the job with a worker"
         ) from None
+
+
+def note_job(record: logging.LogRecord) -> bool:
+    """A filter for `logging`: notes on a record made inside a handler `job`, `task`, `queue`, `attempt` and `ref`.
+
+    The worker's own log does so by itself. Handlers of yours: `handler.addFilter(note_job)`, and a format that names
+    them. What a record has already stays as it is; nothing is ever left out.
+    """
+    job = _current.get(None)
+    if job is not None and not hasattr(record, "event"):
+        for name, value in (
+            ("job", job.id), ("task", job.task), ("queue", job.queue), ("attempt", job.attempt), ("ref", job.ref)
+        ):  # fmt: skip
+            if not hasattr(record, name):
+                setattr(record, name, value)
+    return True

@@ -76,6 +76,9 @@ class Enqueuing(Doors):
 
         Raises EnqueueError (the subclass says why) when an element cannot be enqueued.
         """
+        return self._write_many(calls, conn)
+
+    def _write_many(self, calls: Iterable[Call], conn: object) -> list[int]:
         portioned = portions(self.schema, calls)
         ids: list[int] = []
         with _refusing_conflicts():
@@ -89,6 +92,9 @@ class Enqueuing(Doors):
 
     async def aenqueue_many(self, calls: Iterable[Call] | AsyncIterable[Call], *, conn: object = None) -> list[int]:
         """The async twin of `enqueue_many`; takes and streams async iterables, too."""
+        return await self._awrite_many(calls, conn)
+
+    async def _awrite_many(self, calls: Iterable[Call] | AsyncIterable[Call], conn: object) -> list[int]:
         portioned = aportions(self.schema, calls)
         ids: list[int] = []
         with _refusing_conflicts():

@@ -29,6 +29,7 @@ PgjobqError
 ├── UpcastFailed              arguments of an older version could not be made into today's: its attempt has failed
 ├── CannotDecrypt             a payload does not open: it was changed, moved, or its key is not here
 │   └── KeyMissing            this process does not have the key; its job waits for one that does
+├── MiddlewareError           middleware, carried context or a listener cannot work, or has failed
 ├── NoSuchJob                 no job of this id is in the database
 ├── WaitTimeout               a job that was waited for has not ended in time
 ├── JobNotSucceeded           there is no result: the job failed or was cancelled
@@ -54,6 +55,7 @@ __all__ = [
     "JobExists",
     "KeyMissing",
     "LeaseLost",
+    "MiddlewareError",
     "MissingArgument",
     "MissingDsn",
     "NaiveDatetime",
@@ -171,6 +173,11 @@ class InvalidOption(EnqueueError):
 
 class UnsupportedConnection(EnqueueError):
     """`conn=` is none of the kinds that are taken."""
+
+
+class MiddlewareError(PgjobqError):
+    """Middleware, carried context or a listener is declared in a way that cannot work; or middleware failed, and
+    with it the enqueue or the attempt around which it stands. `__cause__` is what it raised."""
 
 
 class NoSuchJob(PgjobqError):

@@ -15,6 +15,7 @@ __all__ = [
     "ConnectionLost",
     "DrainEnded",
     "Event",
+    "EventsDropped",
     "HistoryPruned",
     "JobDiscarded",
     "JobEvent",
@@ -28,9 +29,12 @@ __all__ = [
     "JobsReturned",
     "JobsTakenBack",
     "LeaseLost",
+    "ListenerFailed",
+    "MetricsServed",
     "MoreSucceeded",
     "Polling",
     "ProcessDied",
+    "ProcessEnding",
     "ProcessRetired",
     "ProcessStarted",
     "SchemaNewer",
@@ -141,6 +145,12 @@ class ProcessRetired(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessEnding(Event):
+    """For listeners, the last thing they hear: this worker process has settled all it had, and ends within seconds.
+    What gathers things to send them together sends the rest now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobsOverdue(Event):
     """Handlers did not end after their time-out: their process was sent SIGTERM, and gets SIGKILL in `kill_in`."""
 
@@ -177,6 +187,31 @@ class DrainEnded(Event):
     retried: int
     failed: int
     deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsServed(Event):
+    """The worker answers at `url` with its metrics."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerFailed(Event):
+    """A listener (`queue.on`) raised when it was told of an event, whose name is `about`."""
+
+    listener: str
+    about: str
+    error: str
+    error_message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsDropped(Event):
+    """Listeners are too slow: so many events were not told to them."""
+
+    events: int
 
 
 # --- jobs ------------------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ from pgjobq.encryption import Keyring
 from pgjobq.enqueuing import Enqueuing
 from pgjobq.errors import ConfigError
 from pgjobq.flow import Flow
+from pgjobq.listeners import Listeners
 from pgjobq.lookup import Lookup
+from pgjobq.middleware import Around, Surroundings
 from pgjobq.operations import Operations
 from pgjobq.retry import Retry
 from pgjobq.run.pools import Pools
@@ -48,7 +50,7 @@ class TaskOptions(TypedDict, total=False):
     aliases: Iterable[str]
 
 
-class Queue(Enqueuing, Lookup, Changes, Operations, ScheduleDoors, Waiting, Flow):
+class Queue(Around, Enqueuing, Lookup, Changes, Operations, ScheduleDoors, Waiting, Flow):
     """A job queue in one PostgreSQL schema, and the tasks that are enqueued through it.
 
     Args:
@@ -79,6 +81,8 @@ class Queue(Enqueuing, Lookup, Changes, Operations, ScheduleDoors, Waiting, Flow
         self.max_payload_bytes = max_payload_bytes
         self.encryption = encryption
         self.registry = Registry()
+        self.surroundings = Surroundings(self.registry)
+        self.listeners = Listeners()
         self._declared = {}
         self.pools = Pools(dsn, pool, apool)
 
@@ -127,6 +131,7 @@ class Queue(Enqueuing, Lookup, Changes, Operations, ScheduleDoors, Waiting, Flow
     def _register(self, function: Callable[P, R], options: TaskOptions) -> Task[P, R]:
         options.setdefault("encryption", self.encryption)
         task = Task(function, self, **options)
+        self.surroundings.wrap(task)
         self.registry.add(task)
         return task
 

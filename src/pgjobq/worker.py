@@ -12,12 +12,16 @@ from uuid import UUID
 from pgjobq import migrate
 from pgjobq.engine.board import Board
 from pgjobq.engine.contact import Identity
+from pgjobq.engine.endpoint import Endpoint
+from pgjobq.engine.figures import about_worker
 from pgjobq.engine.keeper import Keeper
 from pgjobq.engine.pump import Pump
 from pgjobq.engine.report import Report
 from pgjobq.engine.supervisor import UNSETTLED, Supervisor
 from pgjobq.errors import PgjobqError
+from pgjobq.events import MetricsServed
 from pgjobq.logs import Journal
+from pgjobq.metrics import Tally, expose
 from pgjobq.queue import Queue
 from pgjobq.settings import WorkerSettings, read_worker_arguments
 
@@ -32,7 +36,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pgjobq.worker
         sys.stderr.write(f"pgjobq: {error}\n")
         return 2
     with Journal(arguments.settings.log_format, arguments.settings.log_level, sys.stderr) as journal:
-        supervisor = Supervisor(arguments, journal)
+        try:
+            supervisor = Supervisor(arguments, journal)
+        except PgjobqError as error:
+            sys.stderr.write(f"pgjobq: {error}\n")
+            return 2
         code = supervisor.run()
     if supervisor.refusal is not None:
         sys.stderr.write(f"pgjobq: {supervisor.refusal}\n")
@@ -56,6 +64,8 @@ class Worker:
         self.queue = queue
         self.settings = settings or WorkerSettings()
         self._journal = journal or Journal()
+        self.tally: Tally | None = None if self.settings.metrics_port is None else Tally()
+        """What is counted for Prometheus, if anything is: give it one, and it counts."""
         self.report = Report(self._journal)
         self._pump: Pump | None = None
         self._stopped = False
@@ -66,6 +76,7 @@ class Worker:
         Raises SchemaMissing or SchemaOutdated at the start; a database that goes away later is waited for.
         """
         dsn = self.queue.pools.dsn()
+        self.report = Report(self._journal, self.queue.listeners, self.tally)
         await asyncio.to_thread(self._check_schema)
         loop = asyncio.get_running_loop()
 
@@ -79,6 +90,8 @@ class Worker:
         self._pump = pump
         if self._stopped:
             pump.stop()
+        endpoint = self._endpoint(board)
+        self.queue.listeners.open(self._journal.emit)
         keeper.start()
         timer = loop.call_later(self.settings.max_seconds, pump.stop) if self.settings.max_seconds else None
         try:
@@ -87,7 +100,23 @@ class Worker:
             if timer is not None:
                 timer.cancel()
             await asyncio.to_thread(keeper.stop)
+            await asyncio.to_thread(self.queue.listeners.close)
+            if endpoint is not None:
+                await asyncio.to_thread(endpoint.stop)
             board.close()
+
+    def _endpoint(self, board: Board) -> Endpoint | None:
+        tally, settings = self.tally, self.settings
+        if tally is None or settings.metrics_port is None:
+            return None
+
+        def text() -> str:
+            return expose([*about_worker("embedded", settings, len(board.entries()), 1), *tally.families()])
+
+        endpoint = Endpoint(settings.metrics_host, settings.metrics_port, text)
+        endpoint.start()
+        self._journal.emit(MetricsServed(url=endpoint.url))
+        return endpoint
 
     def run_sync(self) -> None:
         """`run()` in an event loop of its own."""

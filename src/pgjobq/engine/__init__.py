@@ -35,5 +35,7 @@ discipline what is done about processes that are late or use too much memory
 wakeups    signals as something to wait for
 supervisor starts, watches, ends and replaces worker processes
 report     outcomes as events, and their sums
+figures    what all processes of a worker have counted, for Prometheus
+endpoint   where Prometheus asks
 loops      which event loop
 """

@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
-from pgjobq.current import entered
+from pgjobq.current import entered, note_job
 from pgjobq.engine.app import load_app
 from pgjobq.engine.attempt import Attempt, prepare
 from pgjobq.engine.crossing import HEAD, Halt, Message, Order, Reply, Setup, length, pack, unpack
@@ -49,6 +49,7 @@ def main(fd: int) -> None:
         queue = load_app(setup.app)
         queue.schema = setup.schema
         journal.adopt_root()
+        journal.adorn(note_job)
         Cell(end, queue).serve()
 
 
@@ -120,7 +121,7 @@ class Cell:
                     self._inside = True
                     if self._halt is not None:  # it came before we did
                         raise Interruption
-                    result = attempt.task.function(**attempt.arguments)
+                    result = attempt.task.handler(**attempt.arguments)
                     if inspect.isawaitable(result):
                         result, error = self._await(result)
                 finally:

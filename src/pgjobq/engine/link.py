@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import threading
 from typing import Any
@@ -25,6 +26,16 @@ class Link:
                 self.end.sendall(json.dumps({kind: value}).encode() + b"\n")
         except OSError:
             pass
+
+    def offer(self, kind: str, value: Any = None) -> bool:
+        """Send what may be left for later; False when the other side has not even read what came before."""
+        try:
+            ready = bool(select.select([], [self.end], [], 0)[1])
+        except (OSError, ValueError):
+            return False
+        if ready:
+            self.say(kind, value)
+        return ready
 
     def hear(self, *, wait: bool = True) -> list[tuple[str, Any]] | None:
         """The complete messages in what has arrived (`wait`: as soon as something has); None: the other side is gone.

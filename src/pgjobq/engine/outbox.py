@@ -76,6 +76,7 @@ class Outbox:
 
     def account(self, batch: Batch, settled: set[int], locked: set[int]) -> list[Entry]:
         """Tell and forget what is settled or lost; returns what is still locked by its handler's own transaction."""
+        self._report.batch(len(batch.done) + len(batch.others))
         for attempt in batch.done:
             if attempt.lease.job in settled:
                 self._report.succeeded_plainly(attempt)

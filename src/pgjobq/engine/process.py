@@ -26,6 +26,7 @@ import msgspec
 import psycopg
 
 from pgjobq import migrate
+from pgjobq.current import note_job
 from pgjobq.engine.app import load_app
 from pgjobq.engine.board import Board
 from pgjobq.engine.contact import Identity
@@ -39,6 +40,7 @@ from pgjobq.engine.wire import FIRST_ANSWER, OUTAGES, bounded, open_sync
 from pgjobq.errors import PgjobqError
 from pgjobq.events import SchemaNewer
 from pgjobq.logs import Journal
+from pgjobq.metrics import Tally
 from pgjobq.queue import Queue
 from pgjobq.settings import WorkerSettings
 from pgjobq.statements import statement_text
@@ -102,6 +104,7 @@ def _load(order: dict[str, Any], journal: Journal) -> Queue:
     except Exception as error:
         raise _Refusal(CRASHED, f"{order['app']} could not be imported:\n{_where(error)}") from error
     journal.adopt_root()
+    journal.adorn(note_job)
     if order["schema"] is not None:
         queue.schema = order["schema"]
     return queue
@@ -129,7 +132,9 @@ async def _work(
     settings: WorkerSettings,
     app: str,
 ) -> None:
-    report = Report(journal)
+    tally = None if settings.metrics_port is None else Tally(lambda told: link.offer("tally", told))
+    report = Report(journal, queue.listeners, tally)
+    queue.listeners.open(journal.emit)
     identity = Identity(app, socket.gethostname(), os.getpid(), migrate.library_version())
     pump = Pump(
         dsn,
@@ -161,6 +166,9 @@ async def _work(
 
     threading.Thread(target=obey, name="pgjobq-link", daemon=True).start()
     await pump.run()
+    await asyncio.to_thread(queue.listeners.close)
+    if tally is not None:
+        tally.hand_over()
     link.say(
         "summary",
         {

@@ -262,6 +262,7 @@ class Pump:
         since = now if now - sent_at <= self._settings.lease / 3 else sent_at
         for lease in leases:
             lease.claimed_at = since
+        self.report.claimed(len(leases))
         self._buffer.extend(leases)
         self._feed()
 

@@ -103,7 +103,7 @@ async def _run(attempt: Attempt) -> Outcome:
     attempt.started = time.perf_counter()
     try:
         if task.timeout is None:
-            result = await task.function(**attempt.arguments)
+            result = await task.handler(**attempt.arguments)
         else:
             return await _run_within(attempt, task.timeout)
     except BaseException as error:  # SystemExit and KeyboardInterrupt would end the loop, CancelledError the slot
@@ -116,7 +116,7 @@ async def _run(attempt: Attempt) -> Outcome:
 async def _run_within(attempt: Attempt, seconds: float) -> Outcome:
     try:
         async with asyncio.timeout(seconds) as limit:
-            result = await attempt.task.function(**attempt.arguments)
+            result = await attempt.task.handler(**attempt.arguments)
     except BaseException as error:
         # An Interruption comes only by SIGTERM, when the loop was held up and could not tell the time.
         timed_out = limit.expired() or isinstance(error, Interruption)

@@ -21,6 +21,7 @@ import msgspec
 from pgjobq.engine.board import Board
 from pgjobq.engine.crew import Process, Sums
 from pgjobq.engine.discipline import Discipline, overdue_reason, too_large_reason
+from pgjobq.engine.figures import Figures
 from pgjobq.engine.keeper import Keeper
 from pgjobq.engine.link import Link
 from pgjobq.engine.upkeep import Burial
@@ -81,6 +82,7 @@ class Supervisor:
         self._stopping_since: float | None = None
         self._hurried_at: float | None = None
         self._refusal: tuple[int, str] | None = None
+        self._figures = Figures(arguments.app, self._settings, journal, self._processes.values)
 
     # ---------------------------------------------------------------------------------------- the life of a worker
 
@@ -90,6 +92,7 @@ class Supervisor:
         try:
             for number in range(1, self._wanted + 1):
                 self._start(number, self._share(number))
+            self._figures.start()
             while self._processes or self._restarts:
                 self._look()
             return self._exit_code()
@@ -204,6 +207,8 @@ class Supervisor:
                     self._sums.add(value)
                     if process.max_jobs is not None:
                         process.max_jobs -= value["claimed"]
+                case "tally":
+                    self._figures.add(value)
                 case "spent":
                     self._retire(process, f"it has taken {value:,} jobs, and --max-jobs-per-process is near")
                 case "refused":
@@ -368,6 +373,7 @@ class Supervisor:
                 process.popen.kill()
 
     def _end_everything(self) -> None:
+        self._figures.stop()
         for process in self._processes.values():
             process.popen.kill()
             process.popen.wait()

@@ -127,7 +127,7 @@ class Threads:
             attempt.begin()
             if attempt.interrupted or attempt.halted is not None:  # while it waited for this thread
                 raise Interruption
-            result = attempt.task.function(**attempt.arguments)
+            result = attempt.task.handler(**attempt.arguments)
             if inspect.isawaitable(result):
                 result = self._await(result)
         except BaseException as raised:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from threading import Lock
 from time import monotonic
 from typing import Any, TextIO
@@ -47,6 +48,7 @@ class Journal:
         self._left = 0
         self._folded = 0
         self._folding_since = 0.0
+        self._hear: tuple[Callable[[Event], None], ...] = ()
         if stream is not None:
             self._handler = _Output(stream)
             self._handler.setFormatter(formatter_for(format, stream))
@@ -60,6 +62,17 @@ class Journal:
         if self._folded:
             self.tick()
         self._write(event)
+        for hear in self._hear:
+            hear(event)
+
+    def listen(self, hear: Callable[[Event], None]) -> None:
+        """Have every event that is emitted told to `hear` too, at once and in the thread where it is emitted."""
+        self._hear += (hear,)
+
+    def adorn(self, filter: Callable[[logging.LogRecord], bool]) -> None:  # noqa: A002
+        """Have every record that is written here pass this filter, which may add to it."""
+        if self._handler is not None:
+            self._handler.addFilter(filter)
 
     def note_success(self) -> bool:
         """Count one succeeded job; True: it is to be shown, by `emit(JobSucceeded(…))`.

@@ -35,6 +35,8 @@ _ASCII = str.maketrans(
         "─": "-",
     }
 )
+JOB_FIELDS = ("job", "task", "queue", "attempt", "ref")
+"""What a record may know of the job inside whose handler it was made (pgjobq.current.note_job)."""
 _RESET, _DIM, _BOLD = "\x1b[0m", "\x1b[2m", "\x1b[1m"
 _COLOURS = {
     logging.DEBUG: _DIM,
@@ -83,7 +85,8 @@ class TextFormatter(logging.Formatter):
             mark = self._painted(read(type(event)).mark, _COLOURS.get(record.levelno, ""))
             return line + f"{mark} {record.getMessage()}" + self._detail(record, event)
         # Somebody else's record, from the application's own loggers.
-        return line + f"{record.name}: {one_line(record.getMessage(), 10_000)}" + self._exception(record)
+        text = one_line(record.getMessage(), 10_000)
+        return line + f"{record.name}: {text}{_of_job(record)}" + self._exception(record)
 
     def _banner(self, event: WorkerStarted) -> str:
         first, title, rule, *rows = banner(event).split("\n")
@@ -116,9 +119,19 @@ class JsonFormatter(logging.Formatter):
             line |= {field.name: getattr(event, field.name) for field in fields(event)}
         else:
             line["logger"] = record.name
+            line |= {name: getattr(record, name) for name in JOB_FIELDS if hasattr(record, name)}
             if record.exc_info:
                 line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
+
+
+def _of_job(record: logging.LogRecord) -> str:
+    """` [send #42 order:7, attempt 1]`, for a record that was made inside a handler."""
+    job, task, attempt = (getattr(record, name, None) for name in ("job", "task", "attempt"))
+    if job is None or task is None:
+        return ""
+    ref = getattr(record, "ref", None)
+    return f" [{one_line(str(task), 80)} #{job}{f' {one_line(str(ref), 80)}' if ref else ''}, attempt {attempt}]"
 
 
 def _short(level: str) -> str:

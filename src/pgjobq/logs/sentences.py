@@ -238,6 +238,29 @@ def _drain_ended(event: e.DrainEnded) -> str:
     return f"drained in {span(event.seconds)} ({event.reason}): {_tally(event)}"
 
 
+@_reads(e.MetricsServed, logging.INFO, "·")
+def _metrics_served(event: e.MetricsServed) -> str:
+    return f"metrics at {event.url}"
+
+
+@_reads(e.ProcessEnding, logging.DEBUG, "·")
+def _process_ending(_: e.ProcessEnding) -> str:
+    return "this process has settled all it had, and ends"
+
+
+@_reads(e.ListenerFailed, logging.ERROR, "!")
+def _listener_failed(event: e.ListenerFailed) -> str:
+    return (
+        f"listener {one_line(event.listener, 80)} failed when it was told of {event.about}: "
+        f"{_why(event.error, event.error_message)}"
+    )
+
+
+@_reads(e.EventsDropped, logging.WARNING, "!")
+def _events_dropped(event: e.EventsDropped) -> str:
+    return f"listeners are too slow: {_count(event.events, 'event')} not told to them"
+
+
 # --- the database, and upkeep ----------------------------------------------------------------------------
 
 

@@ -11,8 +11,10 @@ __all__ = [
     "DAY",
     "Choice",
     "Duration",
+    "Host",
     "Kind",
     "Names",
+    "Port",
     "Size",
     "Switch",
     "Whole",
@@ -244,3 +246,40 @@ class Names:
     @property
     def range(self) -> str:
         return f"queue names separated by commas, each of 1 to {self.longest} characters"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A TCP port; 0: any that is free; None: none."""
+
+    def parse(self, text: str) -> int:
+        return Whole(0, 65_535).parse(text)
+
+    def check(self, value: object) -> None:
+        Whole(0, 65_535, optional=True).check(value)
+
+    def show(self, value: object) -> str:
+        return "none" if value is None else str(value)
+
+    @property
+    def range(self) -> str:
+        return "a port from 1 to 65535, or 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The name or address of an interface of this machine."""
+
+    def parse(self, text: str) -> str:
+        return text.strip()
+
+    def check(self, value: object) -> None:
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9A-Za-z.:_-]{1,253}", value):
+            raise ValueError("is no name or address of a machine")
+
+    def show(self, value: object) -> str:
+        return str(value)
+
+    @property
+    def range(self) -> str:
+        return "a host name or an address"

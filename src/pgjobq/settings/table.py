@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgjobq.errors import ConfigError
-from pgjobq.settings.kinds import DAY, Choice, Duration, Kind, Names, Size, Switch, Whole
+from pgjobq.settings.kinds import DAY, Choice, Duration, Host, Kind, Names, Port, Size, Switch, Whole
 from pgjobq.wording import quote
 
 __all__ = ["SETTINGS", "Setting"]
@@ -55,7 +55,9 @@ class Setting:
         return ConfigError(f"{source}: {quote(value)} {reason}; {takes}")
 
 
-RUN, TIMING, DRAIN, KEEPING, LOGS = "what to run, and how much", "timing", "drain", "retention", "logs"
+RUN, TIMING, DRAIN, KEEPING, LOGS, METRICS = (
+    "what to run, and how much", "timing", "drain", "retention", "logs", "metrics"
+)  # fmt: skip
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("queues", RUN, Names(), "queues to take jobs from", "mail,default", "NAME,NAME"),
@@ -164,5 +166,21 @@ SETTINGS: tuple[Setting, ...] = (
         "leave out what matters less: debug, info, warning or error",
         "info",
         "LEVEL",
+    ),
+    Setting(
+        "metrics_port",
+        METRICS,
+        Port(),
+        "answer Prometheus at this port, /metrics; 0: any free one, named in the log",
+        "9464",
+        "PORT",
+    ),
+    Setting(
+        "metrics_host",
+        METRICS,
+        Host(),
+        "the address to answer at; 0.0.0.0: all of this machine's",
+        "0.0.0.0",  # noqa: S104
+        "HOST",
     ),
 )

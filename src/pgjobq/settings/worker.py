@@ -36,6 +36,8 @@ class WorkerSettings:
         keep_failed: how long failed jobs are kept, **days**, 0..36,500; None: for ever.
         log_format: `text` or `json`.
         log_level: `debug`, `info`, `warning` or `error`.
+        metrics_port: where Prometheus is answered, 0..65,535; 0: any free port; None: nowhere.
+        metrics_host: at which address.
     """
 
     queues: tuple[str, ...] = ()
@@ -55,6 +57,8 @@ class WorkerSettings:
     keep_failed: float | None = 30.0
     log_format: str = "text"
     log_level: str = "info"
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         for setting in SETTINGS:

@@ -121,6 +121,10 @@ class Task(Generic[P, R]):
         self.gates: tuple[Gate, ...] = checked_gates(self.name, function, gates)
         self.unique: Unique | None = checked_unique(self.name, function, unique)
         self._door = door
+        self.handler: Callable[..., Any] = function
+        """What a worker calls: the function, in whatever the queue puts around it."""
+        self.dress: Callable[[Options], Options] | None = None
+        """Adds what jobs carry along; None: nothing."""
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -212,6 +216,8 @@ class Bound(Generic[P]):
 
 
 def _called(task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options) -> Call:
+    if task.dress is not None:
+        options = task.dress(options)
     text = task.codec.encode(args, kwargs, max_bytes=task._door.max_payload_bytes)
     gates = task.gates if options.gates is None else options.gates
     passes = None if not gates else _gates(task, gates, options, text)
