@@ -149,6 +149,8 @@ class ProcessEnding(Event):
     """For listeners, the last thing they hear: this worker process has settled all it had, and ends within seconds.
     What gathers things to send them together sends the rest now."""
 
+    pid: int
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobsOverdue(Event):

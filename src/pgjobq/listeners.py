@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
@@ -75,7 +76,7 @@ class Listeners:
         """Tell that it ends, and wait a few seconds until all has been heard."""
         if self._thread is None:
             return
-        self._waiting.put(ProcessEnding())
+        self._waiting.put(ProcessEnding(pid=os.getpid()))
         self._waiting.put(None)
         self._thread.join(FAREWELL)
         self._thread = None

@@ -47,6 +47,12 @@ def _jobs(argv: list[str]) -> int:
     return jobs(argv)
 
 
+def _metrics(argv: list[str]) -> int:
+    from pgjobq.cli.metrics import metrics
+
+    return metrics(argv)
+
+
 def _queues(argv: list[str]) -> int:
     from pgjobq.cli.overview import queues
 
@@ -113,6 +119,7 @@ COMMANDS = {
     "resume": Command("let them start again", _resume),
     "doctor": Command("what may be wrong, with its cure", _doctor),
     "health": Command("one line and an exit code, for a monitor", _health),
+    "metrics": Command("what stands in the queue, for Prometheus", _metrics),
     "purge": Command("delete ended jobs before their time", _purge),
     "web": Command("serve the dashboard to this machine", _web),
     "devdb": Command("run a private PostgreSQL to develop against", _devdb),

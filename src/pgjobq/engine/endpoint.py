@@ -33,8 +33,7 @@ class Endpoint:
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"metrics cannot be served at {host}:{port}: {why}; choose another --metrics-port (0: any free one) or "
-                "--metrics-host"
+                f"metrics cannot be served at {host}:{port}: {why}; choose another port (0: any free one) or host"
             ) from None
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.5,), name="pgjobq-metrics", daemon=True

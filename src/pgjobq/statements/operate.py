@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +20,7 @@ __all__ = [
     "act_on_one",
     "audit",
     "cancel_running",
+    "clock",
     "count",
     "explain",
     "find",
@@ -145,6 +146,13 @@ def workers(schema: str) -> Statement[list[WorkerInfo]]:
 def stats(schema: str) -> Statement[Stats]:
     """How many jobs there are in each state, and the pace."""
     return Statement("stats", statement_text("stats", schema), (), lambda rows: _read(Stats, rows)[0])
+
+
+def clock(schema: str) -> Statement[datetime]:
+    """What time it is, by the database's clock."""
+    return Statement(
+        "clock", statement_text("clock", schema), (), lambda rows: datetime.fromtimestamp(float(rows[0][0]), UTC)
+    )
 
 
 def explain(schema: str, job: int) -> Statement[Explanation | None]:

@@ -95,6 +95,9 @@ SELECT jsonb_build_object(
 FROM (SELECT count(*) FILTER (WHERE f.outcome = 'f') AS failed, count(*) FILTER (WHERE f.outcome = 'c') AS cancelled
       FROM pgjobq.finished f WHERE f.outcome <> 's') b
 
+-- name: clock
+SELECT extract(epoch FROM pgjobq.clock())::text
+
 -- name: explain
 -- All that tells why a job ($1) is where it is.
 SELECT jsonb_build_object(

@@ -1,0 +1,91 @@
+"""Middleware, carried context, listeners and the log's job fields, in real worker processes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from worker.stage import Stage
+
+APP = "apps.surrounded:queue"
+AROUND = ["outer in", "inner in", "start", "inner out", "outer out"]
+
+
+def order(stage: Stage, job: int) -> list[str]:
+    return [mark["what"] for mark in stage.marks(job=job) if not mark["what"].startswith("heard")]
+
+
+def test_whatever_runs_it_a_handler_has_the_same_around_it(stage: Stage) -> None:
+    """On the loop, in a thread and in a process of its own; and what it enqueues carries the context on."""
+    headers = json.dumps({"tenant": "acme", "request": "r-1", "other": "x"})
+    jobs = {
+        task: stage.enqueue(task, {"more": True}, headers=headers, ref="order:7")
+        for task in ("on_loop", "in_thread", "in_cell")
+    }
+    plain = stage.enqueue("on_loop")
+    worker = stage.drain(app=APP)
+    for task, job in jobs.items():
+        row = stage.job(job)
+        assert row["state"] == "succeeded", f"{row}\n{worker.text}"
+        assert row["result"] == "tenant acme"
+        assert order(stage, job) == AROUND, task
+        marks = {mark["what"]: mark for mark in stage.marks(job=job)}
+        assert (marks["start"]["tenant"], marks["start"]["request"]) == ("acme", "r-1")
+        assert marks["outer in"]["tenant"] == "acme"
+        assert marks["outer out"]["result"] == "tenant acme"
+    # One job's context is not the next one's.
+    assert [mark["tenant"] for mark in stage.marks("start", plain)] == [None]
+    inherited = stage.query("SELECT headers FROM pgjobq.job WHERE id > %s ORDER BY id", plain)
+    assert [h for (h,) in inherited] == [{"tenant": "acme", "request": "r-1", "seen": "on_loop"}] * 3
+    # What the application logs in a handler says for which job.
+    logged = [e for e in worker.events("log") if e["message"] == "in the handler"]
+    by_job = {e["job"]: e for e in logged}
+    for task, job in jobs.items():
+        assert by_job[job].items() >= {
+            "task": task, "queue": "default", "attempt": 1, "ref": "order:7", "logger": "shop.orders"
+        }.items()  # fmt: skip
+
+
+def test_an_error_in_middleware_is_the_attempts_error(stage: Stage) -> None:
+    jobs = {
+        (task, trouble): stage.enqueue(task, headers=json.dumps({"trouble": trouble}), max_attempts=1)
+        for task in ("on_loop", "in_thread", "in_cell")
+        for trouble in ("before", "after", "snooze")
+    }
+    worker = stage.worker(app=APP)
+    for (task, trouble), job in jobs.items():
+        if trouble == "snooze":
+            assert stage.wait_state(job, "succeeded")["attempt"] == 2
+            continue
+        row = stage.wait_state(job, "failed")
+        prefix = f"pgjobq.errors.MiddlewareError: middleware Inner.run failed {trouble} the handler"
+        if trouble == "before":
+            assert row["reason"] == f"{prefix} was called, for {task}: KeyError: 'no such tenant'"
+            assert 'raise KeyError("no such tenant")' in stage.errors(job)[0]["traceback"]
+            assert order(stage, job) == ["outer in", "outer error"], "those around it hear of it"
+        else:
+            assert row["reason"] == f"{prefix} had returned, for {task}: ConnectionError: the commit failed"
+            assert order(stage, job) == ["outer in", "inner in", "start", "inner out", "outer error"]
+    assert worker.stop() == 0, worker.text
+
+
+def test_listeners_hear_what_is_committed_and_harm_nothing(stage: Stage) -> None:
+    failed, retried, well = stage.enqueue("fail", max_attempts=1), stage.enqueue("fail_once"), stage.enqueue("on_loop")
+    worker = stage.worker("--log-level", "error", app=APP)  # they hear what the log does not tell
+    stage.wait_marks("heard job_succeeded", 2)
+    assert worker.stop() == 0, worker.text
+    assert [mark["job"] for mark in stage.marks("heard job_failed")] == [failed], worker.text
+    assert [mark["job"] for mark in stage.marks("heard job_retried")] == [retried]
+    assert {mark["job"] for mark in stage.marks("heard job_succeeded")} == {retried, well}
+    assert stage.marks()[-1]["what"] == "heard process_ending", "the last thing they hear"
+    told = worker.events("listener_failed")
+    assert [(e["listener"], e["about"], e["error"]) for e in told] == [("stumble", "job_failed", "RuntimeError")]
+    assert "the listener's own" in told[0]["traceback"]
+
+
+def test_isolated_handlers_log_with_their_job(stage: Stage) -> None:
+    job = stage.enqueue("in_cell", ref="order:9\nforged")
+    command: Any = stage.worker("--drain", "--log-format", "text", app=APP)
+    command.wait()
+    line = next(line for line in command.text.splitlines() if "in the handler" in line)
+    assert line.endswith(f"shop.orders: in the handler [in_cell #{job} order:9\\nforged, attempt 1]")
