@@ -26,6 +26,7 @@ class Held(Protocol):
 
     job: int
     task: str
+    args: str
     queue: str
     attempt: int
     max_attempts: int

@@ -76,6 +76,8 @@ class Worker:
         Raises SchemaMissing or SchemaOutdated at the start; a database that goes away later is waited for.
         """
         dsn = self.queue.pools.dsn()
+        if self.tally is not None:
+            self.tally.expect((task.queue, task.name) for task in self.queue.registry)
         self.report = Report(self._journal, self.queue.listeners, self.tally)
         await asyncio.to_thread(self._check_schema)
         loop = asyncio.get_running_loop()

@@ -133,6 +133,8 @@ async def _work(
     app: str,
 ) -> None:
     tally = None if settings.metrics_port is None else Tally(lambda told: link.offer("tally", told))
+    if tally is not None:
+        tally.expect((task.queue, task.name) for task in queue.registry)
     report = Report(journal, queue.listeners, tally)
     queue.listeners.open(journal.emit)
     identity = Identity(app, socket.gethostname(), os.getpid(), migrate.library_version())

@@ -4,7 +4,7 @@ that is replaced takes nothing with it, and there is one place to ask."""
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pgjobq.events import Event, JobEvent, JobsTakenBack
@@ -20,6 +20,9 @@ OTHER = ("(other)", "(other)")
 WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 RUNS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 SIZES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+FROM_THE_START = ("succeeded", "retried", "failed", "lost")
+ALARMING = ("process_died", "connection_lost", "chore_failed")
+"""Told also while they are 0: Prometheus sees no increase in a series that begins with 1."""
 OUTCOMES = ("succeeded", "retried", "failed", "snoozed", "discarded", "parked", "returned", "lost")
 
 
@@ -81,6 +84,11 @@ class Tally:
         self.settles = Histogram(SIZES)
 
     # ------------------------------------------------------------------------------------------ counting
+
+    def expect(self, tasks: Iterable[tuple[str, str]]) -> None:
+        """Tell of these pairs of queue and task from the start on, with zeros."""
+        for queue, task in tasks:
+            self._of(queue, task)
 
     def started(self, queue: str, task: str, waited: float | None) -> None:
         """An attempt begins, of a job that was ready for `waited` seconds; None: nobody knows."""
@@ -168,7 +176,7 @@ class Tally:
             labels = {"queue": queue, "task": task}
             started.add(series.started, **labels)
             for outcome in OUTCOMES:
-                if outcome in series.ended or outcome in ("succeeded", "retried", "failed"):
+                if outcome in series.ended or outcome in FROM_THE_START:
                     ended.add(series.ended.get(outcome, 0), **labels, outcome=outcome)
             waits.add_histogram(WAITS, series.waits.counts, series.waits.sum, **labels)
             runs.add_histogram(RUNS, series.runs.counts, series.runs.sum, **labels)
@@ -181,6 +189,6 @@ class Tally:
         )
         taken_back.add(self._taken_back)
         events = Family("pgjobq_events", "counter", "What happened in the worker besides jobs, by the event's name.")
-        for name, count in sorted(self._events.items()):
+        for name, count in sorted((dict.fromkeys(ALARMING, 0) | self._events).items()):
             events.add(count, event=name)
         return [started, ended, waits, runs, claims, settles, taken_back, events]

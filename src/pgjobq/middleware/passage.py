@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from types import TracebackType
 from typing import Any
 
 from pgjobq.errors import MiddlewareError
@@ -82,13 +83,13 @@ class Passage:
     def fail(self, error: BaseException) -> BaseException:
         """Out again, with an error; gives the one that counts in the end."""
         while self._inside:
-            wrapper, generator = self._inside.pop()
+            (wrapper, generator), trace = self._inside.pop(), error.__traceback__
             try:
                 generator.throw(error)
             except StopIteration:
                 continue
             except BaseException as raised:
-                error = _noted(raised, error, wrapper)
+                error = _noted(raised, error, wrapper, trace)
             else:
                 error = self._twice(wrapper, generator.close)
         return error
@@ -134,13 +135,13 @@ class Passage:
 
     async def afail(self, error: BaseException) -> BaseException:
         while self._inside:
-            wrapper, generator = self._inside.pop()
+            (wrapper, generator), trace = self._inside.pop(), error.__traceback__
             try:
                 await generator.athrow(error) if wrapper.awaits else generator.throw(error)
             except (StopIteration, StopAsyncIteration):
                 continue
             except BaseException as raised:
-                error = _noted(raised, error, wrapper)
+                error = _noted(raised, error, wrapper, trace)
             else:
                 error = await self._atwice(wrapper, generator)
         return error
@@ -183,10 +184,11 @@ async def _afirst(generator: AsyncGenerator[None, Any]) -> bool:
     return True
 
 
-def _noted(raised: BaseException, error: BaseException, wrapper: Wrapper) -> BaseException:
-    """What counts when a middleware was told of an error and raised something."""
+def _noted(raised: BaseException, error: BaseException, wrapper: Wrapper, trace: TracebackType | None) -> BaseException:
+    """What counts when a middleware was told of an error and raised something; the way through it is left out of the
+    error's own traceback."""
     if raised is error or (isinstance(raised, RuntimeError) and raised.__cause__ is error):  # a StopIteration
-        return error
+        return error.with_traceback(trace)
     if isinstance(raised, Exception):
         raised.add_note(f"(raised by middleware {wrapper.name}, in place of {type(error).__name__})")
     return raised

@@ -29,7 +29,7 @@ MOST_EXCEPTIONS = 50
 FRAMES_AT_HEAD, FRAMES_AT_TAIL = 30, 70
 """Frames that are written out of one traceback; a RecursionError has a thousand, or a million."""
 
-_ENGINE = str(Path(__file__).resolve().parent.parent / "engine") + os.sep
+_OURS = tuple(f"{Path(__file__).resolve().parent.parent / room}{os.sep}" for room in ("engine", "middleware"))
 _STDLIB = Path(os.__file__).resolve().parent
 _CARRIERS = (
     str(_STDLIB / "asyncio") + os.sep,
@@ -198,6 +198,6 @@ def _frames(trace: TracebackType | None) -> list[str]:
 def _without_engine(trace: TracebackType | None) -> TracebackType | None:
     """The traceback from the user's first frame on; the whole of it when no frame is the user's."""
     user = trace
-    while user is not None and user.tb_frame.f_code.co_filename.startswith((_ENGINE, *_CARRIERS)):
+    while user is not None and user.tb_frame.f_code.co_filename.startswith((*_OURS, *_CARRIERS)):
         user = user.tb_next
     return trace if user is None else user
