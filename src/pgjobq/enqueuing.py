@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, Unpack
 
 from pgjobq import run
@@ -13,6 +12,7 @@ from pgjobq.errors import EnqueueError, JobExists
 from pgjobq.job import EnqueuedJob
 from pgjobq.run.ahead import aexecute_ahead, execute_ahead
 from pgjobq.statements import jobs as statements
+from pgjobq.statements.limits import full
 from pgjobq.statements.portions import aportions, portions
 from pgjobq.task import Call, UsingOptions
 from pgjobq.wording import quote
@@ -25,18 +25,19 @@ class Enqueuing(Doors):
 
     def enqueue_call(self, call: Call) -> EnqueuedJob:
         """Write the job of a call (`task.call(…)`): what `task.enqueue(…)` does."""
-        if call.key is not None:
-            return self._receipt(call, *self._run(statements.enqueue_unique(self.schema, call), call.options.conn))
-        job = self._run(statements.enqueue(self.schema, call), call.options.conn)
+        with _refusals:
+            if call.key is not None:
+                return self._receipt(call, *self._run(statements.enqueue_unique(self.schema, call), call.options.conn))
+            job = self._run(statements.enqueue(self.schema, call), call.options.conn)
         return EnqueuedJob(job, call.task.name, call.queue, _door=self)
 
     async def aenqueue_call(self, call: Call) -> EnqueuedJob:
         """The async twin of `enqueue_call`."""
-        if call.key is not None:
-            return self._receipt(
-                call, *await self._arun(statements.enqueue_unique(self.schema, call), call.options.conn)
-            )
-        job = await self._arun(statements.enqueue(self.schema, call), call.options.conn)
+        with _refusals:
+            if call.key is not None:
+                found = await self._arun(statements.enqueue_unique(self.schema, call), call.options.conn)
+                return self._receipt(call, *found)
+            job = await self._arun(statements.enqueue(self.schema, call), call.options.conn)
         return EnqueuedJob(job, call.task.name, call.queue, _door=self)
 
     def _receipt(self, call: Call, job: int, is_new: bool) -> EnqueuedJob:
@@ -81,7 +82,7 @@ class Enqueuing(Doors):
     def _write_many(self, calls: Iterable[Call], conn: object) -> list[int]:
         portioned = portions(self.schema, calls)
         ids: list[int] = []
-        with _refusing_conflicts():
+        with _refusals:
             if conn is None:
                 with self.pools.transaction() as own:
                     return execute_ahead(own, portioned)
@@ -97,7 +98,7 @@ class Enqueuing(Doors):
     async def _awrite_many(self, calls: Iterable[Call] | AsyncIterable[Call], conn: object) -> list[int]:
         portioned = aportions(self.schema, calls)
         ids: list[int] = []
-        with _refusing_conflicts():
+        with _refusals:
             if conn is None:
                 async with self.pools.atransaction() as own:
                     return await aexecute_ahead(own, portioned)
@@ -107,19 +108,24 @@ class Enqueuing(Doors):
         return ids
 
 
-@contextmanager
-def _refusing_conflicts() -> Iterator[None]:
-    """Whatever driver brings it: the sentence of pgjobq.enqueue_unique is a JobExists."""
-    try:
-        yield
-    except EnqueueError:
-        raise
-    except Exception as error:
+class _Refusals:
+    """Whatever driver brings them: sentences of the server's that are errors of ours."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, EnqueueError):
+            return
         if found := _HOLDS.search(str(error)):
             raise JobExists(
                 f"{found[0]}: of these calls none was enqueued, and their transaction can only be rolled back"
             ) from error
-        raise
+        if refusal := full(error):
+            raise refusal from error
+
+
+_refusals = _Refusals()
 
 
 _HOLDS = re.compile(r"job \d+ holds the unique key '.*?'")

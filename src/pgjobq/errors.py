@@ -22,6 +22,7 @@ PgjobqError
 │   ├── PayloadTooLarge       the arguments exceed the size limit
 │   ├── NaiveDatetime         a datetime without a time zone
 │   ├── JobExists             another job holds the unique key
+│   ├── QueueFull             as many jobs wait in the queue as its limit allows
 │   ├── InvalidOption         delay, run_at, priority, ref, tags, queue, … out of range
 │   └── UnsupportedConnection `conn=` is none of the kinds that are taken
 ├── UnstorableResult          what a handler returned cannot be kept as JSON: its attempt has failed
@@ -64,6 +65,7 @@ __all__ = [
     "NulCharacter",
     "PayloadTooLarge",
     "PgjobqError",
+    "QueueFull",
     "ScheduleError",
     "SchemaError",
     "SchemaMissing",
@@ -165,6 +167,15 @@ class NaiveDatetime(EnqueueError):
 
 class JobExists(EnqueueError):
     """Another job holds the unique key, and `on_conflict="raise"` asked to be told so."""
+
+
+class QueueFull(EnqueueError):
+    """A queue has a limit of jobs that may wait in it, and they do. The server says so: the transaction in which it was
+    tried can only be rolled back (or to a savepoint before it)."""
+
+    def __init__(self, message: str, *, queue: str, limit: int, waiting: int) -> None:
+        super().__init__(message)
+        self.queue, self.limit, self.waiting = queue, limit, waiting
 
 
 class InvalidOption(EnqueueError):

@@ -15,6 +15,7 @@ __all__ = [
     "Job",
     "JobState",
     "Pause",
+    "QueueLimit",
     "QueueStats",
     "Stats",
     "WorkerInfo",
@@ -175,6 +176,21 @@ class AuditEntry:
     """How many jobs it changed; None: it was not about single jobs."""
     about: dict[str, Any]
     """What it was about: the filter, the queue or the job, with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimit:
+    """How many jobs may wait in a queue."""
+
+    queue: str
+    waiting: int
+    """The most that may wait."""
+    when_full: str
+    """`raise` or `drop_oldest`."""
+    set_at: datetime
+    who: str
+    now: int
+    """How many wait now."""
 
 
 @dataclass(frozen=True, slots=True)

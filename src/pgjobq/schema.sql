@@ -29,6 +29,7 @@
 --   schedule       what makes jobs by the clock, and when it does so next.
 --   allowed        which role was allowed what, by allow().
 --   paused         queues and tasks whose jobs wait until they are resumed.
+--   queue_limit    how many jobs may wait in a queue.
 --   cancel_request running jobs that are to be cancelled: their workers see to it.
 --   audit          what operators did: who, when, what, to how many jobs.   INSERT only.
 --
@@ -214,7 +215,8 @@ CREATE INDEX expiry_at ON pgjobq.expiry (at);
 -- Not unique on purpose: two transactions that open a lane at once must not wait for each other; upkeep drops doubles.
 CREATE TABLE pgjobq.lane (
     queue    text NOT NULL,
-    priority smallint NOT NULL
+    priority smallint NOT NULL,
+    limited  boolean NOT NULL DEFAULT false  -- its queue has a limit: what comes in is counted
 );
 CREATE INDEX lane_key ON pgjobq.lane (queue, priority);
 
@@ -241,6 +243,16 @@ CREATE TABLE pgjobq.paused (
     reason text,
     who    text NOT NULL,
     PRIMARY KEY (kind, name)
+);
+
+-- How many jobs may wait in a queue. About how many do stands in the sequence `limit_` with the row's number.
+CREATE TABLE pgjobq.queue_limit (
+    queue     text PRIMARY KEY,
+    number    int GENERATED ALWAYS AS IDENTITY,
+    waiting   int CHECK (waiting >= 1),     -- NULL: no limit (any more)
+    when_full text NOT NULL CHECK (when_full IN ('raise', 'drop_oldest')),
+    set_at    timestamptz NOT NULL,
+    who       text NOT NULL
 );
 
 -- Running jobs that somebody wants cancelled. A request stands until its job has ended, also over a retry.
@@ -331,12 +343,18 @@ BEGIN
     END IF;
 END $$;
 
+-- Whether the number of jobs that wait in this queue is limited.
+CREATE FUNCTION pgjobq.is_limited(queue text) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM pgjobq.queue_limit l WHERE l.queue = is_limited.queue AND l.waiting IS NOT NULL)
+$$;
+
 -- Make sure that claims look at this lane. Costs one probe of a tiny index when the lane is known.
 CREATE FUNCTION pgjobq.open_lane(queue text, priority int) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pgjobq.lane l WHERE l.queue = open_lane.queue AND l.priority = open_lane.priority) THEN
-        INSERT INTO pgjobq.lane (queue, priority) VALUES (open_lane.queue, open_lane.priority);
+        INSERT INTO pgjobq.lane (queue, priority, limited)
+        VALUES (open_lane.queue, open_lane.priority, pgjobq.is_limited(open_lane.queue));
     END IF;
 END $$;
 
@@ -434,16 +452,21 @@ BEGIN
     RETURNING j.id INTO new_id;
     IF due > started THEN
         INSERT INTO pgjobq.scheduled (job, run_at, priority, queue)
-        VALUES (new_id, due, enqueue.priority, enqueue.queue);
+        VALUES (new_id, due, enqueue.priority, enqueue.queue)
+        RETURNING NOT EXISTS (SELECT FROM pgjobq.queue_limit l WHERE l.queue = enqueue.queue) INTO known;
+        IF NOT known THEN
+            PERFORM pgjobq.make_room(enqueue.queue, 1);
+        END IF;
         PERFORM pgjobq.wake_at(due);
     ELSE
-        -- open_lane() and wake(), written out: each call and each query of its own would cost every job 5 to 10 us.
+        -- enter_lane() and wake(), written out: each call and each query of its own would cost every job 5 to 10 us.
         INSERT INTO pgjobq.ready (seq, job, priority, queue)
         VALUES (new_id, new_id, enqueue.priority, enqueue.queue)
-        RETURNING EXISTS (SELECT FROM pgjobq.lane l WHERE l.queue = enqueue.queue AND l.priority = enqueue.priority)
+        RETURNING EXISTS (SELECT FROM pgjobq.lane l
+                          WHERE l.queue = enqueue.queue AND l.priority = enqueue.priority AND NOT l.limited)
         INTO known;
         IF NOT known THEN
-            INSERT INTO pgjobq.lane (queue, priority) VALUES (enqueue.queue, enqueue.priority);
+            PERFORM pgjobq.enter_lane(enqueue.queue, enqueue.priority, 1);
         END IF;
         IF pg_sequence_last_value('pgjobq.idle_until') > date_part('epoch', clock_timestamp()) * 1000 THEN
             PERFORM pg_notify('pgjobq', enqueue.queue);
@@ -480,7 +503,7 @@ BEGIN
     FROM jsonb_array_elements(enqueue_alike.args) WITH ORDINALITY AS e(args, place);
     INSERT INTO pgjobq.ready (seq, job, priority, queue)
     SELECT id, id, enqueue_alike.priority, enqueue_alike.queue FROM unnest(ids) AS id;
-    PERFORM pgjobq.open_lane(enqueue_alike.queue, enqueue_alike.priority);
+    PERFORM pgjobq.enter_lane(enqueue_alike.queue, enqueue_alike.priority, cardinality(ids));
     PERFORM pgjobq.wake(enqueue_alike.queue);
     RETURN ids;
 END $$;
@@ -496,6 +519,7 @@ DECLARE
     queues  text[];
     soonest timestamptz;                    -- when upkeep is to look: at the first delayed job, at once for a gate
     fault   text;
+    limited boolean;                        -- some queue is
 BEGIN
     IF jsonb_path_exists(enqueue_many.jobs, '$[*].unique') THEN
         RETURN QUERY SELECT e.id FROM pgjobq.enqueue_unique(enqueue_many.jobs) AS e;
@@ -534,8 +558,8 @@ BEGIN
         INSERT INTO pgjobq.gate_look (key)
         SELECT DISTINCT substr(ahead, 6) FROM asked WHERE (due IS NULL OR due <= started) AND ahead IS NOT NULL
     ), lanes AS (
-        INSERT INTO pgjobq.lane (queue, priority)
-        SELECT DISTINCT a.queue, a.priority FROM asked a
+        INSERT INTO pgjobq.lane (queue, priority, limited)
+        SELECT DISTINCT a.queue, a.priority, pgjobq.is_limited(a.queue) FROM asked a
         WHERE NOT EXISTS (SELECT FROM pgjobq.lane l WHERE l.queue = a.queue AND l.priority = a.priority)
     )
     SELECT array_agg(id ORDER BY id), array_agg(DISTINCT queue) FILTER (WHERE (due IS NULL OR due <= started) AND ahead IS NULL),
@@ -544,14 +568,20 @@ BEGIN
                         CASE WHEN gates IS NOT NULL THEN pgjobq.gates_fault(gates) END,
                         CASE WHEN version < 1 THEN 'version is ' || version::text || ': wants a whole number from 1 on'
                              WHEN due > started AND expires_at <= due
-                             THEN 'it expires at ' || expires_at::text || ', before it is due at ' || due::text END))
-    INTO ids, queues, soonest, fault FROM asked;
+                             THEN 'it expires at ' || expires_at::text || ', before it is due at ' || due::text END)),
+           (SELECT true FROM pgjobq.queue_limit LIMIT 1)
+    INTO ids, queues, soonest, fault, limited FROM asked;
     IF fault IS NULL THEN
         SELECT 'enqueue_many has no key ' || quote_literal(key) || ' for a job: there are ' || array_to_string(keys, ', ')
         INTO fault FROM jsonb_array_elements(enqueue_many.jobs) AS job, jsonb_object_keys(job - keys) AS key LIMIT 1;
     END IF;
     IF fault IS NOT NULL THEN
         RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    IF limited THEN
+        PERFORM pgjobq.make_room(q.queue, q.jobs)
+        FROM (SELECT coalesce(job ->> 'queue', 'default') AS queue, count(*)::int AS jobs
+              FROM jsonb_array_elements(enqueue_many.jobs) AS job GROUP BY 1) q;
     END IF;
     PERFORM pgjobq.wake(q) FROM unnest(queues) AS q;
     IF soonest IS NOT NULL THEN
@@ -1564,6 +1594,146 @@ BEGIN
     RETURN cardinality(due);
 END $$;
 
+-- ---------------------------------------------------------------------------------------------- limits of waiting jobs
+-- A queue may have a limit of jobs that wait in it (ready, scheduled or blocked): who enqueues more is refused, or the oldest
+-- are dropped. Nobody waits for anybody, so what other open transactions are about to add is not seen: the limit may be
+-- exceeded by that. Counting takes the longer the more jobs wait, so it is not done for each job: each one that comes in
+-- draws a number from a sequence, which nobody ever has to wait for. It starts at what was counted last, and as jobs also leave
+-- the queue it is never less than the truth, but for what was not committed when it was counted. Only when it comes to the
+-- limit is it counted again.
+
+-- How many jobs wait in a queue; counts no further than `most`.
+CREATE FUNCTION pgjobq.count_waiting(queue text, most bigint) RETURNS bigint LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+    SELECT count(*) FROM (
+        (SELECT FROM pgjobq.ready r WHERE r.queue = count_waiting.queue LIMIT count_waiting.most)
+        UNION ALL (SELECT FROM pgjobq.blocked b WHERE b.queue = count_waiting.queue LIMIT count_waiting.most)
+        UNION ALL (SELECT FROM pgjobq.scheduled s WHERE s.queue = count_waiting.queue LIMIT count_waiting.most)
+        LIMIT count_waiting.most) w
+$$;
+
+-- End up to so many of the oldest jobs that wait in a queue, ready ones first, to make room. What is locked is passed by.
+CREATE FUNCTION pgjobq.drop_oldest(queue text, jobs bigint, reason text) RETURNS int LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    chosen bigint[];
+BEGIN
+    chosen := ARRAY(SELECT r.job FROM pgjobq.ready r WHERE r.queue = drop_oldest.queue
+                    ORDER BY r.job LIMIT drop_oldest.jobs FOR UPDATE SKIP LOCKED);
+    chosen := chosen || ARRAY(SELECT b.job FROM pgjobq.blocked b WHERE b.queue = drop_oldest.queue
+                              ORDER BY b.job LIMIT drop_oldest.jobs - cardinality(chosen) FOR UPDATE SKIP LOCKED);
+    chosen := chosen || ARRAY(SELECT s.job FROM pgjobq.scheduled s WHERE s.queue = drop_oldest.queue
+                              ORDER BY s.job LIMIT drop_oldest.jobs - cardinality(chosen) FOR UPDATE SKIP LOCKED);
+    RETURN cardinality(pgjobq.drop_waiting(chosen, drop_oldest.reason));
+END $$;
+
+-- So many jobs have been written to a queue: see whether there is room for them. Refuses them, or drops older ones, if not.
+CREATE FUNCTION pgjobq.make_room(queue text, jobs int) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    it    record;
+    drawn bigint;                           -- no fewer wait, with these
+    there bigint;
+BEGIN
+    SELECT l.waiting, l.when_full, format('pgjobq.limit_%s', l.number)::regclass AS tickets INTO it
+    FROM pgjobq.queue_limit l WHERE l.queue = make_room.queue AND l.waiting IS NOT NULL;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    drawn := CASE WHEN make_room.jobs = 1 THEN nextval(it.tickets)
+                  ELSE setval(it.tickets, coalesce(pg_sequence_last_value(it.tickets), 0) + make_room.jobs) END;
+    IF drawn <= it.waiting THEN
+        RETURN;
+    END IF;
+    there := drawn;
+    -- A full queue refuses many: it is enough to count for each thousandth of the limit.
+    IF it.when_full = 'drop_oldest' OR drawn <= it.waiting + make_room.jobs
+       OR (drawn - it.waiting) % greatest(1, it.waiting / 1000) < make_room.jobs THEN
+        there := pgjobq.count_waiting(make_room.queue, it.waiting::bigint + make_room.jobs + 1000);
+        IF there <= it.waiting THEN
+            PERFORM setval(it.tickets, there);
+            RETURN;
+        END IF;
+    END IF;
+    IF it.when_full = 'raise' THEN
+        RAISE check_violation USING MESSAGE = format('the queue %L is full: %s jobs wait, and its limit is %s', make_room.queue,
+                                                     least(there - make_room.jobs, it.waiting), it.waiting);
+    END IF;
+    -- A hundredth more than there must be, so that not each one that comes has to count.
+    there := there - pgjobq.drop_oldest(make_room.queue, there - it.waiting + it.waiting / 100,
+                                        'dropped: its queue was full (limit ' || it.waiting || ')');
+    PERFORM setval(it.tickets, greatest(there, 1));
+END $$;
+
+-- Make sure that claims look at this lane, and that its queue takes so many jobs, which have just been written.
+CREATE FUNCTION pgjobq.enter_lane(queue text, priority int, jobs int) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pgjobq.lane l
+                   WHERE l.queue = enter_lane.queue AND l.priority = enter_lane.priority AND NOT l.limited) THEN
+        PERFORM pgjobq.open_lane(enter_lane.queue, enter_lane.priority);
+        PERFORM pgjobq.make_room(enter_lane.queue, enter_lane.jobs);
+    END IF;
+END $$;
+
+-- Limit the jobs that may wait in a queue. `when_full`: 'raise', or 'drop_oldest'. What waits already stays.
+CREATE FUNCTION pgjobq.limit_queue(queue text, waiting int, when_full text DEFAULT 'raise', who text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    its   int;
+    fault text := CASE
+        WHEN coalesce(length(limit_queue.queue), 0) NOT BETWEEN 1 AND 255
+            THEN 'queue has ' || coalesce(length(limit_queue.queue), 0)::text || ' characters: wants 1 to 255'
+        WHEN coalesce(limit_queue.waiting, 0) < 1
+            THEN 'waiting is ' || coalesce(limit_queue.waiting::text, 'null') || ': wants a whole number from 1 on'
+        WHEN coalesce(limit_queue.when_full, '') NOT IN ('raise', 'drop_oldest')
+            THEN 'when_full is ' || quote_nullable(limit_queue.when_full) || ': wants raise or drop_oldest' END;
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    INSERT INTO pgjobq.queue_limit AS l (queue, waiting, when_full, set_at, who)
+    VALUES (limit_queue.queue, limit_queue.waiting, limit_queue.when_full, pgjobq.clock(),
+            coalesce(limit_queue.who, session_user))
+    ON CONFLICT ON CONSTRAINT queue_limit_pkey DO UPDATE SET
+        waiting = excluded.waiting, when_full = excluded.when_full, set_at = excluded.set_at, who = excluded.who
+    RETURNING l.number INTO its;
+    -- Never dropped: that would wait for every transaction that has drawn from it, and make all others wait meanwhile.
+    IF to_regclass('pgjobq.limit_' || its) IS NULL THEN
+        EXECUTE format('CREATE SEQUENCE pgjobq.limit_%s', its);
+    END IF;
+    PERFORM setval(('pgjobq.limit_' || its)::regclass, greatest(1, pgjobq.count_waiting(
+        limit_queue.queue, limit_queue.waiting::bigint + 1)));
+    PERFORM pgjobq.follow_limits();
+    PERFORM pgjobq.note_action(limit_queue.who, 'limit', NULL, jsonb_build_object(
+        'queue', limit_queue.queue, 'waiting', limit_queue.waiting, 'when_full', limit_queue.when_full));
+END $$;
+
+-- Let any number of jobs wait in a queue. False: it had no limit.
+CREATE FUNCTION pgjobq.unlimit_queue(queue text, who text DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    UPDATE pgjobq.queue_limit l SET waiting = NULL WHERE l.queue = unlimit_queue.queue AND l.waiting IS NOT NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM pgjobq.follow_limits();
+    PERFORM pgjobq.note_action(unlimit_queue.who, 'unlimit', NULL, jsonb_build_object('queue', unlimit_queue.queue));
+    RETURN true;
+END $$;
+
+-- Now and then: mark the lanes that were opened while somebody set a limit, and count where a queue is taken to be full.
+CREATE FUNCTION pgjobq.follow_limits() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    UPDATE pgjobq.lane SET limited = NOT limited WHERE ctid = ANY (ARRAY(
+        SELECT l.ctid FROM pgjobq.lane l WHERE l.limited <> pgjobq.is_limited(l.queue) FOR UPDATE SKIP LOCKED));
+    PERFORM setval(x.tickets, greatest(1, pgjobq.count_waiting(x.queue, x.waiting::bigint + 1)))
+    FROM (SELECT l.queue, l.waiting, format('pgjobq.limit_%s', l.number)::regclass AS tickets
+          FROM pgjobq.queue_limit l WHERE l.waiting IS NOT NULL) x
+    WHERE pg_sequence_last_value(x.tickets) > x.waiting;
+END $$;
+
 -- ---------------------------------------------------------------------------------------------- many jobs at once
 -- Move a job that waits to another queue. False: it runs, has ended, does not exist, is there already, or its payload is
 -- sealed (with its queue's name, so that it would not open there).
@@ -1729,7 +1899,7 @@ CREATE TABLE pgjobq.schedule (
 CREATE INDEX schedule_next ON pgjobq.schedule (next_at) WHERE paused_at IS NULL AND retired_at IS NULL;
 
 -- Enqueue the job of one tick. It tells its handler which schedule made it, and for which tick. NULL: its unique key is
--- held by another job.
+-- held by another job, or its queue is full.
 CREATE FUNCTION pgjobq.fire(name text, definition jsonb, at timestamptz) RETURNS bigint LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
@@ -1737,7 +1907,16 @@ DECLARE
         'headers', coalesce(definition -> 'headers', '{}') || jsonb_build_object(
             'schedule', fire.name, 'scheduled_for', to_char(fire.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')));
 BEGIN
-    IF NOT entry ? 'unique' THEN
+    IF pgjobq.is_limited(coalesce(entry ->> 'queue', 'default')) THEN
+        BEGIN
+            RETURN (SELECT u.id FROM pgjobq.enqueue_unique(jsonb_build_array(entry)) u WHERE u.is_new);
+        EXCEPTION WHEN check_violation THEN
+            IF SQLERRM LIKE 'the queue % is full:%' THEN    -- the other schedules go on
+                RETURN NULL;
+            END IF;
+            RAISE;
+        END;
+    ELSIF NOT entry ? 'unique' THEN
         RETURN (SELECT m FROM pgjobq.enqueue_many(jsonb_build_array(entry)) m);
     END IF;
     RETURN (SELECT u.id FROM pgjobq.enqueue_unique(jsonb_build_array(entry)) u WHERE u.is_new);
@@ -1970,18 +2149,18 @@ BEGIN
             'SELECT (name, task, expression, tz, next_at, last_at, last_job, paused_at, paused_because, retired_at, missed,
                      overlap, queue, priority, app, edited, changed_at) ON pgjobq.schedules',
             'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
-                       pgjobq.gate, pgjobq.gate_pass'];
+                       pgjobq.queue_limit, pgjobq.gate, pgjobq.gate_pass'];
     WHEN 'viewer', 'operator' THEN
-        functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'retry', 'retry_from', 'cancel', 'cancel_running', 'pause', 'resume', 'act',
+        functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'limit_queue', 'unlimit_queue', 'retry', 'retry_from', 'cancel', 'cancel_running', 'pause', 'resume', 'act',
                                                            'set_gate', 'unset_gate', 'edit', 'put_schedule', 'pause_schedule',
                                                            'resume_schedule', 'run_schedule', 'reset_schedule', 'delete_schedule']
                           ELSE ARRAY['clock', 'watch'] END;
         grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.dependency, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
-                         pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass,
+                         pgjobq.migration, pgjobq.paused, pgjobq.queue_limit, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass,
                          pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished, pgjobq.job,
                          pgjobq.schedules'];
     WHEN 'worker' THEN
-        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'release', 'expire', 'watch_dependencies', 'complete', 'end_pauses', 'follow_cancels',
+        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'release', 'expire', 'follow_limits', 'watch_dependencies', 'complete', 'end_pauses', 'follow_cancels',
                            'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps', 'tick', 'declare_schedules'];
         grants := ARRAY[
             'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.schedule',

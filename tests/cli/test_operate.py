@@ -105,6 +105,20 @@ def test_changes_by_id_do_not_ask(run: Run, hand: Hand, queue: Queue) -> None:
     hand.claim_one()
     assert run("jobs", "cancel", str(running), "--running")[1] == "1 job cancelled\n"
     assert hand.sql("SELECT job FROM pgjobq.cancel_request") == [(running,)]
+    assert run("jobs", "cancel", "--state", "running", "--running", "--dry-run")[1].startswith("1 job would be")
+    assert run("jobs", "cancel", "--task", "send", "--running", "--yes")[1] == "1 job cancelled\n"
+
+
+def test_limits_of_queues(run: Run, queue: Queue, hand: Hand) -> None:
+    assert run("queues", "limit", "mail", "2", "--by", "ann")[:2] == (0, "limited\n")
+    hand.enqueue(queue="mail")
+    assert "queue mail takes 2 waiting jobs, more are refused; 1 wait (by ann)" in run("queues")[1]
+    assert run("queues", "limit", "mail", "1,000")[0] == 2
+    assert run("queues", "limit", "mail", "5", "--when-full", "burst")[0] == 2
+    assert run("queues", "limits")[0] == run("queues", "unlimit")[0] == 2
+    assert json.loads(run("queues", "--json")[1])["limits"][0]["waiting"] == 2
+    assert run("queues", "unlimit", "mail")[1] == "has no limit any more\n"
+    assert run("queues", "unlimit", "mail")[1] == "had no limit\n"
 
 
 def test_pause_and_resume(run: Run, queue: Queue) -> None:
@@ -130,6 +144,24 @@ def test_doctor_finds_what_is_wrong_and_names_the_cure(run: Run, hand: Hand) -> 
     found = {one["check"]: one for one in json.loads(run("doctor", "--json")[1])["findings"]}
     assert (found["conservation law"]["verdict"], found["indexes"]["verdict"]) == ("ok", "bad")
     assert all(one["cure"] for one in found.values() if one["verdict"] != "ok")
+
+
+def test_doctor_names_the_index_for_searches_by_argument(run: Run, hand: Hand, queue: Queue) -> None:
+    """Only where there is much to search, and it is one that the search then uses."""
+    assert "searches" not in run("doctor")[1]
+    hand.sql(
+        "SELECT pgjobq.enqueue_alike('send', jsonb_agg(jsonb_build_object('n', n))) FROM generate_series(1, 5000) n"
+    )
+    hand.sql("ANALYZE pgjobq.job")
+    hand.sql("UPDATE pg_class SET reltuples = 1000000 WHERE oid = 'pgjobq.job'::regclass")
+    (found,) = [one for one in json.loads(run("doctor", "--json")[1])["findings"] if one["check"] == "searches"]
+    assert found["verdict"] == "ok"
+    hand.sql(found["cure"].partition(": ")[2])
+    assert "searches" not in run("doctor")[1]
+    hand.sql("ANALYZE pgjobq.job")
+    plan = hand.sql("EXPLAIN SELECT id FROM pgjobq.job v WHERE v.args @> '{\"n\": 7}'::jsonb")
+    assert "job_args" in str(plan)
+    assert [job.args for job in queue.find(args={"n": 7})] == [{"n": 7}]
 
 
 def test_doctor_of_an_old_schema_says_migrate(run: Run, hand: Hand) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kinds.caller import Caller, Shop
-from pgjobq import PgjobqError, Queue, SchemaMissing, run
+from pgjobq import PgjobqError, Queue, QueueFull, SchemaMissing, run
 from pgjobq.run.missing import sqlstate_of
 from pgjobq.statements import Statement
 
@@ -46,6 +46,20 @@ async def enqueue_alone_is_rolled_back(caller: Caller, shop: Shop) -> None:
     await caller.enqueue(shop, 1)
     await caller.rollback()
     assert shop.jobs() == []
+
+
+async def a_full_queue_is_refused_and_a_savepoint_survives_it(caller: Caller, shop: Shop) -> None:
+    """The server says it in its own words; what is raised is ours, whatever the driver."""
+    shop.queue.limit("default", waiting=1)
+    try:
+        await caller.enqueue(shop, 1)
+        with pytest.raises(QueueFull, match="the queue 'default' is full: 1 jobs wait in it, and its limit is 1"):
+            async with caller.undone():
+                await caller.enqueue(shop, 2)
+        await caller.commit()
+    finally:
+        shop.queue.unlimit("default")
+    assert shop.jobs() == [1]
 
 
 async def savepoint_takes_only_its_own(caller: Caller, shop: Shop) -> None:
@@ -196,6 +210,7 @@ IN_TRANSACTION: list[Scenario] = [
     gone_on_rollback,
     enqueue_alone_is_rolled_back,
     savepoint_takes_only_its_own,
+    a_full_queue_is_refused_and_a_savepoint_survives_it,
     one_transaction_with_the_callers_own,
     every_operation_joins,
     awkward_text_arrives_as_it_is,

@@ -46,6 +46,14 @@ MADE_FOR_THE_OWNER = {
 }
 MADE_FOR_THE_OWNER |= {"admit", "gate_room", "gates_fault", "pass_counts"}
 MADE_FOR_THE_OWNER |= {"ask_cancel", "change_waiting", "drop_waiting", "expiry", "set_expiry"}
+MADE_FOR_THE_OWNER |= {
+    "queue_limit_number_seq",
+    "count_waiting",
+    "drop_oldest",
+    "enter_lane",
+    "is_limited",
+    "make_room",
+}
 
 CAN_READ = {"viewer", "operator"}
 CAN_WATCH = CAN_READ | {"monitor"}
@@ -120,6 +128,9 @@ MATRIX: dict[str, set[str]] = {
     "SELECT pgjobq.after('{1}')": WORKS,
     "SELECT pgjobq.look_at_gates(1)": WORKS,
     "SELECT pgjobq.expire(1)": WORKS,
+    "SELECT pgjobq.follow_limits()": WORKS,
+    "SELECT pgjobq.limit_queue('mail', 10), pgjobq.unlimit_queue('mail')": {"operator"},
+    "SELECT * FROM pgjobq.queue_limit": CAN_WATCH,
     # what nobody does but the owner: facts are not rewritten, no job is made but by enqueue()
     "INSERT INTO pgjobq.job SELECT * FROM pgjobq.job": NOBODY,
     "UPDATE pgjobq.job SET task = 'other'": NOBODY,
@@ -201,8 +212,8 @@ JOBS_SQL = "".join(
 )
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many", "enqueue_unique"), "producer")
 NEEDS |= {"enqueue_after": "producer", "retry_from": "operator"}
-NEEDS |= dict.fromkeys(("retry", "cancel", "cancel_running", "edit", "pause", "resume", "act"), "operator")
-NEEDS |= dict.fromkeys(("set_gate", "unset_gate"), "operator")
+NEEDS |= dict.fromkeys(("cancel_running", "edit", "pause", "resume", "act"), "operator")
+NEEDS |= dict.fromkeys(("set_gate", "unset_gate", "limit_queue", "unlimit_queue"), "operator")
 NEEDS |= dict.fromkeys(
     (f"{what}_schedule" for what in ("put", "pause", "resume", "run", "reset", "delete")), "operator"
 )

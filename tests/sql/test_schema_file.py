@@ -97,10 +97,13 @@ def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
         "SET",  # put_schedule()
         "SET",  # declare_schedules()
         "SET",  # set_gate()
+        "SET",  # limit_queue()
         "pgjobq.job",  # edit()
         "pgjobq.job",  # move()
         "pgjobq.job",  # retry(): what had expired does so no more
         "pgjobq.job",  # set_expiry()
+        "pgjobq.lane",  # follow_limits()
+        "pgjobq.queue_limit",  # unlimit_queue()
         "pgjobq.schedule",  # tick()
         "pgjobq.schedule",  # declare_schedules()
         "pgjobq.schedule",  # and pause, resume, run, reset

@@ -30,6 +30,8 @@ examples:
   pgjobq doctor
   pgjobq doctor --json
 """
+MANY = 100_000
+"""Jobs from which a search through all of them takes long enough to be noticed."""
 LONG = 300
 """Seconds from which a transaction is long: rows that it may still see cannot be removed."""
 
@@ -70,7 +72,7 @@ def _examine(queue: Queue) -> Iterator[Finding]:
             yield Finding("schema", "bad", f"version {status.current} of {status.wanted}", "run `pgjobq migrate`")
             return
         yield Finding("schema", "ok", f"version {status.current}")
-        for check in (_law, _indexes, _settings, _transactions, _bloat, _unserved, _leases, _clock):
+        for check in (_law, _indexes, _settings, _transactions, _bloat, _searches, _unserved, _leases, _clock):
             yield from check(queue, ask)
 
 
@@ -145,6 +147,15 @@ def _bloat(_queue: Queue, ask: Ask) -> Iterator[Finding]:
     for name, live, dead in bloated:
         cure = "see transactions above; if there is none, VACUUM it, and let workers do so (docs/operations.md)"
         yield Finding("bloat", "warning", f"{name}: {dead:,} dead rows for {live:,} live ones", cure)
+
+
+def _searches(queue: Queue, ask: Ask) -> Iterator[Finding]:
+    """An index that not everybody wants, since every enqueue pays for it: named only where there is much to search."""
+    ((jobs, is_indexed),) = ask("doctor_searches")
+    if jobs > MANY and not is_indexed:
+        sql = f"CREATE INDEX CONCURRENTLY job_args ON {queue.schema}.job USING gin (args jsonb_path_ops)"
+        cure = f"if you look for arguments often, and can spare it at each enqueue: {sql}"
+        yield Finding("searches", "ok", f"one for arguments alone reads all of about {jobs:,} jobs", cure)
 
 
 def _unserved(queue: Queue, ask: Ask) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from pgjobq.cli.desk import age, desk, duration, parser, show_json, show_table, whoami
 from pgjobq.errors import ConfigError
 from pgjobq.queue import Queue
+from pgjobq.settings import CommandLine
 
 __all__ = ["explain", "health", "pause", "queues", "resume", "stats", "workers"]
 
@@ -22,13 +24,13 @@ exit codes:
 
 def queues(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
-    text = "Show what waits and runs in each queue, since when, and who serves it."
-    epilog = f"{_CODES}\nexamples:\n  pgjobq queues\n  pgjobq queues --json\n"
-    options = parser("pgjobq queues", "pgjobq queues [--json]", text, epilog).read(argv)
+    options = _queues_parser().read(argv)
     with desk(options) as queue:
-        found, pauses = queue.queues(), queue.paused()
+        if options.action is not None:
+            return _limit(queue, options)
+        found, pauses, limits = queue.queues(), queue.paused(), queue.limits()
     if options.json:
-        show_json({"queues": found, "paused": pauses})
+        show_json({"queues": found, "paused": pauses, "limits": limits})
         return 0
     head = ("QUEUE", "READY", "RUNNING", "SCHEDULED", "BLOCKED", "OLDEST", "WORKERS", "STATE")
     show_table(head, [
@@ -40,6 +42,42 @@ def queues(argv: Sequence[str]) -> int:
         until = f" until {pause_.until.isoformat(' ', 'seconds')}" if pause_.until else ""
         why = f": {pause_.reason}" if pause_.reason else ""
         print(f"{pause_.kind} {pause_.name} is paused by {pause_.who} since {age(pause_.since)}{until}{why}")
+    for limit in limits:
+        then = "more are refused" if limit.when_full == "raise" else "then the oldest are dropped"
+        print(f"queue {limit.queue} takes {limit.waiting:,} waiting jobs, {then}; {limit.now:,} wait (by {limit.who})")
+    return 0
+
+
+def _queues_parser() -> CommandLine:
+    text = (
+        "Show what waits and runs in each queue, since when, and who serves it.\n\n"
+        "  limit NAME N    let no more than N jobs wait in this queue\n"
+        "  unlimit NAME    let any number wait"
+    )
+    epilog = (
+        f"{_CODES}\nexamples:\n  pgjobq queues\n  pgjobq queues --json\n"
+        "  pgjobq queues limit mail 10000 --when-full drop_oldest\n  pgjobq queues unlimit mail\n"
+    )
+    made = parser("pgjobq queues", "pgjobq queues [limit NAME N | unlimit NAME] [flags]", text, epilog)
+    made.add_argument("action", metavar="ACTION", nargs="?", help="limit or unlimit; nothing: show")
+    made.add_argument("name", metavar="NAME", nargs="?", help="the queue")
+    made.add_argument("waiting", metavar="N", nargs="?", help="limit: how many may wait, from 1")
+    made.add_argument("--when-full", metavar="WHAT", default="raise", help="limit: raise (the default) or drop_oldest")
+    made.add_argument("--by", metavar="NAME", help="who wants this, for the audit (default: your login)")
+    return made
+
+
+def _limit(queue: Queue, options: Namespace) -> int:
+    by = options.by or whoami()
+    if options.action == "limit" and options.name and options.waiting:
+        if not (options.waiting.isascii() and options.waiting.isdigit()):
+            raise ConfigError(f"N {options.waiting!r}: wants a whole number")
+        queue.limit(options.name, waiting=int(options.waiting), when_full=options.when_full, by=by)
+        print("limited")
+    elif options.action == "unlimit" and options.name and not options.waiting:
+        print("has no limit any more" if queue.unlimit(options.name, by=by) else "had no limit")
+    else:
+        raise ConfigError("pgjobq queues: wants nothing, or `limit NAME N`, or `unlimit NAME`")
     return 0
 
 

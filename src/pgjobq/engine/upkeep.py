@@ -38,6 +38,7 @@ DEPENDENCIES_EVERY = 30.0
 ORDERS_EVERY = 1.0
 EXPIRED_AT_ONCE = 1_000
 EXPIRE_EVERY = 1.0
+LIMITS_EVERY = 1.0
 LONGEST_CHORE = 120.0
 """Seconds that a vacuum or a deletion may take before its connection is given up; anything else is short."""
 
@@ -140,6 +141,8 @@ class Upkeep:
         if self._turn("expire", EXPIRE_EVERY):
             while self._say("expire", EXPIRED_AT_ONCE)[0][0] == EXPIRED_AT_ONCE:
                 pass
+        if self._turn("limits", LIMITS_EVERY):
+            self._say("follow_limits")
         if self._turn("vacuum", VACUUM_EVERY):
             self._vacuum()
         while self._say("promote", PROMOTED_AT_ONCE)[0][0] == PROMOTED_AT_ONCE:

@@ -10,6 +10,19 @@ SELECT pgjobq.resume($1::text, $2::text, $3::text)::text
 SELECT to_jsonb(p)::text FROM pgjobq.paused p
 WHERE p.until IS NULL OR p.until > pgjobq.clock() ORDER BY p.kind, p.name
 
+-- name: limit_queue
+SELECT pgjobq.limit_queue($1::text, $2::text::int, $3::text, $4::text)::text
+
+-- name: unlimit_queue
+SELECT pgjobq.unlimit_queue($1::text, $2::text)::text
+
+-- name: limits
+SELECT jsonb_build_object('queue', l.queue, 'waiting', l.waiting, 'when_full', l.when_full, 'set_at', l.set_at, 'who', l.who,
+    'now', (SELECT count(*) FROM pgjobq.ready r WHERE r.queue = l.queue)
+           + (SELECT count(*) FROM pgjobq.blocked b WHERE b.queue = l.queue)
+           + (SELECT count(*) FROM pgjobq.scheduled s WHERE s.queue = l.queue))::text
+FROM pgjobq.queue_limit l WHERE l.waiting IS NOT NULL ORDER BY l.queue
+
 -- name: cancel_running
 SELECT pgjobq.cancel_running($1::text::bigint, $2::text, $3::text)::text
 
@@ -160,6 +173,14 @@ WHERE s.schemaname = 'pgjobq' AND s.relname IN ('ready', 'running', 'scheduled',
 
 -- name: doctor_unknown
 SELECT waits_for, count(*) FROM pgjobq.blocked WHERE starts_with(waits_for, 'task:') GROUP BY 1 ORDER BY 2 DESC LIMIT 5
+
+-- name: doctor_searches
+-- About how many jobs there are, and whether an index leads to their arguments.
+SELECT c.reltuples::bigint, EXISTS (
+    SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
+    WHERE i.indrelid = c.oid AND i.indisvalid AND m.amname = 'gin'
+      AND (SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'args') = ANY (i.indkey))
+FROM pg_class c WHERE c.oid = 'pgjobq.job'::regclass
 
 -- name: doctor_clock
 SELECT extract(epoch FROM clock_timestamp())::text

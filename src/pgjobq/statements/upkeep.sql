@@ -185,6 +185,10 @@ SELECT pgjobq.end_pauses(), pgjobq.follow_cancels()
 -- End up to $1 jobs that have expired. Returns at how many it looked.
 SELECT pgjobq.expire($1::int)
 
+-- name: follow_limits
+-- See after the limits of waiting jobs: lanes that were opened while one was set, queues that are full no more.
+SELECT pgjobq.follow_limits()
+
 -- name: drop_keys
 -- Delete up to $1 unique keys that were taken for a period, which is over, by jobs that are gone.
 DELETE FROM pgjobq.unique_key WHERE ctid = ANY (ARRAY(
