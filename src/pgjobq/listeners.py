@@ -69,7 +69,10 @@ class Listeners:
         if not self._declared or self._thread is not None:
             return
         self._report = report
-        self._thread = threading.Thread(target=self._listen, name="pgjobq-listeners", daemon=True)
+        self._waiting = SimpleQueue()  # a slow listener of an earlier worker may still be at the old one
+        self._thread = threading.Thread(
+            target=self._listen, args=(self._waiting,), name="pgjobq-listeners", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:
@@ -88,8 +91,8 @@ class Listeners:
             self._by_kind[kind] = found
         return found
 
-    def _listen(self) -> None:
-        while (event := self._waiting.get()) is not None:
+    def _listen(self, waiting: SimpleQueue[Event | None]) -> None:
+        while (event := waiting.get()) is not None:
             for listener in self._listeners(type(event)):
                 try:
                     listener(event)

@@ -2149,7 +2149,10 @@ BEGIN
             'SELECT (name, task, expression, tz, next_at, last_at, last_job, paused_at, paused_because, retired_at, missed,
                      overlap, queue, priority, app, edited, changed_at) ON pgjobq.schedules',
             'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
-                       pgjobq.queue_limit, pgjobq.gate, pgjobq.gate_pass'];
+                       pgjobq.queue_limit, pgjobq.gate, pgjobq.gate_pass',
+            'SELECT ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked',    -- for the metrics
+            'SELECT (id, queue, created_at) ON pgjobq.job',
+            'SELECT (job, finished_at, outcome) ON pgjobq.finished'];
     WHEN 'viewer', 'operator' THEN
         functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'limit_queue', 'unlimit_queue', 'retry', 'retry_from', 'cancel', 'cancel_running', 'pause', 'resume', 'act',
                                                            'set_gate', 'unset_gate', 'edit', 'put_schedule', 'pause_schedule',

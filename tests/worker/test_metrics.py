@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -16,6 +17,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pgjobq import Queue
+from pgjobq.engine.endpoint import Endpoint
+from pgjobq.engine.link import Link
+from support.roles import role_on
 from support.waiting import eventually
 from worker.stage import PATIENCE, Stage, clean_environment, embedded
 
@@ -115,10 +119,10 @@ def test_an_embedded_worker_answers_too(queue: Queue) -> None:
 
 
 @contextmanager
-def exporter(stage: Stage) -> Iterator[str]:
+def exporter(stage: Stage, dsn: str) -> Iterator[str]:
     """`pgjobq metrics --port 0`; the address it names."""
     command = [sys.executable, "-m", "pgjobq", "metrics", "--port", "0"]
-    running = stage.run(command, clean_environment(PGJOBQ_DSN=stage.dsn))
+    running = stage.run(command, clean_environment(PGJOBQ_DSN=dsn))
 
     def named() -> str:
         assert running.popen.poll() is None, running.text
@@ -129,11 +133,12 @@ def exporter(stage: Stage) -> Iterator[str]:
 
 
 def test_the_exporter_tells_what_stands_in_the_database(stage: Stage) -> None:
+    """With the rights of a monitor, who may see no payload."""
     for _ in range(3):
         stage.enqueue("note", queue='odd "name"\\')
     stage.enqueue("note", queue="mail", delay=3600)
     stage.query("SELECT pgjobq.pause('queue', 'mail')")
-    with exporter(stage) as url:
+    with role_on(stage.dsn, "monitor") as dsn, exporter(stage, dsn) as url:
         found = ask(url)
         assert found["pgjobq_queue_jobs", 'odd "name"\\', "ready"] == 3
         assert found["pgjobq_queue_jobs", "mail", "scheduled"] == 1
@@ -148,3 +153,31 @@ def test_the_exporter_tells_what_stands_in_the_database(stage: Stage) -> None:
         stage.query("ALTER SCHEMA away RENAME TO pgjobq")
         assert status == 503
         assert "SchemaMissing" in text
+
+
+def test_counts_wait_for_a_supervisor_that_does_not_read() -> None:
+    """A worker process is held up by nobody: what cannot be said now is kept and said later."""
+    ours, theirs = (Link(end) for end in socket.socketpair())
+    said = 0
+    while ours.offer("tally", "x" * 20_000):
+        said += 1
+        assert said < 1_000, "it has never been full"
+    heard: list[tuple[str, object]] = []
+    while len(heard) < said:
+        heard += theirs.hear() or pytest.fail("it hung up")
+    assert ours.offer("tally", "the rest")
+    assert theirs.hear() == [("tally", "the rest")]
+    theirs.close()
+    eventually(lambda: not ours.offer("tally", "to nobody") or ours.hear() is None)
+    ours.close()
+
+
+def test_who_asks_and_says_nothing_holds_nobody_up() -> None:
+    endpoint = Endpoint("127.0.0.1", 0, lambda: "up 1\n")
+    endpoint.start()
+    port = int(endpoint.url.split(":")[2].partition("/")[0])
+    with contextlib.ExitStack() as silent:
+        for _ in range(20):
+            silent.enter_context(socket.create_connection(("127.0.0.1", port)))
+        assert ask(endpoint.url) == {("up",): 1}
+        endpoint.stop()

@@ -52,6 +52,9 @@ def test_an_error_in_middleware_is_the_attempts_error(stage: Stage) -> None:
         for task in ("on_loop", "in_thread", "in_cell")
         for trouble in ("before", "after", "snooze")
     }
+    hung = [
+        stage.enqueue(task, headers='{"trouble": "hang"}', max_attempts=1) for task in ("limited", "limited_in_cell")
+    ]
     worker = stage.worker(app=APP)
     for (task, trouble), job in jobs.items():
         if trouble == "snooze":
@@ -66,6 +69,9 @@ def test_an_error_in_middleware_is_the_attempts_error(stage: Stage) -> None:
         else:
             assert row["reason"] == f"{prefix} had returned, for {task}: ConnectionError: the commit failed"
             assert order(stage, job) == ["outer in", "inner in", "start", "inner out", "outer error"]
+    for job in hung:
+        assert "longer than its time-out of 0.3 s" in stage.wait_state(job, "failed")["reason"]
+        assert order(stage, job) == ["outer in", "inner in", "outer error"], "a time-out holds for middleware, too"
     assert worker.stop() == 0, worker.text
 
 

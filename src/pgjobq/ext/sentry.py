@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import sentry_sdk
+from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.utils import event_from_exception
 
 from pgjobq.codec import Veil
 from pgjobq.current import CurrentJob
 from pgjobq.events import JobFailed, JobRetried, ProcessEnding
 from pgjobq.ext.subject import is_isolated, is_order, veil_of
+from pgjobq.logs import LOGGER
 from pgjobq.queue import Queue
 
 __all__ = ["instrument"]
@@ -34,6 +36,7 @@ UNSEEN = ("pgjobq.errors.IsolatedProcessDied",)
 
 def instrument(queue: Queue) -> None:
     """Report the errors of a queue's jobs; to be called where the queue is made, after or before `sentry_sdk.init`."""
+    ignore_logger(LOGGER)  # its integration with logging would report the worker's own line about each failure as well
     reporting = _Reporting(queue)
     queue.middleware(reporting)
     queue.on(JobRetried, JobFailed)(reporting.report_unseen)

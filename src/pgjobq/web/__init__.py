@@ -13,6 +13,7 @@ veil        what is kept from being shown
 rendering   templates, and how values read
 charts      pictures, drawn here as SVG
 live        tells open pages that something has changed
+metrics     what stands in the queue, for Prometheus
 
 Needs the extra `web`. Works without JavaScript; nothing is loaded from elsewhere.
 """

@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from pgjobq.queue import Queue
 from pgjobq.survey import Survey
-from pgjobq.web import acts, apologies, files, live, pages
+from pgjobq.web import acts, apologies, files, live, metrics, pages
 from pgjobq.web.desk import Desk
 from pgjobq.web.guard import Guard
 from pgjobq.web.veil import Redact, Veil
@@ -49,6 +49,7 @@ def dashboard(
             Route("/find", pages.find),
             Route("/act", acts.act, methods=["POST"]),
             Route("/live", live.stream),
+            Route("/metrics", metrics.serve),
             Route("/static/{name}", files.serve),
         ],
         middleware=[Middleware(Guard, authorize=authorize, read_only=read_only)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -42,6 +43,8 @@ class Inner:
         if job.headers.get("trouble") == "snooze" and job.attempt == 1:
             raise Snooze(0.01)
         mark("inner in")
+        while job.headers.get("trouble") == "hang":
+            time.sleep(0.01)
         yield
         mark("inner out")
         if job.headers.get("trouble") == "after":
@@ -61,6 +64,14 @@ def in_thread(more: bool = False) -> str:
 @queue.task(retry=Retry(max_attempts=1), isolation="process")
 def in_cell(more: bool = False) -> str:
     return _work(more)
+
+
+@queue.task(retry=Retry(max_attempts=1), timeout=0.3)
+def limited() -> None: ...
+
+
+@queue.task(retry=Retry(max_attempts=1), timeout=0.3, isolation="process")
+def limited_in_cell() -> None: ...
 
 
 @once
