@@ -13,7 +13,7 @@ send_confirmation.using(conn=conn, ref="order:42").enqueue(order_id=42)
 from __future__ import annotations
 
 from pgjobq.codec import Secret
-from pgjobq.current import CurrentJob, current_job, note_job
+from pgjobq.current import ChunkJob, CurrentJob, current_job, note_job
 from pgjobq.encryption import Keyring
 from pgjobq.errors import (
     AppNotFound,
@@ -71,7 +71,7 @@ from pgjobq.outcome import Discard, Snooze
 from pgjobq.queue import Queue
 from pgjobq.retry import Retry
 from pgjobq.schedule import Schedule
-from pgjobq.task import Call, Gate, Task, Unique
+from pgjobq.task import Call, Chunk, Gate, Task, Unique
 
 __all__ = [
     "AppNotFound",
@@ -79,6 +79,8 @@ __all__ = [
     "AuditEntry",
     "Call",
     "CannotDecrypt",
+    "Chunk",
+    "ChunkJob",
     "ConfigError",
     "CurrentJob",
     "Discard",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from pgjobq.statements import Statement
 
-__all__ = ["CurrentJob", "current_job", "entered", "note_job"]
+__all__ = ["ChunkJob", "CurrentJob", "current_job", "entered", "note_job"]
+
+
+A = TypeVar("A")
 
 
 class Held(Protocol):
@@ -146,6 +149,36 @@ class CurrentJob(msgspec.Struct, eq=False, gc=False):
     def __repr__(self) -> str:
         ref = f" ref={self.ref!r}" if self.ref else ""
         return f"<CurrentJob #{self.id} {self.task} attempt {self.attempt}/{self.max_attempts}{ref}>"
+
+
+class ChunkJob(CurrentJob, Generic[A], eq=False, gc=False, kw_only=True):
+    """One of the jobs that a handler with `chunk=` is given: its arguments in `args`, and all that a CurrentJob has.
+
+    What becomes of it is said by `succeed` or `fail`; or by the handler's result, a list with something for each job
+    (an exception: it failed with that; anything else is its result); or by the handler's end: those that nothing was
+    said of succeed when it returns, and fail when it raises.
+    """
+
+    IS_CHUNK_JOB: ClassVar[bool] = True
+
+    args: A
+    """Its arguments, as the class that the handler's annotation names."""
+    _mark: tuple[Any, BaseException | None] | None = None
+
+    def succeed(self, result: Any = None) -> None:
+        """It is done, whatever becomes of the others; `result` is kept as its result."""
+        self._mark = result, None
+
+    def fail(self, error: BaseException) -> None:
+        """It failed with this error, as if a handler of one job had raised it; that may be a Snooze or a Discard."""
+        if not isinstance(error, BaseException):
+            raise TypeError(f"fail({error!r}) wants an exception")
+        self._mark = None, error
+
+    @property
+    def mark(self) -> tuple[Any, BaseException | None] | None:
+        """What it was marked with: a result or an error; None: it was not."""
+        return self._mark
 
 
 _current: ContextVar[CurrentJob] = ContextVar("pgjobq_current_job")

@@ -22,7 +22,7 @@ from pgjobq.retry import Retry
 from pgjobq.run.pools import Pools
 from pgjobq.schedules import ScheduleDoors
 from pgjobq.settings import check_schema_name
-from pgjobq.task import Gate, Registry, Task, Unique, Upcast
+from pgjobq.task import Chunk, Gate, Registry, Task, Unique, Upcast
 from pgjobq.waiting import Waiting
 
 __all__ = ["Queue"]
@@ -98,8 +98,16 @@ class Queue(Around, Enqueuing, Lookup, Changes, Operations, Limits, ScheduleDoor
     @overload
     def task(self, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
+    @overload
+    def task(self, *, chunk: Chunk, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[..., R]]: ...
+
     def task(  # type: ignore[misc]  # mypy: no overload with a positional-only None
-        self, function: Callable[P, R] | None = None, /, **options: Unpack[TaskOptions]
+        self,
+        function: Callable[P, R] | None = None,
+        /,
+        *,
+        chunk: Chunk | None = None,
+        **options: Unpack[TaskOptions],
     ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
         """Register a function as a task; it stays callable as the plain function.
 
@@ -120,18 +128,19 @@ class Queue(Around, Enqueuing, Lookup, Changes, Operations, Limits, ScheduleDoor
             unique: what only one of its jobs may have, as Unique(args=("user",)); None: nothing.
             version: of its arguments; one more with each change that jobs enqueued before do not fit.
             upcasts: by older version, functions that make its arguments (a dict of JSON values) into the next one's.
+            chunk: many jobs in one call: Chunk(size=100, wait=0.5); the handler takes a list of ChunkJobs.
             aliases: names that the task had, under which jobs may still be stored.
 
         Raises:
             TaskError: the function cannot be a task; DuplicateTask: the name is taken.
         """
         if function is not None:
-            return self._register(function, options)
-        return lambda function: self._register(function, options)
+            return self._register(function, chunk, options)
+        return lambda function: self._register(function, chunk, options)
 
-    def _register(self, function: Callable[P, R], options: TaskOptions) -> Task[P, R]:
+    def _register(self, function: Callable[P, R], chunk: Chunk | None, options: TaskOptions) -> Task[P, R]:
         options.setdefault("encryption", self.encryption)
-        task = Task(function, self, **options)
+        task = Task(function, self, chunk=chunk, **options)
         self.surroundings.wrap(task)
         self.registry.add(task)
         return task

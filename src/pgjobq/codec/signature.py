@@ -17,7 +17,7 @@ from pgjobq.codec.natives import revive, supported
 from pgjobq.codec.secrecy import is_secret
 from pgjobq.errors import UnsupportedAnnotation
 
-__all__ = ["Argument", "Signature", "inner_types"]
+__all__ = ["Argument", "Signature", "inner_types", "resolved_hints"]
 
 _ADVICE = (
     "use plain values (str, int, float, bool, list, dict), datetime, UUID, Decimal, Enum, Path, bytes, "
@@ -83,7 +83,7 @@ class Signature:
         """
         task = getattr(function, "__name__", repr(function))
         parameters = inspect.signature(function).parameters
-        hints = _resolve(task, function, parameters)
+        hints = resolved_hints(task, function, parameters)
         arguments, positional, extra = [], [], None
         for name, parameter in parameters.items():
             _refuse_kind(task, parameter)
@@ -112,7 +112,7 @@ def _refuse_kind(task: str, parameter: inspect.Parameter) -> None:
         )
 
 
-def _resolve(
+def resolved_hints(
     task: str, function: Callable[..., Any], parameters: typing.Mapping[str, inspect.Parameter]
 ) -> dict[str, Any]:
     """The annotations as types, one by one: a broken return annotation is none of our business."""

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from pgjobq.current import CurrentJob
+from pgjobq.current import ChunkJob, CurrentJob
 from pgjobq.engine.lease import Lease
 from pgjobq.errors import CannotDecrypt, KeyMissing, PgjobqError
 from pgjobq.outcome import Discarded, Failed, Outcome, Parked, Snoozed, Succeeded, decide, describe
@@ -47,6 +47,8 @@ class Attempt(msgspec.Struct, eq=False, gc=False):
     """Ended by a hurried shutdown: not the job's fault, so its attempt is spared."""
     halted: str | None = None
     """Why somebody wants it cancelled."""
+    members: tuple[Attempt, ...] = ()
+    """The attempts that are run by this one call, if it is a chunk (chunks.py)."""
 
     def begin(self) -> None:
         """The handler is called now."""
@@ -102,6 +104,9 @@ def prepare(lease: Lease, registry: Registry, schema: str, worker: UUID) -> Atte
         return Parked(f"task:{version_of(task.name, version)}")
     try:
         arguments = task.read(lease.args, lease.queue, name=lease.task, version=version or 1)
+        if task.chunk is not None:
+            job = ChunkJob(lease, schema, worker, args=task.takes(**arguments))
+            return Attempt(lease, task, arguments, job)
     except KeyMissing as missing:
         return Parked(f"task:{key_of(task.name, missing.key)}")
     except CannotDecrypt as error:

@@ -48,6 +48,11 @@ class Board:
             return cls(os.dup(file.fileno()), size)
 
     @property
+    def room(self) -> int:
+        """How many more can be started."""
+        return len(self._free)
+
+    @property
     def full(self) -> bool:
         """Whether nothing more can be started until something is settled."""
         return not self._free

@@ -56,6 +56,8 @@ class Orders:
         wanted = {attempt for attempt in attempts if attempt.lease.job in reasons and not attempt.job.cancelled}
         for attempt in wanted:
             attempt.halted = reasons[attempt.lease.job]
+            if attempt.task.chunk is not None:  # it runs together with others: it can only be told
+                attempt.job.cancelled = True
         if wanted:
             self._interrupt(wanted.__contains__)
 

@@ -19,6 +19,7 @@ import psycopg
 
 from pgjobq.engine.attempt import Attempt
 from pgjobq.engine.board import Board
+from pgjobq.engine.chunks import ChunkAttempt, Chunks
 from pgjobq.engine.contact import Contact, Identity
 from pgjobq.engine.exchange import Exchange
 from pgjobq.engine.intake import Intake
@@ -92,6 +93,7 @@ class Pump:
         self._outbox = Outbox(board, report)
         self._runners = Runners(queue, settings, identity.app, self._ended, self._next_for_slot)
         self._orders = Orders(names, queue.schema, self._runners.interrupt)
+        self._chunks = Chunks(board, lambda: queue.surroundings.carried, self._feed)
         self._lost: set[UUID] = set()
         self._freshness = min(STALE, settings.lease / 3)
         self._buffer: deque[Lease] = deque()
@@ -116,12 +118,14 @@ class Pump:
         for attempt in others:
             attempt.interrupted = True
         self._runners.interrupt(others.__contains__)
+        for attempt, outcome in self._chunks.interrupt():
+            self._outbox.put(attempt, outcome)
         self.stop()
 
     def abandon(self, jobs: set[int]) -> None:
         """These did not end after their time-out: try once more, let the others finish, and go without them, for the
         supervisor to take back once this process is gone: no two attempts at once."""
-        overdue = {attempt for attempt in self._running if attempt.lease.job in jobs}
+        overdue = {one for one in self._running if any(its.lease.job in jobs for its in one.members or (one,))}
         self._runners.abandon(overdue, self.hurry)
         self.stop()
 
@@ -171,17 +175,19 @@ class Pump:
         return bool(self._outbox) or (self._demand() > 0 and not self._intake.dry)
 
     def _busy(self) -> bool:
-        return bool(self._running or self._outbox or self._buffer or self._locked)
+        return bool(self._running or self._outbox or self._buffer or self._locked or self._chunks)
 
     def _finished(self) -> bool:
         if not self._stopping:
             return False
         if self._gives_up_at is not None and time.monotonic() > self._gives_up_at:
             return True  # handlers that do not end are left behind; their leases end with this process
-        return not (self._outbox or self._buffer or self._locked or self._running - self._runners.abandoned)
+        waits = self._outbox or self._buffer or self._locked or self._chunks
+        return not (waits or self._running - self._runners.abandoned)
 
     def _demand(self) -> int:
-        return 0 if self._stopping else self._intake.demand(len(self._running), len(self._buffer))
+        enough = self._stopping or self._chunks.is_full
+        return 0 if enough else self._intake.demand(len(self._running), len(self._buffer))
 
     async def _sleep(self, exchange: Exchange) -> None:
         """Wait for an outcome, a notification, an order, or the time of the next look."""
@@ -228,6 +234,8 @@ class Pump:
             self._outbox.uncertain = self._outbox.uncertain or bool(batch)
             raise
         self._hold_locked(self._outbox.account(batch, settled, locked))
+        if self._chunks:
+            self._feed()  # the board may have had no room for one
         if claimed is not None and look is not None:
             self._intake.learn(look, want, claimed)
             self._store(claimed.leases, sent_at)
@@ -269,6 +277,8 @@ class Pump:
     def _stale(self) -> bool:
         """Whether what is at hand has waited for too long: behind jobs that turned out long, or while this process was
         stopped, when others may have been given it. Nothing stale is started; it goes back through the fence."""
+        if self._chunks and self._chunks.is_stale(self._freshness):
+            return True
         return bool(self._buffer) and time.monotonic() - self._buffer[0].claimed_at > self._freshness
 
     def _feed(self) -> None:
@@ -293,7 +303,11 @@ class Pump:
         """The next attempt to start, noted on the board; None when there is no place or no job."""
         worker = self._contact.worker
         assert worker is not None, "nothing is claimed before the worker is registered"
-        while self._buffer and len(self._running) < self._places and not self._board.full:
+        while len(self._running) < self._places and not self._board.full:
+            if self._chunks and (chunk := self._chunks.take()) is not None:
+                return self._begin(chunk)
+            if not self._buffer:
+                return None
             now = time.monotonic()
             if now - self._buffer[0].claimed_at > self._freshness:  # as _stale() says
                 self._bell.set()
@@ -304,31 +318,47 @@ class Pump:
                 self._outbox.put_unstarted(lease, attempt)
                 self._bell.set()
                 continue
-            attempt.place = self._board.start(lease.job, lease.attempt, attempt.deadline)
-            self._running.add(attempt)
+            if attempt.task.chunk is None:
+                return self._begin(attempt)
+            self._chunks.add(attempt)
+        return None
+
+    def _begin(self, attempt: Attempt) -> Attempt:
+        for one in attempt.members or (attempt,):
+            if one.place >= 0:
+                self._board.end(one.place)
+            one.place = self._board.start(one.lease.job, one.lease.attempt, one.deadline)
             self._intake.note_start()
             if self.report.tells_starts:
-                self.report.started(attempt)
-            return attempt
-        return None
+                self.report.started(one)
+        self._running.add(attempt)
+        return attempt
 
     def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """A handler has ended, whatever it did."""
         attempt.ran = time.perf_counter() - attempt.started
         self._running.discard(attempt)
-        outcome = cancelled(attempt, outcome)
+        if isinstance(attempt, ChunkAttempt):
+            for one, its in self._chunks.ended(attempt):
+                self._put(one, its)
+        else:
+            self._put(attempt, cancelled(attempt, outcome))
+        if not attempt.task.on_loop:
+            self._feed()
+        self._bell.set()
+
+    def _put(self, attempt: Attempt, outcome: Outcome) -> None:
         if attempt.job._worker is not self._contact.worker:
             self._outbox.drop_one(attempt, outcome)
         else:
             self._outbox.put(attempt, outcome)
-        if not attempt.task.on_loop:
-            self._feed()
-        self._bell.set()
 
     def _give_back(self) -> None:
         """What was claimed but not started goes back as if it had not been claimed."""
         while self._buffer:
             self._outbox.put_unstarted(self._buffer.popleft(), Returned())
+        for attempt in self._chunks.unstarted():
+            self._outbox.put_unstarted(attempt.lease, Returned())
 
     # ---------------------------------------------------------------------------------------- contact
 
@@ -345,6 +375,9 @@ class Pump:
         await self._contact.become_somebody_new(exchange)
         self._outbox.drop(lost)
         self._buffer.clear()
+        self._chunks.unstarted()
+        for attempt, outcome in self._chunks.interrupt():
+            self._outbox.drop_one(attempt, outcome)
         self._locked.clear()
         self._runners.interrupt(lambda attempt: attempt.worker == lost)
         self._intake.forget()
@@ -367,10 +400,13 @@ class Pump:
             return
         self._chores_at = now + CHORES_EVERY
         self.report.tick()
-        await self._orders.cancel(exchange, self._running)
+        await self._orders.cancel(exchange, self._chunks.each_of(self._running))
+        for attempt, outcome in self._chunks.remove_cancelled():
+            self._put(attempt, outcome)
         await self._adopt(exchange)
         if now >= self._strays_at:
-            known = [attempt.lease.job for attempt in self._running] + [lease.job for lease in self._buffer]
+            known = [one.lease.job for one in self._chunks.each_of(self._running)]
+            known += [lease.job for lease in self._buffer]
             known += [entry.lease.job for entry in self._locked] + self._outbox.jobs
             await exchange.give_back_strays(known)
             self._strays_at = now + self._settings.lease / 2

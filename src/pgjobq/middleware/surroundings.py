@@ -86,6 +86,11 @@ class Surroundings:
         self._carried.update(variables)
         self._wrap_all()
 
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The headers that hold the context of a job."""
+        return tuple(self._carried)
+
     def _wrap_all(self) -> None:
         for task in self._registry:
             self.wrap(task)

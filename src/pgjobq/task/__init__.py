@@ -1,6 +1,7 @@
 """Tasks: functions that can be enqueued.
 
 task         Task, what `using(...)` makes of it (Bound), and a call as a value (Call)
+chunk        many jobs in one call
 declaration  what may become a task
 gate         limits that jobs share
 options      how a job is enqueued, checked
@@ -12,6 +13,7 @@ unique       what only one job may have
 
 from __future__ import annotations
 
+from pgjobq.task.chunk import Chunk
 from pgjobq.task.evolution import Upcast, version_of
 from pgjobq.task.gate import Gate
 from pgjobq.task.options import Options, UsingOptions
@@ -23,6 +25,7 @@ from pgjobq.task.unique import Unique
 __all__ = [
     "Bound",
     "Call",
+    "Chunk",
     "Door",
     "Gate",
     "Options",

@@ -14,6 +14,7 @@ from pgjobq.codec import Codec
 from pgjobq.encryption import Keyring, is_sealed, open_sealed
 from pgjobq.job import EnqueuedJob
 from pgjobq.retry import Retry
+from pgjobq.task.chunk import Chunk, check_chunk, item_maker
 from pgjobq.task.declaration import (
     check_function,
     check_settings,
@@ -65,6 +66,8 @@ class Task(Generic[P, R]):
         encryption: the key ring that its payloads are sealed with; None: they are stored as they are.
         version: of its arguments, from 1.
         upcasts: for older versions, what makes arguments of that version into those of the next.
+        chunk: how many jobs go into one call of the handler, which takes a list of ChunkJobs; None: one, by itself.
+        takes: what has the signature of one job's arguments: the function, but for chunks.
         aliases: other names under which jobs of it may be stored.
         gates: the limits that its jobs share, unless `using(gates=…)` says otherwise.
         unique: what only one of its jobs may have, unless `using(unique=…)` says otherwise; None: nothing.
@@ -98,10 +101,17 @@ class Task(Generic[P, R]):
         version: int = 1,
         upcasts: Mapping[int, Upcast] | None = None,
         aliases: Iterable[str] = (),
+        chunk: Chunk | None = None,
     ) -> None:
         check_function(function)
         self.function: Callable[P, R] = function
         self.name: str = function.__name__ if name is None else name
+        self.takes: Callable[..., Any] = function
+        self.jobs_argument: str | None = None
+        if chunk is not None:
+            self.jobs_argument, self.takes = item_maker(self.name, function)
+            check_chunk(self.name, chunk, isolation, self.takes)
+        self.chunk: Chunk | None = chunk
         self.queue = queue
         self.priority = priority
         self.retry: Retry = Retry() if retry is None else retry
@@ -116,10 +126,10 @@ class Task(Generic[P, R]):
         self.upcasts: dict[int, Upcast] = checked_upcasts(self.name, version, upcasts)
         self.aliases: tuple[str, ...] = checked_aliases(self.name, aliases)
         self.encryption: Keyring | None = checked_encryption(self.name, encryption)
-        known = checked_secrets(self.name, function, secrets, version)
-        self.codec: Codec = Codec.of(function, known, hides_all=encryption is not None)
-        self.gates: tuple[Gate, ...] = checked_gates(self.name, function, gates)
-        self.unique: Unique | None = checked_unique(self.name, function, unique)
+        known = checked_secrets(self.name, self.takes, secrets, version)
+        self.codec: Codec = Codec.of(self.takes, known, hides_all=encryption is not None)
+        self.gates: tuple[Gate, ...] = checked_gates(self.name, self.takes, gates)
+        self.unique: Unique | None = checked_unique(self.name, self.takes, unique)
         self._door = door
         self.handler: Callable[..., Any] = function
         """What a worker calls: the function, in whatever the queue puts around it."""
@@ -231,15 +241,15 @@ def _called(task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
 def _gates(task: Task[..., Any], gates: tuple[Gate, ...], options: Options, text: str) -> str:
     if gates is not task.gates:
         for gate in gates:
-            gate.check_arguments(task.name, task.function)
+            gate.check_arguments(task.name, task.takes)
     queue = task.queue if options.queue is None else options.queue
     hidden = task.codec.hides_all or task.codec.hides_any
-    return gates_text(gates, task.name, task.function, queue, text, hidden=hidden)
+    return gates_text(gates, task.name, task.takes, queue, text, hidden=hidden)
 
 
 def _key(task: Task[..., Any], unique: Unique, text: str) -> str:
     if unique is not task.unique:
-        unique.check_arguments(task.name, tuple(inspect.signature(task.function).parameters))
+        unique.check_arguments(task.name, tuple(inspect.signature(task.takes).parameters))
     return unique.key_of(text, hidden=task.codec.hides_all or task.codec.hides_any)
 
 
