@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
 from pgjobq.durations import LONGEST, to_seconds
-from pgjobq.errors import TaskError
+from pgjobq.errors import MiddlewareError, TaskError
 
 __all__ = ["MOST_ATTEMPTS", "Retry", "Rule"]
 
@@ -78,12 +78,15 @@ class Retry:
         return longest * (1.0 - self.jitter * random())
 
     def rule_for(self, error: BaseException) -> Rule:
-        """What to do about this exception: this Retry itself when no rule names one of its classes."""
+        """What to do about this exception: this Retry itself when no rule names one of its classes. Of a middleware that
+        failed, what it raised counts, unless a rule names MiddlewareError."""
         for cls in type(error).__mro__:
             if cls in self.rules:
                 return self.rules[cls]
             if cls in self.give_up_on:
                 return False
+        if isinstance(error, MiddlewareError) and error.__cause__ is not None:
+            return self.rule_for(error.__cause__)
         return self
 
     def _base(self, attempt: int) -> float:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgjobq import Discard, InvalidOption, MiddlewareError, Queue, Snooze, TaskError
+from pgjobq import Discard, InvalidOption, MiddlewareError, Queue, Retry, Snooze, TaskError
 from pgjobq.current import entered
 from pgjobq.events import Event, JobEvent, JobFailed, JobSucceeded
 from pgjobq.listeners import Listeners
@@ -123,6 +123,26 @@ def test_what_a_middleware_raises_on_purpose_stays_what_it_is() -> None:
     with pytest.raises(Snooze) as raised:
         run(handler)
     assert raised.value.seconds == 7
+
+
+def test_rules_for_a_retry_see_what_a_middleware_raised() -> None:
+    queue = Queue()
+
+    @queue.around_run
+    def committed(job: Any) -> Iterator[None]:
+        yield
+        raise ConnectionResetError("at the commit")
+
+    @queue.task
+    def handler() -> None: ...
+
+    with pytest.raises(MiddlewareError) as raised:
+        run(handler)
+    assert Retry(rules={ConnectionError: 7.0}).rule_for(raised.value) == 7.0
+    assert Retry(give_up_on=(OSError,)).rule_for(raised.value) is False
+    assert Retry(rules={ConnectionError: 7.0, MiddlewareError: 9.0}).rule_for(raised.value) == 9.0
+    plain = Retry()
+    assert plain.rule_for(raised.value) is plain
 
 
 def test_a_replaced_error_says_by_whom() -> None:

@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 SNIPPET = """
+from collections.abc import Iterator
+from contextvars import ContextVar
 from datetime import timedelta
 
+from pgjobq import CurrentJob, Outgoing, Queue
+from pgjobq.events import JobFailed
 from pgjobq.job import EnqueuedJob
 from pgjobq.task import Call, Door, Task
+
+queue = Queue()
 
 
 def declare(door: Door) -> None:
@@ -62,6 +68,30 @@ class Fine:
 class Wrong:
     max_payload_bytes = 1
 
+
+@queue.around_run
+def timed(job: CurrentJob) -> Iterator[None]:
+    reveal_type(job.attempt)  # N: int
+    result = yield
+
+
+@queue.middleware
+class Signed:
+    def enqueue(self, job: Outgoing) -> None:
+        job.headers["from"] = "shop"
+
+
+@queue.on(JobFailed)
+def heard(event: JobFailed) -> str:
+    return event.error_message
+
+
+queue.carry(tenant=ContextVar[str]("tenant"))
+reveal_type(heard)  # N: def (event: pgjobq.events.JobFailed) -> str
+reveal_type(Signed())  # N: Signed
+queue.carry(tenant="acme")  # E: arg-type
+queue.carry(tenant=ContextVar[int]("tenant"))  # E: arg-type
+queue.on("job_failed")  # E: arg-type
 
 declare(Fine())
 declare(Wrong())  # E: arg-type
