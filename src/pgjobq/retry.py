@@ -78,8 +78,8 @@ class Retry:
         return longest * (1.0 - self.jitter * random())
 
     def rule_for(self, error: BaseException) -> Rule:
-        """What to do about this exception: this Retry itself when no rule names one of its classes. Of a middleware that
-        failed, what it raised counts, unless a rule names MiddlewareError."""
+        """What to do about this exception: this Retry itself when no rule names one of its classes. Of a middleware
+        that failed, what it raised counts, unless a rule names MiddlewareError."""
         for cls in type(error).__mro__:
             if cls in self.rules:
                 return self.rules[cls]
@@ -94,8 +94,11 @@ class Retry:
         steps = max(attempt, 1) - 1
         if not self.wait or not steps or self.factor == 1.0:
             return float(self.wait)
-        if steps * math.log(self.factor) >= math.log(self.cap) - math.log(self.wait):
+        growth = steps * math.log(self.factor)
+        if growth >= math.log(self.cap) - math.log(self.wait):
             return float(self.cap)
+        if growth > 700:  # and yet below the cap: the wait is tinier than that
+            return float(min(self.cap, math.exp(math.log(self.wait) + growth)))
         return float(min(self.cap, self.wait * self.factor**steps))
 
 

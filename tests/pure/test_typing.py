@@ -87,7 +87,7 @@ def heard(event: JobFailed) -> str:
 
 
 queue.carry(tenant=ContextVar[str]("tenant"))
-reveal_type(heard)  # N: def (event: pgjobq.events.JobFailed) -> str
+reveal_type(heard(JobFailed(**{})))  # N: str
 reveal_type(Signed())  # N: Signed
 queue.carry(tenant="acme")  # E: arg-type
 queue.carry(tenant=ContextVar[int]("tenant"))  # E: arg-type
