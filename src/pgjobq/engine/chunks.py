@@ -106,11 +106,14 @@ class Chunks:
     def __init__(self, board: Board, carried: Callable[[], Iterable[str]], ripe: Callable[[], None]) -> None:
         self._board, self._carried, self._tell = board, carried, ripe
         self._gathering: dict[Hashable, list[Attempt]] = {}
-        self._ripe: deque[list[Attempt]] = deque()
-        self._left: deque[Attempt] = deque()
+        self.ripe: deque[list[Attempt]] = deque()
+        """What is to be called next; first what is tried alone, whose jobs have their entries on the board already."""
+
+    def __bool__(self) -> bool:
+        return bool(self._gathering or self.ripe)
 
     def __len__(self) -> int:
-        return sum(map(len, self._gathering.values())) + sum(map(len, self._ripe)) + len(self._left)
+        return sum(map(len, self._gathering.values())) + sum(map(len, self.ripe))
 
     @property
     def is_full(self) -> bool:
@@ -120,7 +123,7 @@ class Chunks:
     @property
     def attempts(self) -> list[Attempt]:
         """All that are here."""
-        return [attempt for some in (*self._gathering.values(), *self._ripe, self._left) for attempt in some]
+        return [attempt for some in (*self._gathering.values(), *self.ripe) for attempt in some]
 
     def each_of(self, running: Iterable[Attempt]) -> list[Attempt]:
         """The jobs of these calls, and all that are here."""
@@ -141,7 +144,7 @@ class Chunks:
 
     def _ripen(self, key: Hashable, gathered: list[Attempt]) -> None:
         del self._gathering[key]
-        self._ripe.append(gathered)
+        self.ripe.append(gathered)
 
     def _time_over(self, key: Hashable, gathered: list[Attempt]) -> None:
         if self._gathering.get(key) is gathered:  # else there were enough before, or they went back
@@ -149,21 +152,26 @@ class Chunks:
             self._tell()
 
     def take(self) -> ChunkAttempt | None:
-        """The next one to call, if the board has room for it."""
-        if self._left:
-            return ChunkAttempt.of([self._left.popleft()])
-        if self._ripe and len(self._ripe[0]) <= self._board.room:
-            return ChunkAttempt.of(self._ripe.popleft())
-        return None
+        """The next one to call, noted on the board; None when that has no room for it."""
+        members = self.ripe[0]
+        if len(members) > self._board.room:
+            return None
+        self.ripe.popleft()
+        for one in members:
+            if one.place >= 0:
+                self._board.end(one.place)
+            one.place = self._board.start(one.lease.job, one.lease.attempt, one.deadline)
+        return ChunkAttempt.of(members)
 
-    def ended(self, chunk: ChunkAttempt) -> list[tuple[Attempt, Outcome]]:
+    def ended(self, chunk: Attempt) -> list[tuple[Attempt, Outcome]]:
         """What became of its jobs; those that are to be tried alone come back here."""
+        assert isinstance(chunk, ChunkAttempt)
         if not chunk.called:  # it returned None, and whoever ran it knew what that means
             chunk.outcome(None, None, timed_out=False)
-        for member in chunk.left:
+        for member in reversed(chunk.left):
             self._board.end(member.place)  # their time begins anew
             member.place = self._board.start(member.lease.job, member.lease.attempt, inf)
-        self._left.extend(chunk.left)
+            self.ripe.appendleft([member])
         for member, _ in chunk.ends:
             member.ran = chunk.ran
         return [(member, cancelled(member, outcome)) for member, outcome in chunk.ends]
@@ -173,32 +181,36 @@ class Chunks:
         now = time.monotonic()
         return any(
             now - some[0].lease.claimed_at > freshness + (some[0].task.chunk.seconds if some[0].task.chunk else 0)
-            for some in (*self._gathering.values(), *self._ripe)
+            for some in (*self._gathering.values(), *self.ripe)
+            if some[0].place < 0
         )
 
     def remove_cancelled(self) -> list[tuple[Attempt, Outcome]]:
         """Those that somebody wants cancelled and that wait to be called, with what becomes of them."""
         halted = [attempt for attempt in self.attempts if attempt.halted is not None]
-        for some in (*self._gathering.values(), *self._ripe, self._left):
-            for attempt in halted:
-                if attempt in some:
-                    some.remove(attempt)
-        self._ripe = deque(some for some in self._ripe if some)
-        self._gathering = {key: some for key, some in self._gathering.items() if some}
+        if halted:
+            self._keep(lambda attempt: attempt.halted is None)
         return [(one, Discarded(one.halted or "", started=one.place >= 0)) for one in halted]
 
     def unstarted(self) -> list[Attempt]:
         """Take out what has not been called yet."""
-        found = [attempt for some in (*self._gathering.values(), *self._ripe) for attempt in some]
-        self._gathering.clear()
-        self._ripe.clear()
+        found = [attempt for attempt in self.attempts if attempt.place < 0]
+        self._keep(lambda attempt: attempt.place >= 0)
         return found
 
     def interrupt(self) -> list[tuple[Attempt, Outcome]]:
         """Take out what was to be tried alone: it runs again later."""
-        found: list[tuple[Attempt, Outcome]] = [(attempt, Snoozed(0.0)) for attempt in self._left]
-        self._left.clear()
+        found: list[tuple[Attempt, Outcome]] = [(one, Snoozed(0.0)) for one in self.attempts if one.place >= 0]
+        self._keep(lambda attempt: attempt.place < 0)
         return found
+
+    def _keep(self, should: Callable[[Attempt], bool]) -> None:
+        for some in (*self._gathering.values(), *self.ripe):
+            some[:] = filter(should, some)
+        kept = [some for some in self.ripe if some]
+        self.ripe.clear()
+        self.ripe.extend(kept)
+        self._gathering = {key: some for key, some in self._gathering.items() if some}
 
 
 def _value(attempt: Attempt, by: str | None) -> Hashable:

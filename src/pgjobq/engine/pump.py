@@ -19,7 +19,7 @@ import psycopg
 
 from pgjobq.engine.attempt import Attempt
 from pgjobq.engine.board import Board
-from pgjobq.engine.chunks import ChunkAttempt, Chunks
+from pgjobq.engine.chunks import Chunks
 from pgjobq.engine.contact import Contact, Identity
 from pgjobq.engine.exchange import Exchange
 from pgjobq.engine.intake import Intake
@@ -94,6 +94,7 @@ class Pump:
         self._runners = Runners(queue, settings, identity.app, self._ended, self._next_for_slot)
         self._orders = Orders(names, queue.schema, self._runners.interrupt)
         self._chunks = Chunks(board, lambda: queue.surroundings.carried, self._feed)
+        self._ripe = self._chunks.ripe
         self._lost: set[UUID] = set()
         self._freshness = min(STALE, settings.lease / 3)
         self._buffer: deque[Lease] = deque()
@@ -234,7 +235,7 @@ class Pump:
             self._outbox.uncertain = self._outbox.uncertain or bool(batch)
             raise
         self._hold_locked(self._outbox.account(batch, settled, locked))
-        if self._chunks:
+        if self._ripe:
             self._feed()  # the board may have had no room for one
         if claimed is not None and look is not None:
             self._intake.learn(look, want, claimed)
@@ -304,7 +305,7 @@ class Pump:
         worker = self._contact.worker
         assert worker is not None, "nothing is claimed before the worker is registered"
         while len(self._running) < self._places and not self._board.full:
-            if self._chunks and (chunk := self._chunks.take()) is not None:
+            if self._ripe and (chunk := self._chunks.take()) is not None:
                 return self._begin(chunk)
             if not self._buffer:
                 return None
@@ -318,31 +319,36 @@ class Pump:
                 self._outbox.put_unstarted(lease, attempt)
                 self._bell.set()
                 continue
-            if attempt.task.chunk is None:
-                return self._begin(attempt)
-            self._chunks.add(attempt)
+            if attempt.task.chunk is not None:
+                self._chunks.add(attempt)
+                continue
+            attempt.place = self._board.start(lease.job, lease.attempt, attempt.deadline)
+            self._running.add(attempt)
+            self._intake.note_start()
+            if self.report.tells_starts:
+                self.report.started(attempt)
+            return attempt
         return None
 
-    def _begin(self, attempt: Attempt) -> Attempt:
-        for one in attempt.members or (attempt,):
-            if one.place >= 0:
-                self._board.end(one.place)
-            one.place = self._board.start(one.lease.job, one.lease.attempt, one.deadline)
+    def _begin(self, chunk: Attempt) -> Attempt:
+        for one in chunk.members:
             self._intake.note_start()
             if self.report.tells_starts:
                 self.report.started(one)
-        self._running.add(attempt)
-        return attempt
+        self._running.add(chunk)
+        return chunk
 
     def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """A handler has ended, whatever it did."""
         attempt.ran = time.perf_counter() - attempt.started
         self._running.discard(attempt)
-        if isinstance(attempt, ChunkAttempt):
+        if attempt.members:
             for one, its in self._chunks.ended(attempt):
                 self._put(one, its)
+        elif attempt.job._worker is not self._contact.worker:
+            self._outbox.drop_one(attempt, cancelled(attempt, outcome))
         else:
-            self._put(attempt, cancelled(attempt, outcome))
+            self._outbox.put(attempt, cancelled(attempt, outcome))
         if not attempt.task.on_loop:
             self._feed()
         self._bell.set()
