@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,9 +15,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from pgjobq import Discard, JobExists, Queue, Retry, Secret, Snooze, Unique, current_job
+from pgjobq import Chunk, ChunkJob, Discard, JobExists, Queue, Retry, Secret, Snooze, Unique, current_job
 from pgjobq.ext import otel
 from worker.stage import run_drained
+
+
+@dataclass
+class Doc:
+    n: int
 
 
 class Told:
@@ -159,6 +165,25 @@ def test_errors_outcomes_and_durations(queue: Queue, told: Told) -> None:
     assert durations == {("charge", "PermissionError"): 1, ("order",): 4}
     assert told.points("messaging.client.consumed.messages")["order",].value == 4
     assert told.points("messaging.client.sent.messages")["order",].value == 3
+
+
+def test_a_call_for_many_jobs_is_one_span_with_a_link_to_each(queue: Queue, told: Told) -> None:
+    otel.instrument(queue, tracer_provider=told.tracers, meter_provider=told.meters, same_trace=True)
+
+    async def index(jobs: list[ChunkJob[Doc]]) -> None:
+        jobs[1].fail(ValueError("the second"))
+
+    task = queue.task(chunk=Chunk(size=3, wait=60), retry=Retry(max_attempts=1))(index)
+    ids = [task.enqueue(n=n).id for n in range(3)]
+    run_drained(queue)
+    (span,) = told.spans("process default")
+    senders = {attributes(send)["messaging.message.id"]: send.context.span_id for send in told.spans("send default")}
+    assert [link.context.span_id for link in span.links] == [senders[str(job)] for job in ids]
+    assert span.parent is None
+    assert attributes(span)["messaging.batch.message_count"] == 3
+    assert told.points("messaging.client.consumed.messages")["index",].value == 3
+    outcomes = {key: point.value for key, point in told.points("pgjobq.attempts").items()}
+    assert outcomes == {("index", "succeeded"): 2, ("index", "failed"): 1}
 
 
 def test_bulk_failed_and_given_traces(queue: Queue, told: Told) -> None:

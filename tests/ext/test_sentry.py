@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,9 +12,15 @@ import sentry_sdk
 from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.transport import Transport
 
-from pgjobq import Discard, Queue, Retry, Secret, Snooze, current_job
+from pgjobq import Chunk, ChunkJob, Discard, Queue, Retry, Secret, Snooze, current_job
 from pgjobq.ext import sentry
 from worker.stage import run_drained
+
+
+@dataclass
+class Letter:
+    to: str
+    token: Secret[str]
 
 
 class Recorder(Transport):
@@ -95,6 +102,23 @@ def test_failed_attempts_with_their_job_and_without_secrets(queue: Queue, record
     assert secret["exception"]["values"][0]["value"] == "wrong: [secret]"
     assert "hunter2" not in str(secret)
     assert recorder.events["slow"]["exception"]["values"][-1]["type"] == "CancelledError", "its time was up"
+
+
+def test_of_a_chunk_those_that_failed_are_reported_each_by_itself(queue: Queue, recorder: Recorder) -> None:
+    sentry.instrument(queue)
+
+    def send(jobs: list[ChunkJob[Letter]]) -> None:
+        for job in jobs:
+            if job.args.to != "Ada":
+                job.fail(ValueError(f"nobody is called {job.args.to}, says {job.args.token}"))
+
+    task = queue.task(chunk=Chunk(size=3, wait=60), retry=Retry(max_attempts=1))(send)
+    jobs = {to: task.enqueue(to=to, token=f"token-of-{to}").id for to in ("Ada", "Bob", "Cleo")}
+    run_drained(queue)
+    assert recorder.reported == 2
+    event = recorder.events["send"]
+    assert event["contexts"]["job"]["id"] == jobs["Cleo"]
+    assert event["exception"]["values"][0]["value"] == "nobody is called Cleo, says [secret]"
 
 
 def test_an_application_without_sentry_pays_with_nothing_but_the_call(queue: Queue) -> None:

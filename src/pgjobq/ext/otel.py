@@ -17,7 +17,7 @@ from typing import Any
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import attach, detach
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TracerProvider
 
 from pgjobq.current import CurrentJob
 from pgjobq.events import (
@@ -33,7 +33,7 @@ from pgjobq.events import (
 )
 from pgjobq.ext.subject import is_isolated, is_order, told
 from pgjobq.job import EnqueuedJob
-from pgjobq.middleware import Outgoing
+from pgjobq.middleware import Outgoing, jobs_of_call
 from pgjobq.migrate import library_version
 from pgjobq.queue import Queue
 
@@ -119,9 +119,10 @@ class _Telemetry:
     def run(self, job: CurrentJob) -> Iterator[None]:
         labels = {**_labels("process", job.queue), "pgjobq.task": job.task}
         context = propagate.extract(job.headers)
-        sender = trace.get_current_span(context).get_span_context()
-        links = [Link(sender)] if sender.is_valid and not self._same_trace else []
-        if not self._same_trace:  # its baggage comes along, its span does not
+        jobs = jobs_of_call(job)
+        is_child = self._same_trace and len(jobs) == 1
+        links = [] if is_child else [Link(sender) for one in jobs if (sender := _sender(one)).is_valid]
+        if not is_child:  # its baggage comes along, its span does not
             context = trace.set_span_in_context(trace.INVALID_SPAN, context)
         about: dict[str, Any] = {
             "messaging.message.id": str(job.id),
@@ -129,7 +130,9 @@ class _Telemetry:
             "pgjobq.max_attempts": job.max_attempts,
             **_ref(job.ref),
         }
-        self._taken.add(1, labels)
+        if len(jobs) > 1:
+            about = {"messaging.batch.message_count": len(jobs)}
+        self._taken.add(len(jobs), labels)
         began = time.perf_counter()
         token = attach(context)
         try:
@@ -185,6 +188,10 @@ class _Telemetry:
             flush = getattr(provider, "force_flush", None)  # the SDK's have it
             if flush is not None:
                 flush(FLUSH_WITHIN)
+
+
+def _sender(job: CurrentJob) -> SpanContext:
+    return trace.get_current_span(propagate.extract(job.headers)).get_span_context()
 
 
 def _labels(operation: str, queue: str) -> dict[str, Any]:

@@ -20,10 +20,11 @@ from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.utils import event_from_exception
 
 from pgjobq.codec import Veil
-from pgjobq.current import CurrentJob
+from pgjobq.current import ChunkJob, CurrentJob
 from pgjobq.events import JobFailed, JobRetried, ProcessEnding
 from pgjobq.ext.subject import is_isolated, is_order, veil_of
 from pgjobq.logs import LOGGER
+from pgjobq.middleware import jobs_of_call
 from pgjobq.queue import Queue
 
 __all__ = ["instrument"]
@@ -54,10 +55,19 @@ class _Reporting:
             _describe(scope, job.task, job.queue, job.id, job.attempt, job.max_attempts, job.ref)
             try:
                 yield
+                self._capture_marked(job, scope)
             except BaseException as error:
                 if not is_order(error) and not (job.cancelled and not isinstance(error, Exception)):
                     self._capture(job, error, scope)
                 raise
+
+    def _capture_marked(self, job: CurrentJob, scope: sentry_sdk.Scope) -> None:
+        """Jobs of a chunk of which their handler has said that they failed."""
+        for one in jobs_of_call(job):
+            error = one.mark[1] if isinstance(one, ChunkJob) and one.mark is not None else None
+            if error is not None and not is_order(error):
+                _describe(scope, one.task, one.queue, one.id, one.attempt, one.max_attempts, one.ref)
+                self._capture(one, error, scope)
 
     def _capture(self, job: CurrentJob, error: BaseException, scope: sentry_sdk.Scope) -> None:
         task = self._queue.registry.find(job.task)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 from pgjobq.codec import Veil
 from pgjobq.current import CurrentJob
+from pgjobq.middleware import jobs_of_call
 from pgjobq.outcome import Discard, Failure, Snooze, describe
 from pgjobq.queue import Queue
 
@@ -11,11 +14,14 @@ __all__ = ["is_isolated", "is_order", "told", "veil_of"]
 
 
 def veil_of(queue: Queue, job: CurrentJob) -> Veil | None:
-    """What takes a job's secret arguments out of a text; None when it has none."""
+    """What takes the secret arguments of a job, or of all that are in its call, out of a text; None when there are
+    none."""
     task = queue.registry.find(job.task)
     if task is None or not task.codec.hides_any:
         return None
-    return task.codec.veil(task.read(job._held.args, job.queue))
+    found = [task.codec.veil(task.read(one._held.args, one.queue)) for one in jobs_of_call(job)]
+    veils = [veil for veil in found if veil is not None]
+    return (lambda text: reduce(lambda so_far, veil: veil(so_far), veils, text)) if veils else None
 
 
 def told(queue: Queue, job: CurrentJob, error: BaseException) -> Failure:

@@ -11,7 +11,7 @@ A task is wrapped when it is declared, or when the middleware is: a queue that h
 from __future__ import annotations
 
 from pgjobq.middleware.doors import Around
-from pgjobq.middleware.surroundings import Surroundings
+from pgjobq.middleware.surroundings import Surroundings, jobs_of_call
 from pgjobq.middleware.wrapper import Outgoing
 
-__all__ = ["Around", "Outgoing", "Surroundings"]
+__all__ = ["Around", "Outgoing", "Surroundings", "jobs_of_call"]

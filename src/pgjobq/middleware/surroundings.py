@@ -15,7 +15,7 @@ from pgjobq.middleware.wrapper import Outgoing, Wrapper, check_awaits, read_wrap
 from pgjobq.task import Call, Options, Registry, Task
 from pgjobq.wording import quote
 
-__all__ = ["Surroundings"]
+__all__ = ["Surroundings", "jobs_of_call"]
 
 RESERVED = frozenset({"schedule", "scheduled_for"})
 """Headers that schedules write."""
@@ -111,7 +111,7 @@ class Surroundings:
 
         def handler(**arguments: Any) -> Any:
             job = current_job()
-            _restore(job, carried)  # not taken back: the job has a context of its own
+            _restore(job, carried, _jobs_in(task, arguments))  # not taken back: the job has a context of its own
             passage = Passage(task.name)
             passage.enter(wrappers, job)
             result = passage.call(function, arguments)
@@ -127,7 +127,7 @@ class Surroundings:
 
         async def handler(**arguments: Any) -> Any:
             job = current_job()
-            restored = _restore(job, carried)
+            restored = _restore(job, carried, _jobs_in(task, arguments))
             passage = Passage(task.name)
             try:
                 await passage.aenter(wrappers, job)
@@ -197,18 +197,31 @@ class Surroundings:
         return call
 
 
-def _restore(job: CurrentJob, carried: dict[str, ContextVar[str]]) -> list[tuple[ContextVar[str], Token[str]]]:
+def jobs_of_call(job: CurrentJob) -> tuple[CurrentJob, ...]:
+    """For middleware: all jobs of the call that it stands around, which are many for a handler of chunks."""
+    return _together.get(()) or (job,)
+
+
+_together: ContextVar[tuple[CurrentJob, ...]] = ContextVar("pgjobq_together")
+
+
+def _jobs_in(task: Task[..., Any], arguments: dict[str, Any]) -> tuple[CurrentJob, ...]:
+    """The jobs of a chunk; none for a handler that takes one."""
+    return () if task.jobs_argument is None else tuple(arguments[task.jobs_argument])
+
+
+def _restore(
+    job: CurrentJob, carried: dict[str, ContextVar[str]], jobs: tuple[CurrentJob, ...]
+) -> list[tuple[ContextVar[Any], Token[Any]]]:
     """Set the context that a job carries; gives what takes it back."""
-    if not carried:
-        return []
-    headers = job.headers
-    return [
-        (variable, variable.set(value))
-        for name, variable in carried.items()
-        if isinstance(value := headers.get(name), str)
-    ]
+    restored: list[tuple[ContextVar[Any], Token[Any]]] = [(_together, _together.set(jobs))] if jobs else []
+    headers = job.headers if carried else {}
+    for name, variable in carried.items():
+        if isinstance(value := headers.get(name), str):
+            restored.append((variable, variable.set(value)))
+    return restored
 
 
-def _reset(restored: list[tuple[ContextVar[str], Token[str]]]) -> None:
+def _reset(restored: list[tuple[ContextVar[Any], Token[Any]]]) -> None:
     for variable, token in restored:
         variable.reset(token)
