@@ -8,7 +8,6 @@ survey.look(Filter(state=JobState.FAILED, queue="mail"), after=page.after)
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from typing import TypeVar
 
@@ -121,22 +120,6 @@ class Survey:
     async def alook(self, wanted: Filter, *, after: str | None = None, limit: int = 50, conn: object = None) -> Page:
         """The async twin of `look`."""
         return self._opened(await self._arun(self._look(wanted, after, limit), conn))
-
-    def retry_each(self, jobs: Collection[int], *, conn: object = None) -> int:
-        """Run those of these jobs again that failed or were cancelled, all or none; returns how many."""
-        return self._run(statements.retry_each(self.queue.schema, jobs), conn)
-
-    async def aretry_each(self, jobs: Collection[int], *, conn: object = None) -> int:
-        """The async twin of `retry_each`."""
-        return await self._arun(statements.retry_each(self.queue.schema, jobs), conn)
-
-    def cancel_each(self, jobs: Collection[int], *, conn: object = None) -> int:
-        """Cancel those of these jobs that wait, all or none; returns how many."""
-        return self._run(statements.cancel_each(self.queue.schema, jobs), conn)
-
-    async def acancel_each(self, jobs: Collection[int], *, conn: object = None) -> int:
-        """The async twin of `cancel_each`."""
-        return await self._arun(statements.cancel_each(self.queue.schema, jobs), conn)
 
     def _look(self, wanted: Filter, after: str | None, limit: int) -> Statement[Page]:
         if type(limit) is not int or not 1 <= limit <= MOST_ON_A_PAGE:

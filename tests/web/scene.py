@@ -4,9 +4,12 @@ in docs/ (`python tests/web/scene.py DSN` writes it into a database that has the
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
+
+from pgjobq import Queue
 
 TRACEBACK = """\
 Traceback (most recent call last):
@@ -32,5 +35,26 @@ def furnish(dsn: str) -> int:
     return int(found[0])
 
 
+def furnish_operators(queue: Queue) -> None:
+    """Schedules, pauses, and what people did that afternoon."""
+
+    @queue.task(queue="reports")
+    def build_report(month: str = "") -> None: ...
+
+    @queue.task
+    def send_reminders() -> None: ...
+
+    queue.schedule("monthly-report", "0 6 1 * *", build_report, tz="Europe/Paris", by="deployment")
+    queue.schedule("reminders", "*/20 9-17 * * mon-fri", send_reminders, tz="Europe/Paris", by="deployment")
+    queue.pause_schedule("reminders", "the shop is closed for stocktaking", by="ada@example.com")
+    queue.pause(
+        queue="merchants", reason="kiln's server is moving", until=timedelta(minutes=45), by="grace@example.com"
+    )
+    queue.retry_all(state="failed", error="vat_code", by="grace@example.com")
+
+
 if __name__ == "__main__":
     print(furnish(sys.argv[1]))
+    with_operators = Queue(sys.argv[1])
+    furnish_operators(with_operators)
+    with_operators.close()

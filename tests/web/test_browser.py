@@ -14,6 +14,7 @@ import pytest
 from pgjobq import Queue
 from pgjobq.settings import WorkerSettings
 from pgjobq.worker import Worker
+from web.scene import furnish_operators
 
 
 @pytest.fixture
@@ -154,8 +155,10 @@ def test_hostile_texts_are_shown_and_do_nothing(
             " FROM (SELECT %(t)s::text AS t) x",
             {"t": text},
         )
+    queue.pause(queue=text, reason=text, by=text)
+    queue.pause(task=text, reason=text, by=text)
     page = visit(site)
-    for path in ("/", "/jobs", "/jobs?state=failed", f"/jobs/{row[0]}", "/failed", "/queues", "/workers"):
+    for path in ("/", "/jobs", "/jobs?state=failed", f"/jobs/{row[0]}", "/failed", "/queues", "/workers", "/audit"):
         page.goto(f"{site}{path}")
         assert text in page.inner_text("#page"), path
         assert page.locator("#page script, #page img, [onerror], [onload], [onmouseover]").count() == 0
@@ -208,10 +211,28 @@ def test_nothing_sticks_out(visit: Callable[..., Any], site: str, letter: int, w
         "/failed",
         "/queues",
         "/workers",
+        "/schedules",
+        "/audit",
         "/ref?ref=order:1339",
     ):
         page.goto(f"{site}{path}")
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(visit: Callable[..., Any], site: str, queue: Queue, letter: int, scheme: str) -> None:
+    """What a machine can tell of accessibility: names, labels, contrasts, order of headings."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    furnish_operators(queue)
+    waiting = queue.find(state="scheduled")[0].id
+    page = visit(site, color_scheme=scheme)
+    for path in ("/", "/jobs?state=failed", f"/jobs/{letter}", f"/jobs/{waiting}", "/failed", "/queues", "/workers",
+                 "/schedules", "/audit", "/ref?ref=order:1339"):  # fmt: skip
+        page.goto(f"{site}{path}")
+        page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+        found = Axe().run(page)
+        assert found.violations_count == 0, f"{path}: {found.generate_report()}"
 
 
 def test_keys(visit: Callable[..., Any], site: str, letter: int) -> None:

@@ -17,7 +17,17 @@ from pgjobq.survey import Filter, Survey
 from pgjobq.web import Visitor, dashboard
 from web.conftest import served
 
-PAGES = ["/", "/jobs", "/jobs?state=failed", "/failed", "/queues", "/workers", "/ref?ref=order:1339"]
+PAGES = [
+    "/",
+    "/jobs",
+    "/jobs?state=failed",
+    "/failed",
+    "/queues",
+    "/workers",
+    "/schedules",
+    "/audit",
+    "/ref?ref=order:1339",
+]
 
 
 def text_of(page: str) -> str:

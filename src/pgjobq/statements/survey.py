@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -27,14 +27,12 @@ __all__ = [
     "QueueFigures",
     "RunningJob",
     "WorkerFigures",
-    "cancel_each",
     "counts",
     "failures",
     "history",
     "look",
     "pulse",
     "queues",
-    "retry_each",
     "workers",
 ]
 
@@ -224,16 +222,6 @@ def look(
     )
 
 
-def retry_each(schema: str, jobs: Collection[int]) -> Statement[int]:
-    """Run these again that failed or were cancelled; how many."""
-    return Statement("retry_each", statement_text("retry_each", schema), (_array(jobs),), _count)
-
-
-def cancel_each(schema: str, jobs: Collection[int]) -> Statement[int]:
-    """Cancel those of these that wait; how many."""
-    return Statement("cancel_each", statement_text("cancel_each", schema), (_array(jobs),), _count)
-
-
 @cache
 def _composed(name: str, schema: str, source: str | None = None) -> str:
     """A statement with its parts put in: they are shared, and no driver can pass them as parameters."""
@@ -263,11 +251,3 @@ def _one(kind: type[T]) -> Callable[[Rows], T]:
 def _each(kind: type[T]) -> Callable[[Rows], list[T]]:
     decode = msgspec.json.Decoder(kind).decode
     return lambda rows: [decode(text) for (text,) in rows]
-
-
-def _array(jobs: Collection[int]) -> str:
-    return "{" + ",".join(str(job) for job in jobs if 0 < job < 2**63) + "}"
-
-
-def _count(rows: Rows) -> int:
-    return int(rows[0][0])

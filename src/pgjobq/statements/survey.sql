@@ -219,12 +219,3 @@ FROM pgjobq.finished f
 WHERE f.outcome = 'c' AND f.outcome <> 's' AND ($1::text IS NULL
    OR (f.finished_at, f.job) < (split_part($1::text, '|', 1)::timestamptz, split_part($1::text, '|', 2)::bigint))
 ORDER BY f.finished_at DESC, f.job DESC LIMIT $2::text::int
-
--- name: retry_each
--- $1: ids, taken in their order (the lock order). How many ran again because of this call.
-SELECT count(*) FILTER (WHERE pgjobq.retry(x.job))::text
-FROM (SELECT unnest($1::text::bigint[]) AS job ORDER BY 1) x
-
--- name: cancel_each
-SELECT count(*) FILTER (WHERE pgjobq.cancel(x.job))::text
-FROM (SELECT unnest($1::text::bigint[]) AS job ORDER BY 1) x

@@ -9,6 +9,7 @@ visitors    who visits, and what each role may
 filters     a listing's filter, from a query string and back
 pages       what each address answers
 acts        retry and cancel: dry run, confirmation, and the word about it
+controls    pause, resume, run now, change a waiting job
 veil        what is kept from being shown
 rendering   templates, and how values read
 charts      pictures, drawn here as SVG

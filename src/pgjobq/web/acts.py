@@ -1,13 +1,12 @@
-"""What a visitor can do: retry and cancel, one job, some, or all that a filter finds.
+"""What a visitor can do to jobs: retry and cancel, one job, some, or all that a filter finds.
 
-Everything arrives at one address, from a form. More than one job at a time is shown first: how many it would be, and
-which; only the form on that page does it. What was done is logged by the logger `pgjobq.audit`.
+Everything arrives at one address, from a form; what concerns queues and schedules goes on to `controls`. More than one
+job at a time is shown first: how many it would be, and which; only the form on that page does it. What was done stands
+in the queue's audit under the visitor's name, and is logged by the logger `pgjobq.audit`.
 """
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from starlette.responses import Response
 
 from pgjobq.job import Job, JobState
 from pgjobq.survey import Filter
+from pgjobq.web.controls import CONTROLS, back_of, check_role, note, text_of
 from pgjobq.web.desk import Desk, desk_of
 from pgjobq.web.filters import FIELDS, as_query, read_filter
 from pgjobq.web.guard import FIELD, LONGEST_FORM, forgery
@@ -26,12 +26,10 @@ from pgjobq.web.visitors import Role
 
 __all__ = ["act"]
 
-_audit = logging.getLogger("pgjobq.audit")
 MOST = 10_000
 """Jobs one act takes at most; whoever wants more does it again."""
 PORTION = 500
 """Jobs in one transaction: the rows stay locked that long."""
-_BACK = re.compile(r"/(?:$|\?|[a-z][\w/]*)[^\s\\]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +43,35 @@ class Verb:
 
 VERBS = {
     "retry": Verb("retry", "retried", frozenset({JobState.FAILED, JobState.CANCELLED})),
-    "cancel": Verb("cancel", "cancelled", frozenset({JobState.SCHEDULED, JobState.BLOCKED, JobState.READY})),
+    "cancel": Verb(
+        "cancel", "cancelled", frozenset({JobState.SCHEDULED, JobState.BLOCKED, JobState.READY, JobState.RUNNING})
+    ),
 }
 
 
 async def act(request: Request) -> Response:
     """Do what a form asks for, or show what it would do."""
     form = await _form(request)
-    if (reason := forgery(request, _text(form, FIELD))) is not None:
+    if (reason := forgery(request, text_of(form, FIELD))) is not None:
         raise HTTPException(403, f"This was not done: {reason}.")
-    verb = VERBS.get(_text(form, "verb"))
+    asked = text_of(form, "verb")
+    if (control := CONTROLS.get(asked)) is not None:
+        check_role(request, control.role)
+        return await control.do(request, form)
+    verb = VERBS.get(asked)
     if verb is None:
         raise HTTPException(400, "This form says nothing that can be done.")
-    back = _text(form, "back")
-    back = back if _BACK.fullmatch(back) and not back.startswith("//") else "/jobs"
-    whole = _text(form, "all") == "1"
-    _check_role(request, Role.ADMIN if whole else Role.OPERATOR)
+    back = back_of(form)
+    whole = text_of(form, "all") == "1"
+    check_role(request, Role.ADMIN if whole else Role.OPERATOR)
     if whole:
-        return await _all(request, verb, read_filter(_plain(form)), back, confirmed=_text(form, "sure") == "1")
+        return await _all(request, verb, read_filter(_plain(form)), back, confirmed=text_of(form, "sure") == "1")
     chosen = _numbers(form)
     if not chosen:
         return redirect(request, back, "No job was chosen: tick some first.")
-    if len(chosen) == 1 or _text(form, "sure") == "1":
-        count = await _do(desk_of(request), verb, chosen)
-        _note(request, verb, count, f"jobs={','.join(map(str, chosen))}")
+    if len(chosen) == 1 or text_of(form, "sure") == "1":
+        count = await _do(request, verb, chosen)
+        note(request, f"{verb.done} {count} jobs (jobs={','.join(map(str, chosen))})")
         return redirect(request, back, _said(verb, count, len(chosen)))
     return await _ask(request, verb, chosen, back)
 
@@ -93,8 +96,8 @@ async def _all(request: Request, verb: Verb, wanted: Filter, back: str, *, confi
             chosen=[],
             fields={name: value for name in FIELDS if (value := getattr(wanted, name)) is not None},
         )
-    count = await _do(desk_of(request), verb, [job.id for job in jobs])
-    _note(request, verb, count, f"filter={as_query(wanted)}")
+    count = await _do(request, verb, [job.id for job in jobs])
+    note(request, f"{verb.done} {count} jobs (filter={as_query(wanted)})")
     return redirect(request, back, _said(verb, count, len(jobs)))
 
 
@@ -128,23 +131,16 @@ async def _found(desk: Desk, wanted: Filter) -> tuple[list[Job], bool]:
     return jobs[:MOST], True
 
 
-async def _do(desk: Desk, verb: Verb, jobs: list[int]) -> int:
-    each = desk.survey.aretry_each if verb.name == "retry" else desk.survey.acancel_each
-    ordered = sorted(jobs)
-    return sum([await each(ordered[start : start + PORTION]) for start in range(0, len(ordered), PORTION)])
-
-
-def _check_role(request: Request, needed: Role) -> None:
-    if desk_of(request).read_only:
-        raise HTTPException(403, "This dashboard is for looking only.")
-    role = request.state.visitor.role
-    if not role.may(needed):
-        raise HTTPException(403, f"This was not done: it takes the role {needed}, and yours is {role}.")
-
-
-def _note(request: Request, verb: Verb, count: int, what: str) -> None:
-    name = request.state.visitor.name
-    _audit.info("%s %s %d jobs (%s)", _one_line(name), verb.done, count, _one_line(what))
+async def _do(request: Request, verb: Verb, jobs: list[int]) -> int:
+    queue, name = desk_of(request).queue, request.state.visitor.name
+    ordered, changed = sorted(jobs), 0
+    for start in range(0, len(ordered), PORTION):
+        portion = ordered[start : start + PORTION]
+        if verb.name == "retry":
+            changed += await queue.aretry_all(ids=portion, by=name)
+        else:
+            changed += await queue.acancel_all(ids=portion, by=name, running=True)
+    return changed
 
 
 def _said(verb: Verb, count: int, wanted: int) -> str:
@@ -168,15 +164,6 @@ def _plain(form: FormData) -> Mapping[str, str]:
     return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name, "")
-    return value if isinstance(value, str) else ""
-
-
 def _numbers(form: FormData) -> list[int]:
     given = [value for value in form.getlist("job") if isinstance(value, str) and value.isascii() and value.isdigit()]
     return sorted({int(value) for value in given if len(value) <= 18})
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

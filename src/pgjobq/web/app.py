@@ -43,6 +43,8 @@ def dashboard(
             Route("/queues", pages.queues),
             Route("/workers", pages.workers),
             Route("/failed", pages.failed),
+            Route("/schedules", pages.schedules),
+            Route("/audit", pages.audit),
             Route("/jobs", pages.jobs),
             Route("/jobs/{job:int}", pages.job),
             Route("/ref", pages.ref),

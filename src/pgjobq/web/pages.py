@@ -5,22 +5,29 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
+from datetime import datetime
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from pgjobq.job import Job, JobState
+from pgjobq.errors import ScheduleError
+from pgjobq.job import AttemptError, Job, JobState
+from pgjobq.schedule import Schedule
 from pgjobq.survey import Filter
-from pgjobq.web.desk import desk_of
+from pgjobq.web.controls import can_edit_arguments
+from pgjobq.web.desk import Desk, desk_of
 from pgjobq.web.filters import FIELDS, BadFilter, as_query, is_empty, read_filter, without
 from pgjobq.web.life import life_of, why
 from pgjobq.web.rendering import render
 
-__all__ = ["failed", "find", "job", "jobs", "overview", "queues", "ref", "workers"]
+__all__ = ["audit", "failed", "find", "job", "jobs", "overview", "queues", "ref", "schedules", "workers"]
 
 ON_A_PAGE = 50
 MOST_OF_A_REF = 200
+NEXT_RUNS = 5
+MOST_NEIGHBOURS = 50
+EDITABLE = frozenset({JobState.SCHEDULED, JobState.BLOCKED, JobState.READY})
 _NUMBER = re.compile(r"#?\s*(\d{1,18})")
 
 
@@ -47,7 +54,46 @@ async def overview(request: Request) -> Response:
 
 async def queues(request: Request) -> Response:
     """Every queue."""
-    return render(request, "queues.html", queues=await desk_of(request).survey.aqueues())
+    desk = desk_of(request)
+    found, paused = await asyncio.gather(desk.survey.aqueues(), desk.queue.apaused())
+    idle = {one.name for one in paused if one.kind == "queue"} - {one.queue for one in found}
+    return render(
+        request,
+        "queues.html",
+        queues=found,
+        paused={one.name: one for one in paused if one.kind == "queue"},
+        idle=sorted(idle),
+        tasks=[one for one in paused if one.kind == "task"],
+    )
+
+
+async def schedules(request: Request) -> Response:
+    """What makes jobs by the clock, and when it does so next."""
+    found = await desk_of(request).queue.aschedules()
+    return render(request, "schedules.html", schedules=[(one, *_next_runs(one)) for one in found])
+
+
+def _next_runs(schedule: Schedule) -> tuple[list[datetime], str | None]:
+    """When it runs next, and why nobody can tell."""
+    try:
+        return schedule.next_runs(NEXT_RUNS), None
+    except ScheduleError as error:
+        return [], str(error)
+
+
+async def audit(request: Request) -> Response:
+    """What people did, newest first."""
+    desk, before = desk_of(request), request.query_params.get("before", "")
+    if before and not (before.isascii() and before.isdigit() and len(before) <= 18):
+        raise BadFilter(f"before is {before[:40]!r}: wants the number of an entry")
+    entries = await desk.queue.aaudit(before=int(before) if before else None, limit=ON_A_PAGE + 1)
+    return render(
+        request,
+        "audit.html",
+        entries=[desk.veil.audit(entry) for entry in entries[:ON_A_PAGE]],
+        more=entries[ON_A_PAGE - 1].id if len(entries) > ON_A_PAGE else None,
+        first=bool(before),
+    )
 
 
 async def workers(request: Request) -> Response:
@@ -89,7 +135,12 @@ async def job(request: Request) -> Response:
     """One job: what it is, why it stands where it does, and what happened to it."""
     desk = desk_of(request)
     number = request.path_params["job"]
-    found, errors = await asyncio.gather(desk.queue.aget(number), desk.queue.aerrors(number))
+    found, errors, needed, dependents = await asyncio.gather(
+        desk.queue.aget(number),
+        desk.queue.aerrors(number),
+        desk.queue.apredecessors(number),
+        desk.queue.adependents(number),
+    )
     if found is None:
         raise HTTPException(404, f"There is no job {number}. Jobs are removed some time after they have ended.")
     siblings: list[Job] = []
@@ -102,9 +153,21 @@ async def job(request: Request) -> Response:
         job=shown,
         errors=told[::-1],
         life=life_of(found, errors),
-        why=why(shown, told),
+        why=await _why(desk, shown, told),
+        predecessors=[desk.veil.job(other) for other in needed],
+        dependents=[desk.veil.job(other) for other in dependents[:MOST_NEIGHBOURS]],
+        can_edit=found.state in EDITABLE,
+        can_edit_arguments=can_edit_arguments(desk, found),
         siblings=[desk.veil.job(other) for other in siblings],
     )
+
+
+async def _why(desk: Desk, job: Job, errors: list[AttemptError]) -> list[str]:
+    """Why it stands where it does, the most important first. What `explain` tells of an error no `redact` has seen."""
+    if job.state.final or (desk.veil.hides and job.state is JobState.SCHEDULED):
+        return [why(job, errors)]
+    told = await desk.queue.aexplain(job.id)
+    return [why(job, errors)] if told is None else list(told.sentences)
 
 
 async def ref(request: Request) -> Response:

@@ -22,7 +22,7 @@ from pgjobq.web.filters import as_query
 from pgjobq.web.guard import FIELD
 from pgjobq.web.visitors import Role
 
-__all__ = ["path_of", "redirect", "render"]
+__all__ = ["path_of", "redirect", "render", "stamp"]
 
 SAID = "pgjobq_said"
 LONGEST_SAID = 300
@@ -85,6 +85,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "ago": ago,
         "clock": clock,
+        "stamp": stamp,
         "took": took,
         "number": number,
         "counted": counted,
@@ -120,6 +121,11 @@ def ago(moment: datetime | None) -> Markup:
 def clock(moment: datetime | None) -> str:
     """A moment as a person writes it, in UTC."""
     return "—" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def stamp(moment: datetime | None) -> str:
+    """A moment as a form takes it, in UTC."""
+    return "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def took(seconds: float | None) -> str:

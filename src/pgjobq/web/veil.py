@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pgjobq.job import AttemptError, Job
+from pgjobq.job import AttemptError, AuditEntry, Job
 from pgjobq.survey import FailureGroup
 
 __all__ = ["Redact", "Veil"]
@@ -23,6 +23,15 @@ class Veil:
 
     def __init__(self, redact: Redact | None) -> None:
         self._redact = redact
+
+    @property
+    def hides(self) -> bool:
+        """Whether anything may be shown otherwise than it is."""
+        return self._redact is not None
+
+    def audit(self, entry: AuditEntry) -> AuditEntry:
+        """The entry as it may be shown: what a filter looked for may be private, too (`audit.error`, `audit.args`)."""
+        return entry if self._redact is None else replace(entry, about=self._deep("audit", entry.about))
 
     def job(self, job: Job) -> Job:
         """The job as it may be shown."""

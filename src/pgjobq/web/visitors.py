@@ -18,9 +18,9 @@ class Role(StrEnum):
     VIEWER = "viewer"
     """Look."""
     OPERATOR = "operator"
-    """Retry and cancel jobs, one or some that were chosen one by one."""
+    """Retry, cancel and change jobs, one or some that were chosen one by one; run a schedule now."""
     ADMIN = "admin"
-    """Retry and cancel all jobs that a filter finds."""
+    """The same to all jobs that a filter finds; change arguments; pause and resume queues, tasks and schedules."""
 
     def may(self, needed: Role) -> bool:
         """Whether this role includes the other."""

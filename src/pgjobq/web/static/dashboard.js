@@ -12,8 +12,8 @@ function busy() {
   const selection = document.getSelection();
   return (
     document.hidden ||
-    page.querySelector("input[type=checkbox]:checked") ||
-    (page.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox]), select")) ||
+    page.querySelector("input[type=checkbox]:checked, details[open] form") || // something is being chosen or written
+    (page.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox]), textarea, select")) ||
     (selection && !selection.isCollapsed && page.contains(selection.anchorNode))
   );
 }
