@@ -92,8 +92,8 @@ class Worker:
         self._pump = pump
         if self._stopped:
             pump.stop()
-        endpoint = self._endpoint(board)
         self.queue.listeners.open(self._journal.emit)
+        endpoint = self._endpoint(board)
         keeper.start()
         timer = loop.call_later(self.settings.max_seconds, pump.stop) if self.settings.max_seconds else None
         try:

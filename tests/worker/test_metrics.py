@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pgjobq import Queue
 from pgjobq.engine.endpoint import Endpoint
 from pgjobq.engine.link import Link
+from pgjobq.events import MetricsServed
 from support.roles import role_on
 from support.waiting import eventually
 from worker.stage import PATIENCE, Stage, clean_environment, embedded
@@ -108,14 +110,12 @@ def test_an_embedded_worker_answers_too(queue: Queue) -> None:
     @queue.task
     def note() -> None: ...
 
+    served: SimpleQueue[MetricsServed] = SimpleQueue()
+    queue.on(MetricsServed)(served.put)
     note.enqueue()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with embedded(queue, metrics_port=port, drain=False):
-        eventually(lambda: queue.jobs(state="succeeded"), PATIENCE)
-        wait_for(
-            f"http://127.0.0.1:{port}/metrics", {("pgjobq_attempts_ended_total", "succeeded", "default", "note"): 1}
-        )
+    with embedded(queue, metrics_port=0):
+        url = served.get(timeout=PATIENCE).url
+        wait_for(url, {("pgjobq_attempts_ended_total", "succeeded", "default", "note"): 1})
 
 
 @contextmanager

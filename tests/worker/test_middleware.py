@@ -79,6 +79,7 @@ def test_listeners_hear_what_is_committed_and_harm_nothing(stage: Stage) -> None
     failed, retried, well = stage.enqueue("fail", max_attempts=1), stage.enqueue("fail_once"), stage.enqueue("on_loop")
     worker = stage.worker("--log-level", "error", app=APP)  # they hear what the log does not tell
     stage.wait_marks("heard job_succeeded", 2)
+    stage.wait_marks("heard job_failed")
     assert worker.stop() == 0, worker.text
     assert [mark["job"] for mark in stage.marks("heard job_failed")] == [failed], worker.text
     assert [mark["job"] for mark in stage.marks("heard job_retried")] == [retried]
