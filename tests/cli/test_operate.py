@@ -58,6 +58,14 @@ def test_lists_fit_and_hold_no_control_characters(run: Run, hand: Hand) -> None:
         assert json.loads(run(command, "--json")[1])
 
 
+def test_show_tells_version_and_expiry(run: Run, hand: Hand) -> None:
+    (job,) = hand.enqueue_many([{"task": "send", "version": 3, "expires_in": "1 hour"}])
+    out = run("jobs", "show", str(job))[1]
+    assert "\nversion    3\n" in out
+    assert "\nexpires    20" in out
+    assert "It expires in 60 min" in out
+
+
 def test_show_and_explain(run: Run, hand: Hand) -> None:
     job = fail(hand, args={"order": 42})
     code, out, _ = run("jobs", "show", str(job))

@@ -67,6 +67,26 @@ def _worker_of(dsn: str, version: int, seen: list[tuple[str, str]]) -> Queue:
     return queue
 
 
+def test_a_schedule_that_older_code_made_goes_on(queue: Queue, stage: Stage) -> None:
+    """Its jobs have the version that it was made with; declared anew, they have today's."""
+    stage.query(
+        """SELECT pgjobq.put_schedule('nightly', '{"expression": "@daily", "task": "send", "args": {"order": 1}}')"""
+    )
+    seen: list[tuple[int, str]] = []
+
+    @queue.task(version=2, upcasts={1: lambda args: args | {"lang": "en"}})
+    def send(order: int, lang: str) -> None:
+        seen.append((order, lang))
+
+    first = queue.run_schedule("nightly")
+    queue.schedule("nightly", "@daily", send.call(order=2, lang="fr"))
+    second = queue.run_schedule("nightly")
+    run_drained(queue)
+    assert sorted(seen) == [(1, "en"), (2, "fr")]
+    versions = [job.version for made in (first, second) if made and (job := queue.get(made.id))]
+    assert versions == [1, 2]
+
+
 def test_an_up_caster_that_raises_fails_the_attempt(queue: Queue, stage: Stage) -> None:
     """Its neighbours go on, and the error says which version was at fault."""
     ran: list[int] = []

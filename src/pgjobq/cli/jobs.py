@@ -180,7 +180,9 @@ def _show(queue: Queue, options: Namespace) -> int:
         return 0
     facts = {"job": job.id, "task": job.task, "state": job.state, "queue": job.queue, "priority": job.priority,
              "attempt": f"{job.attempt} of {job.max_attempts}", "ref": job.ref, "tags": ", ".join(job.tags) or None,
-             "enqueued": job.created_at, "due": job.run_at, "started": job.started_at, "finished": job.finished_at,
+             "version": job.version if job.version > 1 else None,
+             "enqueued": job.created_at, "due": job.run_at, "expires": job.expires_at,
+             "started": job.started_at, "finished": job.finished_at,
              "arguments": msgspec.json.encode(job.args).decode(),
              "result": None if job.result is None else msgspec.json.encode(job.result).decode()}  # fmt: skip
     for name, value in facts.items():
