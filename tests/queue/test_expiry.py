@@ -111,6 +111,28 @@ def test_the_chore_passes_by_what_somebody_holds(hand: Hand, dsn: str) -> None:
             expire(hand)
 
 
+def test_a_claim_that_is_under_way_has_it(hand: Hand, dsn: str) -> None:
+    """Whoever locks the row first: expire() passes by what is being claimed, a claim what is being ended."""
+    put(hand, {})
+    hand.sql("BEGIN")
+    (lease,) = hand.claim()
+    with Hand(dsn, lease=10**9) as other:
+        other.set_now(LATER)
+        assert (expire(other), ends(other)) == (1, [])
+        hand.sql("COMMIT")
+        hand.complete(lease)
+        other.set_now("2030-01-01 00:02:00+00")
+        assert expire(other) == 1  # looked at once more, and forgotten
+        assert other.value("SELECT count(*) FROM pgjobq.expiry") == 0
+        (job,) = put(other, {"expires_at": "2030-01-01 00:02:30+00"})
+        other.set_now("2030-01-01 00:03:00+00")
+        other.sql("BEGIN")
+        assert expire(other) == 1
+        assert hand.claim() == []
+        other.sql("COMMIT")
+        assert ends(other) == [(job, "cancelled", "expired before it started")]
+
+
 def test_dependents_hear_of_it(hand: Hand, send: Send, queue: Queue) -> None:
     first = send.using(expires=30).enqueue(1)
     second = send.using(depends_on=first).enqueue(2)
