@@ -38,6 +38,9 @@ _encode = msgspec.json.Encoder().encode
 
 def enqueue(schema: str, call: Call) -> Statement[int]:
     """Enqueue one call; gives the job's id."""
+    if call.is_plain and call.task.version > 1:
+        alike = enqueue_alike(schema, call, [call.args_text])
+        return Statement("enqueue", alike.sql, alike.params, _only_id)
     if call.is_plain:
         plain = (call.task.name, call.args_text, call.queue, str(call.priority), str(call.max_attempts))
         return Statement("enqueue", statement_text("enqueue_plain", schema), plain, _id)
@@ -69,6 +72,7 @@ def enqueue_alike(schema: str, first: Call, arguments: Iterable[str]) -> Stateme
         first.queue,
         str(first.priority),
         str(first.max_attempts),
+        str(first.task.version),
     )
     return Statement("enqueue_many", statement_text("enqueue_alike", schema), params, _ids)
 

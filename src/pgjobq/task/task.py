@@ -273,7 +273,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_plain(self) -> bool:
         """Whether there is nothing to it but the task, its arguments, a queue, a priority and a number of attempts."""
-        plain = self.gates is None and self.key is None and not self.task.tags and self.task.version == 1
+        plain = self.gates is None and self.key is None and not self.task.tags
         return plain and self.options.are_plain
 
     @property
