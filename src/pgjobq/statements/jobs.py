@@ -263,8 +263,8 @@ class _JobRow(msgspec.Struct):
     worker: str | None
     result: Any
     reason: str | None
-    version: int
-    expires_at: datetime | None
+    version: int = 1  # a database that is yet to be migrated does not tell
+    expires_at: datetime | None = None
 
 
 _decode_job = msgspec.json.Decoder(_JobRow).decode
