@@ -13,6 +13,7 @@ from pgjobq.encryption import Keyring
 from pgjobq.enqueuing import Enqueuing
 from pgjobq.errors import ConfigError
 from pgjobq.flow import Flow
+from pgjobq.history import History
 from pgjobq.limits import Limits
 from pgjobq.listeners import Listeners
 from pgjobq.lookup import Lookup
@@ -51,7 +52,7 @@ class TaskOptions(TypedDict, total=False):
     aliases: Iterable[str]
 
 
-class Queue(Around, Enqueuing, Lookup, Changes, Operations, Limits, ScheduleDoors, Waiting, Flow):
+class Queue(Around, Enqueuing, Lookup, Changes, Operations, Limits, ScheduleDoors, Waiting, Flow, History):
     """A job queue in one PostgreSQL schema, and the tasks that are enqueued through it.
 
     Args:

@@ -1,7 +1,7 @@
 """The survey: a queue as people look at it, in figures and pages. What the dashboard shows; each call is bounded.
 
 survey = Survey(queue)
-survey.counts(), survey.queues(), survey.workers(), survey.history()
+survey.counts(), survey.queues(), survey.workers(), survey.failures()
 page = survey.look(Filter(state=JobState.FAILED, queue="mail"))
 survey.look(Filter(state=JobState.FAILED, queue="mail"), after=page.after)
 """
@@ -20,7 +20,6 @@ from pgjobq.statements.survey import (
     Counts,
     FailureGroup,
     Filter,
-    Minute,
     Page,
     QueueFigures,
     RunningJob,
@@ -32,7 +31,6 @@ __all__ = [
     "Counts",
     "FailureGroup",
     "Filter",
-    "Minute",
     "Page",
     "QueueFigures",
     "RunningJob",
@@ -85,14 +83,6 @@ class Survey:
     async def aworkers(self, *, most_jobs: int = 50, conn: object = None) -> list[WorkerFigures]:
         """The async twin of `workers`."""
         return await self._arun(statements.workers(self.queue.schema, most_jobs), conn)
-
-    def history(self, *, minutes: int = 60, conn: object = None) -> list[Minute]:
-        """What ended in each of the last minutes, the oldest first."""
-        return self._run(statements.history(self.queue.schema, minutes), conn)
-
-    async def ahistory(self, *, minutes: int = 60, conn: object = None) -> list[Minute]:
-        """The async twin of `history`."""
-        return await self._arun(statements.history(self.queue.schema, minutes), conn)
 
     def pulse(self, *, conn: object = None) -> str:
         """A text that changes when anything does."""

@@ -45,6 +45,7 @@ MADE_FOR_THE_OWNER = {
     "watched",
 }
 MADE_FOR_THE_OWNER |= {"admit", "gate_room", "gates_fault", "pass_counts"}
+MADE_FOR_THE_OWNER |= {"count_history", "history_bounds", "history_sum"}
 MADE_FOR_THE_OWNER |= {"ask_cancel", "change_waiting", "drop_waiting", "expiry", "set_expiry"}
 MADE_FOR_THE_OWNER |= {
     "queue_limit_number_seq",
@@ -97,6 +98,9 @@ MATRIX: dict[str, set[str]] = {
     "SELECT * FROM pgjobq.cancel_request": CAN_READ | WORKS,
     "SELECT * FROM pgjobq.audit": CAN_READ,
     "DELETE FROM pgjobq.audit": NOBODY,
+    "SELECT * FROM pgjobq.history": CAN_WATCH,
+    "DELETE FROM pgjobq.history": NOBODY,
+    "SELECT pgjobq.write_history()": WORKS,
     "DELETE FROM pgjobq.paused": NOBODY,
     "SELECT pgjobq.set_gate('api', 1)": {"operator"},
     "SELECT pgjobq.unset_gate('api')": {"operator"},
@@ -212,7 +216,8 @@ def statements_of(kind: str) -> list[str]:
 
 
 JOBS_SQL = "".join(
-    (migrate._HERE / "statements" / name).read_text() for name in ("jobs.sql", "operate.sql", "schedules.sql")
+    (migrate._HERE / "statements" / name).read_text()
+    for name in ("jobs.sql", "operate.sql", "schedules.sql", "history.sql")
 )
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many", "enqueue_unique"), "producer")
 NEEDS |= {"enqueue_after": "producer", "retry_from": "operator"}
@@ -383,7 +388,8 @@ def test_who_may_read_can_survey(as_role: Callable[..., str], role: str) -> None
     """Everything that the dashboard shows, asked by the role it would connect as."""
     queue = Queue(as_role(role))
     survey = Survey(queue)
-    survey.counts(), survey.queues(), survey.workers(), survey.history(), survey.pulse(), survey.failures()
+    survey.counts(), survey.queues(), survey.workers(), survey.pulse(), survey.failures()
+    queue.history(), queue.totals(), queue.audit(), queue.schedules(), queue.paused()
     for state in (None, *JobState):
         assert survey.look(Filter(state=state, text="x", error="y")).jobs == []
     assert survey.look(Filter(ref="a")).jobs == []

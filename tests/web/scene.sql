@@ -58,3 +58,4 @@ WITH taken AS (
 )
 INSERT INTO pgjobq.running (job, started_at, worker, attempt, spared)
 SELECT job, now() - interval '2 s', '11111111-1111-4111-8111-111111111111', 1, 0 FROM taken;
+SELECT pgjobq.count_history(date_bin('1 minute', now(), 'epoch') - interval '59 minutes', date_bin('1 minute', now(), 'epoch'));

@@ -35,6 +35,8 @@ SWEEP_EVERY = 30.0
 VACUUM_EVERY = 1.0
 LANES_EVERY = 5.0
 DEPENDENCIES_EVERY = 30.0
+HISTORY_EVERY = 60.0
+"""Unless the database says when the next minute is over."""
 ORDERS_EVERY = 1.0
 EXPIRED_AT_ONCE = 1_000
 EXPIRE_EVERY = 1.0
@@ -145,6 +147,8 @@ class Upkeep:
             self._say("follow_limits")
         if self._turn("vacuum", VACUUM_EVERY):
             self._vacuum()
+        if self._turn("history", HISTORY_EVERY):
+            self._due["history"] = time.monotonic() + max(1.0, self._say("write_history")[0][0])
         while self._say("promote", PROMOTED_AT_ONCE)[0][0] == PROMOTED_AT_ONCE:
             pass
         self._let_through()
@@ -242,7 +246,9 @@ class Upkeep:
 
     def _say(self, name: str, *params: object) -> list[tuple[Any, ...]]:
         connection = self._connected()
-        with bounded(lambda: self._connection, LONGEST_CHORE if name in ("find_old", "retain") else self._bound):
+        with bounded(
+            lambda: self._connection, LONGEST_CHORE if name in ("find_old", "retain", "write_history") else self._bound
+        ):
             cursor = connection.execute(statement_text(name, self._schema), params)
             return cursor.fetchall() if cursor.description else []
 

@@ -304,7 +304,7 @@ BEGIN
             'SELECT (name, task, expression, tz, next_at, last_at, last_job, paused_at, paused_because, retired_at, missed,
                      overlap, queue, priority, app, edited, changed_at) ON pgjobq.schedules',
             'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
-                       pgjobq.queue_limit, pgjobq.gate, pgjobq.gate_pass',
+                       pgjobq.queue_limit, pgjobq.gate, pgjobq.gate_pass, pgjobq.history',
             'SELECT ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked',    -- for the metrics
             'SELECT (id, queue, created_at) ON pgjobq.job',
             'SELECT (job, finished_at, outcome) ON pgjobq.finished'];
@@ -316,10 +316,10 @@ BEGIN
         grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.dependency, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
                          pgjobq.migration, pgjobq.paused, pgjobq.queue_limit, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass,
                          pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished, pgjobq.job,
-                         pgjobq.schedules'];
+                         pgjobq.schedules, pgjobq.history'];
     WHEN 'worker' THEN
         functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'release', 'expire', 'follow_limits', 'watch_dependencies', 'complete', 'end_pauses', 'follow_cancels',
-                           'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps', 'tick', 'declare_schedules'];
+                           'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps', 'tick', 'declare_schedules', 'write_history'];
         grants := ARRAY[
             'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.schedule',
             'SELECT, DELETE ON pgjobq.job, pgjobq.lane',
@@ -2024,5 +2024,152 @@ LEFT JOIN pgjobq.scheduled s ON s.job = j.id
 LEFT JOIN pgjobq.blocked b ON b.job = j.id
 LEFT JOIN pgjobq.ready first ON first.queue = j.queue AND first.priority = j.priority AND first.seq = j.id
 LEFT JOIN pgjobq.ready again ON again.job = j.id AND again.seq <> again.job;
+
+-- ---------------------------------------------------------------------------------------------- history
+-- What happened in each minute is counted once, when it is over, from the rows of the jobs that ended: no job pays for it
+-- with a write of its own, and what is counted twice comes to the same. A row that was committed long after its time (a
+-- handler that completes its job in a long transaction of its own) is found by a second look, two and fifteen minutes later.
+
+-- What happened in each minute, queue by queue; written by write_history() once the minute is over.
+CREATE TABLE pgjobq.history (
+    minute       timestamptz NOT NULL,      -- its beginning; -infinity: all minutes that are not kept one by one any more
+    queue        text NOT NULL,
+    started      bigint NOT NULL,           -- attempts that began
+    succeeded    bigint NOT NULL,           -- jobs that ended, and how
+    failed       bigint NOT NULL,
+    cancelled    bigint NOT NULL,
+    errors       bigint NOT NULL,           -- attempts that failed, the last ones of failed jobs included
+    run_seconds  float8 NOT NULL,           -- of the attempts that ended, together
+    run          bigint[] NOT NULL,         -- how many took how long: see history_bounds()
+    ready        bigint NOT NULL,           -- jobs that waited for a worker at the minute's end, counted up to 100,000
+    oldest       float8,                    -- seconds since the first of them was enqueued
+    PRIMARY KEY (minute, queue)
+);
+
+-- Rows arrive in the order of failed_at: as with finished_at.
+CREATE INDEX attempt_error_at ON pgjobq.attempt_error USING brin (failed_at) WITH (pages_per_range = 16, autosummarize = on);
+
+-- What the places of `run` mean: the first counts what took up to 1 ms, the last what took 1000 s or longer.
+CREATE FUNCTION pgjobq.history_bounds() RETURNS float8[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT '{0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}'::float8[]
+$$;
+
+-- Two of these arrays, added place by place.
+CREATE FUNCTION pgjobq.history_sum(one bigint[], other bigint[]) RETURNS bigint[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ARRAY(SELECT coalesce(x.a, 0) + coalesce(x.b, 0) FROM unnest(one, other) WITH ORDINALITY AS x(a, b, place)
+                 ORDER BY x.place)
+$$;
+
+-- Count the minutes from `since` to before `until` (full minutes both) and keep what was found, or what was known where
+-- that is more: rows may have been deleted since.
+CREATE FUNCTION pgjobq.count_history(since timestamptz, until timestamptz) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pgjobq, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+    WITH attempts AS MATERIALIZED (         -- every attempt, and every job that ended
+        SELECT date_bin('1 minute', f.finished_at, 'epoch') AS minute, j.queue, f.started_at, f.outcome AS ending,
+               f.outcome <> 'f' AND f.started_at IS NOT NULL AS ran,       -- a failed one's last attempt is an error, too
+               extract(epoch FROM f.finished_at - f.started_at)::float8 AS took
+        FROM pgjobq.finished f JOIN pgjobq.job j ON j.id = f.job
+        WHERE f.finished_at >= since AND f.finished_at < until + interval '5 seconds'
+        UNION ALL
+        SELECT date_bin('1 minute', e.failed_at, 'epoch'), j.queue, e.started_at, 'e', e.started_at IS NOT NULL,
+               extract(epoch FROM e.failed_at - e.started_at)::float8
+        FROM pgjobq.attempt_error e JOIN pgjobq.job j ON j.id = e.job
+        WHERE e.failed_at >= since AND e.failed_at < until + interval '5 seconds'
+    ), placed AS (
+        SELECT a.minute, a.queue, a.ending, a.ran, greatest(a.took, 0) AS took,
+               CASE WHEN a.ran THEN width_bucket(a.took, pgjobq.history_bounds()) END AS run
+        FROM attempts a WHERE a.minute < until
+    ), counted AS MATERIALIZED (
+        SELECT p.minute, p.queue, grouping(p.run) = 1 AS whole, p.run, count(*) AS n,
+               count(*) FILTER (WHERE p.ending = 's') AS succeeded, count(*) FILTER (WHERE p.ending = 'f') AS failed,
+               count(*) FILTER (WHERE p.ending = 'c') AS cancelled, count(*) FILTER (WHERE p.ending = 'e') AS errors,
+               sum(p.took) FILTER (WHERE p.ran) AS run_seconds
+        FROM placed p GROUP BY p.minute, p.queue, GROUPING SETS ((), (p.run))
+    ), begun AS MATERIALIZED (
+        SELECT b.minute, b.queue, count(*) AS started
+        FROM (SELECT date_bin('1 minute', a.started_at, 'epoch') AS minute, a.queue FROM attempts a WHERE a.ran
+              UNION ALL
+              SELECT date_bin('1 minute', x.started_at, 'epoch'), j.queue
+              FROM pgjobq.running x JOIN pgjobq.job j ON j.id = x.job) b
+        WHERE b.minute >= since AND b.minute < until GROUP BY b.minute, b.queue
+    ), waiting AS MATERIALIZED (            -- only now, so it is said of the last minute
+        SELECT until - interval '1 minute' AS minute, l.queue, sum(c.n) AS ready,
+               extract(epoch FROM pgjobq.clock() - min(first.created_at))::float8 AS oldest
+        FROM (SELECT DISTINCT queue, priority FROM pgjobq.lane) l
+        CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT FROM pgjobq.ready r WHERE r.queue = l.queue AND r.priority = l.priority
+                                                       LIMIT 100000) x) c
+        LEFT JOIN LATERAL (SELECT j.created_at FROM pgjobq.ready r JOIN pgjobq.job j ON j.id = r.job
+                           WHERE r.queue = l.queue AND r.priority = l.priority AND r.seq = r.job ORDER BY r.seq LIMIT 1) first ON true
+        WHERE c.n > 0 AND until >= pgjobq.clock() - interval '90 seconds' GROUP BY l.queue
+    ), keys AS MATERIALIZED (
+        SELECT minute, queue FROM counted UNION SELECT minute, queue FROM begun UNION SELECT minute, queue FROM waiting
+    ), spread AS (                          -- the counts by place, none left out
+        SELECT k.minute, k.queue, array_agg(coalesce(r.n, 0) ORDER BY place) AS run
+        FROM keys k CROSS JOIN generate_series(0, cardinality(pgjobq.history_bounds())) AS place
+        LEFT JOIN counted r ON r.minute = k.minute AND r.queue = k.queue AND NOT r.whole AND r.run = place
+        GROUP BY k.minute, k.queue
+    )
+    INSERT INTO pgjobq.history AS h (minute, queue, started, succeeded, failed, cancelled, errors, run_seconds,
+                                     run, ready, oldest)
+    SELECT k.minute, k.queue, coalesce(b.started, 0), coalesce(c.succeeded, 0), coalesce(c.failed, 0),
+           coalesce(c.cancelled, 0), coalesce(c.errors, 0), coalesce(c.run_seconds, 0),
+           s.run, coalesce(w.ready, 0), w.oldest
+    FROM keys k JOIN spread s USING (minute, queue) LEFT JOIN begun b USING (minute, queue)
+    LEFT JOIN counted c ON c.minute = k.minute AND c.queue = k.queue AND c.whole
+    LEFT JOIN waiting w ON w.minute = k.minute AND w.queue = k.queue
+    ON CONFLICT (minute, queue) DO UPDATE SET
+        started = greatest(h.started, EXCLUDED.started), succeeded = greatest(h.succeeded, EXCLUDED.succeeded),
+        failed = greatest(h.failed, EXCLUDED.failed), cancelled = greatest(h.cancelled, EXCLUDED.cancelled),
+        errors = greatest(h.errors, EXCLUDED.errors), ready = greatest(h.ready, EXCLUDED.ready),
+        oldest = coalesce(h.oldest, EXCLUDED.oldest),
+        run_seconds = greatest(h.run_seconds, EXCLUDED.run_seconds),
+        run = CASE WHEN EXCLUDED.succeeded + EXCLUDED.errors > h.succeeded + h.errors THEN EXCLUDED.run ELSE h.run END
+$$;
+
+-- Count the minutes that are over, and put those older than three days together: a chore. Seconds until it is due again.
+CREATE FUNCTION pgjobq.write_history() RETURNS float8 LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    -- By three seconds later what ended in a minute has been committed, but for long transactions.
+    edge  timestamptz := date_bin('1 minute', pgjobq.clock() - interval '3 seconds', 'epoch');
+    since timestamptz;
+    late  timestamptz;
+BEGIN
+    IF pg_try_advisory_xact_lock(hashtextextended('pgjobq:history', 0)) THEN
+        since := greatest((SELECT max(h.minute) FROM pgjobq.history h) + interval '1 minute', edge - interval '10 minutes');
+        IF since < edge THEN
+            PERFORM pgjobq.count_history(since, edge);
+            FOREACH late IN ARRAY ARRAY[edge - interval '2 minutes', edge - interval '15 minutes'] LOOP
+                IF late < since AND (
+                    (SELECT count(*) FROM pgjobq.finished f WHERE f.finished_at >= late AND f.finished_at < late + interval '1 minute')
+                    > (SELECT coalesce(sum(h.succeeded + h.failed + h.cancelled), 0) FROM pgjobq.history h WHERE h.minute = late))
+                THEN
+                    PERFORM pgjobq.count_history(late, late + interval '1 minute');
+                END IF;
+            END LOOP;
+            WITH old AS (
+                DELETE FROM pgjobq.history h
+                WHERE h.minute < edge - interval '3 days' AND h.minute > '-infinity' RETURNING h.*
+            ), places AS (
+                SELECT o.queue, u.place, sum(u.run) AS run
+                FROM old o CROSS JOIN LATERAL unnest(o.run) WITH ORDINALITY AS u(run, place) GROUP BY o.queue, u.place
+            ), spread AS (
+                SELECT p.queue, array_agg(p.run ORDER BY p.place)::bigint[] AS run
+                FROM places p GROUP BY p.queue
+            )
+            INSERT INTO pgjobq.history AS h (minute, queue, started, succeeded, failed, cancelled, errors, run_seconds,
+                                             run, ready)
+            SELECT '-infinity', o.queue, sum(o.started), sum(o.succeeded), sum(o.failed), sum(o.cancelled), sum(o.errors),
+                   sum(o.run_seconds), s.run, 0
+            FROM old o JOIN spread s USING (queue) GROUP BY o.queue, s.run
+            ON CONFLICT (minute, queue) DO UPDATE SET
+                started = h.started + EXCLUDED.started, succeeded = h.succeeded + EXCLUDED.succeeded,
+                failed = h.failed + EXCLUDED.failed, cancelled = h.cancelled + EXCLUDED.cancelled,
+                errors = h.errors + EXCLUDED.errors, run_seconds = h.run_seconds + EXCLUDED.run_seconds,
+                run = pgjobq.history_sum(h.run, EXCLUDED.run);
+        END IF;
+    END IF;
+    RETURN extract(epoch FROM edge + interval '63 seconds' - pgjobq.clock());
+END $$;
 
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA pgjobq FROM PUBLIC;

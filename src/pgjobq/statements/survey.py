@@ -22,14 +22,12 @@ __all__ = [
     "Counts",
     "FailureGroup",
     "Filter",
-    "Minute",
     "Page",
     "QueueFigures",
     "RunningJob",
     "WorkerFigures",
     "counts",
     "failures",
-    "history",
     "look",
     "pulse",
     "queues",
@@ -100,17 +98,6 @@ class WorkerFigures(msgspec.Struct, frozen=True):
     running: tuple[RunningJob, ...]
 
 
-class Minute(msgspec.Struct, frozen=True):
-    """What ended in one minute, and the seconds that an attempt took: the median, and what one in twenty exceeded."""
-
-    minute: datetime
-    succeeded: int
-    failed: int
-    cancelled: int
-    median: float | None
-    slow: float | None
-
-
 class FailureGroup(msgspec.Struct, frozen=True):
     """Failed jobs of one task that failed for the same reason: the errors differ in numbers, ids and quoted texts."""
 
@@ -164,11 +151,6 @@ def workers(schema: str, most_jobs: int) -> Statement[list[WorkerFigures]]:
     """Every worker, with at most so many of the jobs that it runs."""
     text = statement_text("survey_workers", schema)
     return Statement("survey_workers", text, (str(most_jobs),), _each(WorkerFigures))
-
-
-def history(schema: str, minutes: int) -> Statement[list[Minute]]:
-    """What ended in each of the last minutes, the oldest first."""
-    return Statement("survey_history", statement_text("survey_history", schema), (str(minutes),), _each(Minute))
 
 
 def pulse(schema: str) -> Statement[str]:

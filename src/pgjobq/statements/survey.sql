@@ -65,29 +65,6 @@ SELECT json_build_object(
         WHERE r.worker = w.id ORDER BY r.started_at LIMIT $1::text::int) x), '[]'))::text
 FROM pgjobq.worker w ORDER BY w.app, w.host, w.pid
 
--- name: survey_history
--- What ended in each of the last $1 minutes. The times an attempt took are taken from a sample, one job in so many that
--- about 20,000 remain: sorting a million would take a second.
-WITH edge AS (
-    SELECT date_trunc('minute', pgjobq.clock()) AS now,
-           greatest(1, (SELECT reltuples FROM pg_class WHERE oid = 'pgjobq.finished'::regclass) / 20000)::bigint AS step
-), ended AS (
-    SELECT date_trunc('minute', f.finished_at) AS minute,
-           count(*) FILTER (WHERE f.outcome = 's') AS succeeded,
-           count(*) FILTER (WHERE f.outcome = 'f') AS failed,
-           count(*) FILTER (WHERE f.outcome = 'c') AS cancelled,
-           percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY extract(epoch FROM f.finished_at - f.started_at))
-               FILTER (WHERE f.started_at IS NOT NULL AND f.job % (SELECT step FROM edge) = 0) AS took
-    FROM pgjobq.finished f
-    WHERE f.finished_at >= (SELECT now FROM edge) - make_interval(mins => $1::text::int - 1)
-    GROUP BY 1
-)
-SELECT json_build_object('minute', m.minute, 'succeeded', coalesce(e.succeeded, 0), 'failed', coalesce(e.failed, 0),
-                         'cancelled', coalesce(e.cancelled, 0), 'median', e.took[1], 'slow', e.took[2])::text
-FROM edge, generate_series(edge.now - make_interval(mins => $1::text::int - 1), edge.now, interval '1 minute') AS m(minute)
-LEFT JOIN ended e ON e.minute = m.minute
-ORDER BY m.minute
-
 -- name: survey_pulse
 -- A text that changes when anything does that a page shows: what a live page waits for.
 SELECT md5(concat_ws(' ',

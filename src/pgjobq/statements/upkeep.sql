@@ -237,5 +237,9 @@ DELETE FROM pgjobq.awaited WHERE until < clock_timestamp()
 -- Let up to $1 jobs go whose predecessors have ended as they need it, and cancel those for which that cannot be any more.
 SELECT pgjobq.release($1::int)
 
+-- name: write_history
+-- Count the minutes that are over. Seconds until there is another one.
+SELECT pgjobq.write_history()
+
 -- name: watch_dependencies
 SELECT pgjobq.watch_dependencies()

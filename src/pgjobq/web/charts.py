@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from pgjobq.survey import Minute
+from pgjobq.history import Minute
 
 __all__ = ["bars", "line"]
 

@@ -9,8 +9,9 @@ from typing import Generic, TypeVar
 
 from starlette.requests import HTTPConnection
 
+from pgjobq.history import Minute, Totals
 from pgjobq.queue import Queue
-from pgjobq.survey import Counts, Minute, Survey
+from pgjobq.survey import Counts, Survey
 from pgjobq.web.veil import Veil
 
 __all__ = ["Desk", "Kept", "desk_of"]
@@ -55,7 +56,8 @@ class Desk:
         self.read_only = read_only
         self.closing = False
         self.counts: Kept[Counts] = Kept(survey.acounts, 1.0)
-        self.history: Kept[list[Minute]] = Kept(survey.ahistory, 5.0)
+        self.history: Kept[list[Minute]] = Kept(queue.ahistory, 5.0)
+        self.totals: Kept[list[Totals]] = Kept(queue.atotals, 15.0)
         self.pulse: Kept[str] = Kept(survey.apulse, 1.0)
 
 

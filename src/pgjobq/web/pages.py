@@ -55,12 +55,13 @@ async def overview(request: Request) -> Response:
 async def queues(request: Request) -> Response:
     """Every queue."""
     desk = desk_of(request)
-    found, paused = await asyncio.gather(desk.survey.aqueues(), desk.queue.apaused())
+    found, paused, totals = await asyncio.gather(desk.survey.aqueues(), desk.queue.apaused(), desk.totals.get())
     idle = {one.name for one in paused if one.kind == "queue"} - {one.queue for one in found}
     return render(
         request,
         "queues.html",
         queues=found,
+        paces={one.queue: one.pace for one in totals},
         paused={one.name: one for one in paused if one.kind == "queue"},
         idle=sorted(idle),
         tasks=[one for one in paused if one.kind == "task"],

@@ -88,6 +88,7 @@ def _environment() -> Environment:
         "stamp": stamp,
         "took": took,
         "number": number,
+        "pace": pace,
         "counted": counted,
         "pretty": pretty,
         "brief": brief,
@@ -151,6 +152,11 @@ def took(seconds: float | None) -> str:
 def number(value: float) -> str:
     """A number with its thousands set apart."""
     return f"{value:,}"
+
+
+def pace(value: float) -> str:
+    """So many in a minute: whole ones, but for a few."""
+    return "0" if not value else f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
 def counted(value: int, cap: int) -> str:

@@ -1,0 +1,115 @@
+"""What happened, minute by minute, as Statements, and the values they give."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from pgjobq.statements.statement import Statement
+from pgjobq.statements.text import statement_text
+
+__all__ = ["BOUNDS", "Minute", "Totals", "history", "totals"]
+
+BOUNDS = (
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+    20.0,
+    50.0,
+    100.0,
+    200.0,
+    500.0,
+    1000.0,
+)
+"""Seconds: `run[0]` counts the attempts that took less than the first, the last place those from the last on."""
+
+
+class Minute(msgspec.Struct, frozen=True):
+    """What happened in one minute."""
+
+    minute: datetime
+    started: int
+    """Attempts that began."""
+    succeeded: int
+    failed: int
+    """Jobs that were given up."""
+    cancelled: int
+    errors: int
+    """Attempts that failed, those of jobs that were given up included."""
+    run_seconds: float
+    """Of all attempts that ended, together."""
+    run: tuple[int, ...]
+    """How many of them took how long, by BOUNDS; empty while the minute is not counted."""
+    ready: int | None
+    """Jobs that waited for a worker at its end; None while it is not counted."""
+    oldest: float | None
+    """Seconds for which the first of them had waited."""
+
+    @property
+    def retried(self) -> int:
+        """Attempts that failed and were followed by another one, or will be."""
+        return max(0, self.errors - self.failed)
+
+    @property
+    def median(self) -> float | None:
+        """The seconds that half of the attempts did not exceed, roughly."""
+        return self.quantile(0.5)
+
+    @property
+    def slow(self) -> float | None:
+        """The seconds that one attempt in twenty exceeded, roughly."""
+        return self.quantile(0.95)
+
+    def quantile(self, share: float) -> float | None:
+        """The seconds that this share (0..1) of the attempts did not exceed, read off between two BOUNDS.
+
+        None when no attempt ended, or it is not counted yet.
+        """
+        wanted, below = share * sum(self.run), 0
+        for place, count in enumerate(self.run):
+            if count and below + count >= wanted:
+                low = BOUNDS[place - 1] if place else 0.0
+                high = BOUNDS[min(place, len(BOUNDS) - 1)]
+                return low + (high - low) * max(0.0, wanted - below) / count
+            below += count
+        return None
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """What happened in one queue since its first minute was counted; every number but `pace` only grows."""
+
+    queue: str
+    started: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    errors: int
+    run_seconds: float
+    pace: float
+    """Jobs that ended in a minute, of the last ten minutes."""
+
+
+def history(schema: str, minutes: int, queue: str | None) -> Statement[list[Minute]]:
+    """Each of the last minutes, the oldest first."""
+    decode = msgspec.json.Decoder(Minute).decode
+    params = (str(minutes), queue)
+    text = statement_text("history_minutes", schema)
+    return Statement("history_minutes", text, params, lambda rows: [decode(t) for (t,) in rows])
+
+
+def totals(schema: str) -> Statement[list[Totals]]:
+    """All that was ever counted, by queue."""
+    decode = msgspec.json.Decoder(Totals).decode
+    text = statement_text("history_totals", schema)
+    return Statement("history_totals", text, (), lambda rows: [decode(t) for (t,) in rows])
