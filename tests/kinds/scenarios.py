@@ -53,8 +53,8 @@ async def a_full_queue_is_refused_and_a_savepoint_survives_it(caller: Caller, sh
     shop.queue.limit("default", waiting=1)
     try:
         await caller.enqueue(shop, 1)
-        with pytest.raises(QueueFull, match="the queue 'default' is full: 1 jobs wait in it, and its limit is 1"):
-            async with caller.undone():
+        async with caller.undone():
+            with pytest.raises(QueueFull, match="the queue 'default' is full: 1 jobs wait in it, and its limit is 1"):
                 await caller.enqueue(shop, 2)
         await caller.commit()
     finally:
