@@ -6,6 +6,8 @@ wire       the worker's own connections: settings, bounded waits, notifications
 contact    connect, register, come back after an outage
 exchange   one round trip: settle what ended, claim what comes next
 pump       the loop: when to exchange, how much to claim, when to sleep
+floor      what is at hand and what runs: starts what there are places for
+chunks     gathers jobs for handlers that take many in one call
 orders     what operators want of a worker while it works: pauses, cancelling
 intake     when to claim, how much, and where to look
 outbox     outcomes on their way to the database

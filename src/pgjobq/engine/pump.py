@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
@@ -17,20 +16,17 @@ from uuid import UUID
 
 import psycopg
 
-from pgjobq.engine.attempt import Attempt
 from pgjobq.engine.board import Board
-from pgjobq.engine.chunks import Chunks
 from pgjobq.engine.contact import Contact, Identity
 from pgjobq.engine.exchange import Exchange
+from pgjobq.engine.floor import Floor
 from pgjobq.engine.intake import Intake
-from pgjobq.engine.lease import Lease
-from pgjobq.engine.orders import CALL, Orders, cancelled
+from pgjobq.engine.orders import CALL, Orders
 from pgjobq.engine.outbox import Batch, Entry, Outbox
 from pgjobq.engine.report import Report
 from pgjobq.engine.runners import Runners
 from pgjobq.engine.settling import settle_singly
 from pgjobq.engine.wire import OUTAGES, is_passing
-from pgjobq.outcome import Outcome, Returned
 
 if TYPE_CHECKING:
     from pgjobq.queue import Queue
@@ -40,9 +36,6 @@ __all__ = ["Pump"]
 
 HURRY = 5.0
 """Seconds that interrupted handlers have to come to an end before they are left behind."""
-STALE = 2.0
-"""Seconds for which a claimed job may wait for a place; a third of the lease when that is shorter."""
-STARTS_AT_ONCE = 8
 SPENT = 0.8  # share of `max_jobs_per_process` at which a successor is asked for, to be there when this process ends
 CHORES_EVERY, PROMOTED_AT_ONCE, GATES_AT_ONCE = 1.0, 1_000, 100
 LOCKED_PAUSE = 0.2  # seconds before asking again about a job that its handler's own, unfinished transaction completes
@@ -72,8 +65,8 @@ class Pump:
         spent: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._queue, self._settings = queue, settings
-        self.report, self._board = report, board
-        self._places, self._names = settings.concurrency, list(settings.queues) or None
+        self.report = report
+        self._names = list(settings.queues) or None
         names = queue.registry
         self._contact = Contact(
             dsn,
@@ -91,16 +84,24 @@ class Pump:
         )
         self._intake.call_at((settings.max_jobs_per_process or inf) * SPENT, spent)
         self._outbox = Outbox(board, report)
-        self._runners = Runners(queue, settings, identity.app, self._ended, self._next_for_slot)
-        self._orders = Orders(names, queue.schema, self._runners.interrupt)
-        self._chunks = Chunks(board, lambda: queue.surroundings.carried, self._feed)
-        self._ripe = self._chunks.ripe
-        self._lost: set[UUID] = set()
-        self._freshness = min(STALE, settings.lease / 3)
-        self._buffer: deque[Lease] = deque()
-        self._running: set[Attempt] = set()
-        self._locked: list[Entry] = []
+        self._runners: Runners
+        self._orders = Orders(names, queue.schema, lambda should: self._runners.interrupt(should))
         self._bell = asyncio.Event()
+        self._floor = Floor(
+            queue,
+            settings,
+            report,
+            board,
+            self._intake,
+            self._orders,
+            self._outbox,
+            contact=self._contact,
+            start=lambda attempt: self._runners.start(attempt),
+            stir=self._bell.set,
+        )
+        self._runners = Runners(queue, settings, identity.app, self._floor.ended, self._floor.next_for_slot)
+        self._lost: set[UUID] = set()
+        self._locked: list[Entry] = []
         self._stopping = self._last_look = False
         self._gives_up_at: float | None = None
         self._chores_at = self._strays_at = 0.0
@@ -115,18 +116,18 @@ class Pump:
     def hurry(self) -> None:
         """Interrupt the running handlers: their jobs run again later, without having spent an attempt."""
         self._gives_up_at = self._gives_up_at or time.monotonic() + HURRY
-        others = self._running - self._runners.abandoned
+        others = self._floor.running - self._runners.abandoned
         for attempt in others:
             attempt.interrupted = True
         self._runners.interrupt(others.__contains__)
-        for attempt, outcome in self._chunks.interrupt():
+        for attempt, outcome in self._floor.chunks.interrupt():
             self._outbox.put(attempt, outcome)
         self.stop()
 
     def abandon(self, jobs: set[int]) -> None:
         """These did not end after their time-out: try once more, let the others finish, and go without them, for the
         supervisor to take back once this process is gone: no two attempts at once."""
-        overdue = {one for one in self._running if any(its.lease.job in jobs for its in one.members or (one,))}
+        overdue = {one for one in self._floor.running if any(its.lease.job in jobs for its in one.members or (one,))}
         self._runners.abandon(overdue, self.hurry)
         self.stop()
 
@@ -158,10 +159,10 @@ class Pump:
         exchange = self._contact.exchange or await self._reach()
         if exchange.worker in self._lost:
             await self._start_anew(exchange)
-        if self._intake.exhausted and not (self._settings.drain or self._buffer or self._stopping):
+        if self._intake.exhausted and not (self._settings.drain or self._floor.buffer or self._stopping):
             self.stop()
-        if self._stopping or self._stale():
-            self._give_back()
+        if self._stopping or self._floor.is_stale():
+            self._floor.give_back()
         if self._has_business():
             await self._exchange_once(exchange)
         elif self._settings.drain and not self._stopping and not self._busy():
@@ -176,19 +177,20 @@ class Pump:
         return bool(self._outbox) or (self._demand() > 0 and not self._intake.dry)
 
     def _busy(self) -> bool:
-        return bool(self._running or self._outbox or self._buffer or self._locked or self._chunks)
+        return bool(self._floor.running or self._outbox or self._locked or self._floor.waits)
 
     def _finished(self) -> bool:
         if not self._stopping:
             return False
         if self._gives_up_at is not None and time.monotonic() > self._gives_up_at:
             return True  # handlers that do not end are left behind; their leases end with this process
-        waits = self._outbox or self._buffer or self._locked or self._chunks
-        return not (waits or self._running - self._runners.abandoned)
+        waits = self._outbox or self._locked or self._floor.waits
+        return not (waits or self._floor.running - self._runners.abandoned)
 
     def _demand(self) -> int:
-        enough = self._stopping or self._chunks.is_full
-        return 0 if enough else self._intake.demand(len(self._running), len(self._buffer))
+        floor = self._floor
+        enough = self._stopping or floor.chunks.is_full
+        return 0 if enough else self._intake.demand(len(floor.running), len(floor.buffer))
 
     async def _sleep(self, exchange: Exchange) -> None:
         """Wait for an outcome, a notification, an order, or the time of the next look."""
@@ -218,7 +220,7 @@ class Pump:
     async def _exchange_once(self, exchange: Exchange) -> None:
         batch, want = self._outbox.take(), self._demand()
         try:
-            idle = not batch and not self._running and not self._buffer
+            idle = not batch and not self._floor.running and not self._floor.buffer
             if want and self._intake.lanes_are_stale(idle=idle):
                 self._intake.see_lanes(await self._orders.lanes(exchange, self._names))
             look = self._intake.look(idle=idle) if want else None
@@ -235,11 +237,11 @@ class Pump:
             self._outbox.uncertain = self._outbox.uncertain or bool(batch)
             raise
         self._hold_locked(self._outbox.account(batch, settled, locked))
-        if self._ripe:
-            self._feed()  # the board may have had no room for one
+        if self._floor.chunks.ripe:
+            self._floor.feed()  # the board may have had no room for one
         if claimed is not None and look is not None:
             self._intake.learn(look, want, claimed)
-            self._store(claimed.leases, sent_at)
+            self._floor.store(claimed.leases, sent_at)
             if claimed.leases:
                 self._last_look = False
             elif self._intake.misses_lanes and self._intake.see_lanes(await self._orders.lanes(exchange, self._names)):
@@ -259,113 +261,6 @@ class Pump:
 
         asyncio.get_running_loop().call_later(LOCKED_PAUSE, ask_again)
 
-    # ---------------------------------------------------------------------------------------- jobs
-
-    def _store(self, leases: list[Lease], sent_at: float) -> None:
-        """Take what was claimed, and start what there are places for.
-
-        A slow server is no reason to mistrust a claim; an answer that took a good part of the lease is, since this
-        process may have been stopped meanwhile, and the lease have run out.
-        """
-        now = time.monotonic()
-        since = now if now - sent_at <= self._settings.lease / 3 else sent_at
-        for lease in leases:
-            lease.claimed_at = since
-        self.report.claimed(len(leases))
-        self._buffer.extend(leases)
-        self._feed()
-
-    def _stale(self) -> bool:
-        """Whether what is at hand has waited for too long: behind jobs that turned out long, or while this process was
-        stopped, when others may have been given it. Nothing stale is started; it goes back through the fence."""
-        if self._chunks and self._chunks.is_stale(self._freshness):
-            return True
-        return bool(self._buffer) and time.monotonic() - self._buffer[0].claimed_at > self._freshness
-
-    def _feed(self) -> None:
-        """Start what there are places for, a few at a time: a slot whose handler never suspends takes the next ones
-        itself, which is cheaper than to wake a slot for each."""
-        for _ in range(STARTS_AT_ONCE):
-            attempt = self._next()
-            if attempt is None:
-                return
-            self._runners.start(attempt)
-        asyncio.get_running_loop().call_soon(self._feed)
-
-    def _next_for_slot(self) -> Attempt | None:
-        """Another attempt for a slot that has just become free; plain functions on the way go to their threads."""
-        while (attempt := self._next()) is not None:
-            if attempt.task.on_loop:
-                return attempt
-            self._runners.start(attempt)
-        return None
-
-    def _next(self) -> Attempt | None:
-        """The next attempt to start, noted on the board; None when there is no place or no job."""
-        worker = self._contact.worker
-        assert worker is not None, "nothing is claimed before the worker is registered"
-        while len(self._running) < self._places and not self._board.full:
-            if self._ripe and (chunk := self._chunks.take()) is not None:
-                return self._begin(chunk)
-            if not self._buffer:
-                return None
-            now = time.monotonic()
-            if now - self._buffer[0].claimed_at > self._freshness:  # as _stale() says
-                self._bell.set()
-                return None
-            lease = self._buffer.popleft()
-            attempt = self._orders.prepare(lease, worker)
-            if not isinstance(attempt, Attempt):
-                self._outbox.put_unstarted(lease, attempt)
-                self._bell.set()
-                continue
-            if attempt.task.chunk is not None:
-                self._chunks.add(attempt)
-                continue
-            attempt.place = self._board.start(lease.job, lease.attempt, attempt.deadline)
-            self._running.add(attempt)
-            self._intake.note_start()
-            if self.report.tells_starts:
-                self.report.started(attempt)
-            return attempt
-        return None
-
-    def _begin(self, chunk: Attempt) -> Attempt:
-        for one in chunk.members:
-            self._intake.note_start()
-            if self.report.tells_starts:
-                self.report.started(one)
-        self._running.add(chunk)
-        return chunk
-
-    def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
-        """A handler has ended, whatever it did."""
-        attempt.ran = time.perf_counter() - attempt.started
-        self._running.discard(attempt)
-        if attempt.members:
-            for one, its in self._chunks.ended(attempt):
-                self._put(one, its)
-        elif attempt.job._worker is not self._contact.worker:
-            self._outbox.drop_one(attempt, cancelled(attempt, outcome))
-        else:
-            self._outbox.put(attempt, cancelled(attempt, outcome))
-        if not attempt.task.on_loop:
-            self._feed()
-        self._bell.set()
-
-    def _put(self, attempt: Attempt, outcome: Outcome) -> None:
-        if attempt.job._worker is not self._contact.worker:
-            self._outbox.drop_one(attempt, outcome)
-        else:
-            self._outbox.put(attempt, outcome)
-
-    def _give_back(self) -> None:
-        """What was claimed but not started goes back as if it had not been claimed."""
-        while self._buffer:
-            self._outbox.put_unstarted(self._buffer.popleft(), Returned())
-        for attempt in self._chunks.unstarted():
-            self._outbox.put_unstarted(attempt.lease, Returned())
-
     # ---------------------------------------------------------------------------------------- contact
 
     async def _reach(self) -> Exchange:
@@ -380,9 +275,9 @@ class Pump:
         lost = exchange.worker
         await self._contact.become_somebody_new(exchange)
         self._outbox.drop(lost)
-        self._buffer.clear()
-        self._chunks.unstarted()
-        for attempt, outcome in self._chunks.interrupt():
+        self._floor.buffer.clear()
+        self._floor.chunks.unstarted()
+        for attempt, outcome in self._floor.chunks.interrupt():
             self._outbox.drop_one(attempt, outcome)
         self._locked.clear()
         self._runners.interrupt(lambda attempt: attempt.worker == lost)
@@ -391,7 +286,7 @@ class Pump:
     async def _outage(self, error: BaseException) -> None:
         """Come back to a database that is away, for as long as it takes."""
         pause = await self._contact.lose(error)
-        if self._stopping and not self._running and self._contact.away_for > self._settings.lease:
+        if self._stopping and not self._floor.running and self._contact.away_for > self._settings.lease:
             self._gives_up_at = time.monotonic()  # the leases have run out: whatever we could write would be refused
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
@@ -406,26 +301,24 @@ class Pump:
             return
         self._chores_at = now + CHORES_EVERY
         self.report.tick()
-        await self._orders.cancel(exchange, self._chunks.each_of(self._running))
-        for attempt, outcome in self._chunks.remove_cancelled():
-            self._put(attempt, outcome)
+        await self._orders.cancel(exchange, self._floor.attempts)
+        for attempt, outcome in self._floor.chunks.remove_cancelled():
+            self._floor.put(attempt, outcome)
         await self._adopt(exchange)
         if now >= self._strays_at:
-            known = [one.lease.job for one in self._chunks.each_of(self._running)]
-            known += [lease.job for lease in self._buffer]
-            known += [entry.lease.job for entry in self._locked] + self._outbox.jobs
+            known = self._floor.jobs + [entry.lease.job for entry in self._locked] + self._outbox.jobs
             await exchange.give_back_strays(known)
             self._strays_at = now + self._settings.lease / 2
 
     async def _adopt(self, exchange: Exchange) -> int:
         """Take jobs that were parked because their task was unknown to whoever had them; how many."""
-        places = self._intake.left(self._settings.concurrency - len(self._running) - len(self._buffer))
+        places = self._intake.left(self._settings.concurrency - len(self._floor.running) - len(self._floor.buffer))
         if places <= 0 or not self._queue.registry.names:
             return 0
         sent_at = time.monotonic()
         adopted = await exchange.adopt(self._queue.registry.waited_for, self._names, places)
         self._intake.count(len(adopted))
-        self._store(adopted, sent_at)
+        self._floor.store(adopted, sent_at)
         return len(adopted)
 
     async def _drained(self, exchange: Exchange) -> None:

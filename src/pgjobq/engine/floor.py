@@ -1,0 +1,188 @@
+"""What a worker process has at hand and what it runs: from claimed leases to calls of handlers, and to outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pgjobq.engine.attempt import Attempt
+from pgjobq.engine.board import Board
+from pgjobq.engine.chunks import Chunks
+from pgjobq.engine.contact import Contact
+from pgjobq.engine.intake import Intake
+from pgjobq.engine.lease import Lease
+from pgjobq.engine.orders import Orders, cancelled
+from pgjobq.engine.outbox import Outbox
+from pgjobq.engine.report import Report
+from pgjobq.outcome import Outcome, Returned
+
+if TYPE_CHECKING:
+    from pgjobq.queue import Queue
+    from pgjobq.settings import WorkerSettings
+
+__all__ = ["Floor"]
+
+STALE = 2.0
+"""Seconds for which a claimed job may wait for a place; a third of the lease when that is shorter."""
+STARTS_AT_ONCE = 8
+
+
+class Floor:
+    """Starts what there are places for, and takes what became of it.
+
+    Args:
+        queue, settings: whose jobs, and how many at once.
+        report, board, intake, orders, outbox: who hears of starts, where they are noted, who counts them, who prepares
+            a lease, who takes the outcomes.
+        contact: knows the worker id under which jobs are held now.
+        start: has the handler of an attempt called.
+        stir: called when there is something for the next exchange.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        settings: WorkerSettings,
+        report: Report,
+        board: Board,
+        intake: Intake,
+        orders: Orders,
+        outbox: Outbox,
+        *,
+        contact: Contact,
+        start: Callable[[Attempt], None],
+        stir: Callable[[], None],
+    ) -> None:
+        self._places, self._lease = settings.concurrency, settings.lease
+        self._report, self._board, self._intake = report, board, intake
+        self._orders, self._outbox = orders, outbox
+        self._contact, self._start, self._stir = contact, start, stir
+        self._freshness = min(STALE, settings.lease / 3)
+        self.buffer: deque[Lease] = deque()
+        self.running: set[Attempt] = set()
+        self.chunks = Chunks(board, lambda: queue.surroundings.carried, self.feed)
+        self._ripe = self.chunks.ripe
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something that is not running."""
+        return bool(self.buffer or self.chunks)
+
+    @property
+    def jobs(self) -> list[int]:
+        """All jobs that are here."""
+        return [one.lease.job for one in self.attempts] + [lease.job for lease in self.buffer]
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Those that are prepared: running, or gathered for a chunk."""
+        return self.chunks.each_of(self.running)
+
+    def store(self, leases: list[Lease], sent_at: float) -> None:
+        """Take what was claimed, and start what there are places for.
+
+        A slow server is no reason to mistrust a claim; an answer that took a good part of the lease is, since this
+        process may have been stopped meanwhile, and the lease have run out.
+        """
+        now = time.monotonic()
+        since = now if now - sent_at <= self._lease / 3 else sent_at
+        for lease in leases:
+            lease.claimed_at = since
+        self._report.claimed(len(leases))
+        self.buffer.extend(leases)
+        self.feed()
+
+    def is_stale(self) -> bool:
+        """Whether what is at hand has waited for too long: behind jobs that turned out long, or while this process was
+        stopped, when others may have been given it. Nothing stale is started; it goes back through the fence."""
+        if self.chunks and self.chunks.is_stale(self._freshness):
+            return True
+        return bool(self.buffer) and time.monotonic() - self.buffer[0].claimed_at > self._freshness
+
+    def feed(self) -> None:
+        """Start what there are places for, a few at a time: a slot whose handler never suspends takes the next ones
+        itself, which is cheaper than to wake a slot for each."""
+        for _ in range(STARTS_AT_ONCE):
+            attempt = self._next()
+            if attempt is None:
+                return
+            self._start(attempt)
+        asyncio.get_running_loop().call_soon(self.feed)
+
+    def next_for_slot(self) -> Attempt | None:
+        """Another attempt for a slot that has just become free; plain functions on the way go to their threads."""
+        while (attempt := self._next()) is not None:
+            if attempt.task.on_loop:
+                return attempt
+            self._start(attempt)
+        return None
+
+    def _next(self) -> Attempt | None:
+        """The next attempt to start, noted on the board; None when there is no place or no job."""
+        worker = self._contact.worker
+        assert worker is not None, "nothing is claimed before the worker is registered"
+        while len(self.running) < self._places and not self._board.full:
+            if self._ripe and (chunk := self.chunks.take()) is not None:
+                return self._begin(chunk)
+            if not self.buffer:
+                return None
+            now = time.monotonic()
+            if now - self.buffer[0].claimed_at > self._freshness:  # as is_stale() says
+                self._stir()
+                return None
+            lease = self.buffer.popleft()
+            attempt = self._orders.prepare(lease, worker)
+            if not isinstance(attempt, Attempt):
+                self._outbox.put_unstarted(lease, attempt)
+                self._stir()
+                continue
+            if attempt.task.chunk is not None:
+                self.chunks.add(attempt)
+                continue
+            attempt.place = self._board.start(lease.job, lease.attempt, attempt.deadline)
+            self.running.add(attempt)
+            self._intake.note_start()
+            if self._report.tells_starts:
+                self._report.started(attempt)
+            return attempt
+        return None
+
+    def _begin(self, chunk: Attempt) -> Attempt:
+        for one in chunk.members:
+            self._intake.note_start()
+            if self._report.tells_starts:
+                self._report.started(one)
+        self.running.add(chunk)
+        return chunk
+
+    def ended(self, attempt: Attempt, outcome: Outcome) -> None:
+        """A handler has ended, whatever it did."""
+        attempt.ran = time.perf_counter() - attempt.started
+        self.running.discard(attempt)
+        if attempt.members:
+            for one, its in self.chunks.ended(attempt):
+                self.put(one, its)
+        elif attempt.job._worker is not self._contact.worker:
+            self._outbox.drop_one(attempt, cancelled(attempt, outcome))
+        else:
+            self._outbox.put(attempt, cancelled(attempt, outcome))
+        if not attempt.task.on_loop:
+            self.feed()
+        self._stir()
+
+    def put(self, attempt: Attempt, outcome: Outcome) -> None:
+        """This became of it, if it is still ours."""
+        if attempt.job._worker is not self._contact.worker:
+            self._outbox.drop_one(attempt, outcome)
+        else:
+            self._outbox.put(attempt, outcome)
+
+    def give_back(self) -> None:
+        """What was claimed but not started goes back as if it had not been claimed."""
+        while self.buffer:
+            self._outbox.put_unstarted(self.buffer.popleft(), Returned())
+        for attempt in self.chunks.unstarted():
+            self._outbox.put_unstarted(attempt.lease, Returned())
