@@ -20,6 +20,8 @@ from pgjobq.statements.survey import (
     Counts,
     FailureGroup,
     Filter,
+    GateFigures,
+    Holder,
     Page,
     QueueFigures,
     RunningJob,
@@ -31,6 +33,8 @@ __all__ = [
     "Counts",
     "FailureGroup",
     "Filter",
+    "GateFigures",
+    "Holder",
     "Page",
     "QueueFigures",
     "RunningJob",
@@ -45,6 +49,7 @@ CAP = 10_000
 WINDOW = 20_000
 """Jobs one page looks at; the next page goes on from there."""
 NEWEST_FAILED = 5_000
+MOST_GATES = 200
 MOST_ON_A_PAGE = 1_000
 
 
@@ -83,6 +88,14 @@ class Survey:
     async def aworkers(self, *, most_jobs: int = 50, conn: object = None) -> list[WorkerFigures]:
         """The async twin of `workers`."""
         return await self._arun(statements.workers(self.queue.schema, most_jobs), conn)
+
+    def gates(self, *, most: int = MOST_GATES, conn: object = None) -> list[GateFigures]:
+        """At most so many gates where jobs wait or hold places, those where most wait first."""
+        return self._run(statements.gates(self.queue.schema, most, CAP), conn)
+
+    async def agates(self, *, most: int = MOST_GATES, conn: object = None) -> list[GateFigures]:
+        """The async twin of `gates`."""
+        return await self._arun(statements.gates(self.queue.schema, most, CAP), conn)
 
     def pulse(self, *, conn: object = None) -> str:
         """A text that changes when anything does."""

@@ -388,7 +388,7 @@ def test_who_may_read_can_survey(as_role: Callable[..., str], role: str) -> None
     """Everything that the dashboard shows, asked by the role it would connect as."""
     queue = Queue(as_role(role))
     survey = Survey(queue)
-    survey.counts(), survey.queues(), survey.workers(), survey.pulse(), survey.failures()
+    survey.counts(), survey.queues(), survey.workers(), survey.gates(), survey.pulse(), survey.failures()
     queue.history(), queue.totals(), queue.audit(), queue.schedules(), queue.paused()
     for state in (None, *JobState):
         assert survey.look(Filter(state=state, text="x", error="y")).jobs == []

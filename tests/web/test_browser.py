@@ -211,6 +211,7 @@ def test_nothing_sticks_out(visit: Callable[..., Any], site: str, letter: int, w
         "/failed",
         "/queues",
         "/workers",
+        "/gates",
         "/schedules",
         "/audit",
         "/ref?ref=order:1339",
@@ -228,7 +229,7 @@ def test_axe_finds_nothing(visit: Callable[..., Any], site: str, queue: Queue, l
     waiting = queue.find(state="scheduled")[0].id
     page = visit(site, color_scheme=scheme)
     for path in ("/", "/jobs?state=failed", f"/jobs/{letter}", f"/jobs/{waiting}", "/failed", "/queues", "/workers",
-                 "/schedules", "/audit", "/ref?ref=order:1339"):  # fmt: skip
+                 "/gates", "/schedules", "/audit", "/ref?ref=order:1339"):  # fmt: skip
         page.goto(f"{site}{path}")
         page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
         found = Axe().run(page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from starlette.routing import Mount
 from pgjobq import Queue, Secret
 from pgjobq.survey import Filter, Survey
 from pgjobq.web import Visitor, dashboard
+from sql.support.hand import Hand
 from web.conftest import served
 
 PAGES = [
@@ -24,6 +26,7 @@ PAGES = [
     "/failed",
     "/queues",
     "/workers",
+    "/gates",
     "/schedules",
     "/audit",
     "/ref?ref=order:1339",
@@ -137,6 +140,19 @@ def test_errors_that_differ_in_numbers_are_one_group(queue: Queue, letter: int) 
     found = Survey(queue).look(Filter(state="failed", error=declined[0].fingerprint)).jobs  # type: ignore[arg-type]
     assert len(found) == declined[0].jobs
     assert {job.task for job in found} == {"charge_card"}
+
+
+def test_a_gate_tells_who_has_its_places_and_who_waits(client: httpx.Client, dsn: str) -> None:
+    with Hand(dsn) as hand:
+        gate = {"key": "merchant:7", "name": "merchant:{m}", "concurrency": 2}
+        call = {"task": "charge", "ref": "order:7", "gates": [gate]}
+        jobs = [job for (job,) in hand.sql("SELECT * FROM pgjobq.enqueue_many($1)", json.dumps([call] * 5))]
+        assert "No job waits" not in (page := text_of(client.get("/gates").text))
+        assert "merchant:7 2 0 5" in page
+        hand.say("look_at_gates", 10)
+        page = text_of(client.get("/gates").text)
+        assert f"merchant:7 2 2 3 #{jobs[2]}" in page
+        assert f"charge #{jobs[0]} order:7 , charge #{jobs[1]} order:7" in page
 
 
 @pytest.mark.parametrize("query", ["state=nope", "after=x", "after=1;DROP", "state=failed&after=5", "text=" + "x" * 501,

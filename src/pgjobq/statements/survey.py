@@ -22,12 +22,15 @@ __all__ = [
     "Counts",
     "FailureGroup",
     "Filter",
+    "GateFigures",
+    "Holder",
     "Page",
     "QueueFigures",
     "RunningJob",
     "WorkerFigures",
     "counts",
     "failures",
+    "gates",
     "look",
     "pulse",
     "queues",
@@ -98,6 +101,32 @@ class WorkerFigures(msgspec.Struct, frozen=True):
     running: tuple[RunningJob, ...]
 
 
+class Holder(msgspec.Struct, frozen=True):
+    """A job that has a place at a gate."""
+
+    job: int
+    task: str
+    ref: str | None
+
+
+class GateFigures(msgspec.Struct, frozen=True):
+    """One gate's key where jobs wait or hold places; a count that equals `cap` means that many or more."""
+
+    key: str
+    limit: int | None
+    """Places, as somebody set them, else as its jobs say."""
+    in_order: bool
+    """One at a time, in the order of the calls."""
+    holding: int
+    waiting: int
+    holders: tuple[Holder, ...]
+    """The first few of those that have a place."""
+    first: int | None
+    """The first of those that wait, and since when it does."""
+    since: datetime | None
+    cap: int
+
+
 class FailureGroup(msgspec.Struct, frozen=True):
     """Failed jobs of one task that failed for the same reason: the errors differ in numbers, ids and quoted texts."""
 
@@ -151,6 +180,11 @@ def workers(schema: str, most_jobs: int) -> Statement[list[WorkerFigures]]:
     """Every worker, with at most so many of the jobs that it runs."""
     text = statement_text("survey_workers", schema)
     return Statement("survey_workers", text, (str(most_jobs),), _each(WorkerFigures))
+
+
+def gates(schema: str, most: int, cap: int) -> Statement[list[GateFigures]]:
+    """At most so many gates where jobs wait or hold places, those where most wait first."""
+    return Statement("survey_gates", statement_text("survey_gates", schema), (str(most), str(cap)), _each(GateFigures))
 
 
 def pulse(schema: str) -> Statement[str]:

@@ -43,6 +43,7 @@ def dashboard(
             Route("/queues", pages.queues),
             Route("/workers", pages.workers),
             Route("/failed", pages.failed),
+            Route("/gates", pages.gates),
             Route("/schedules", pages.schedules),
             Route("/audit", pages.audit),
             Route("/jobs", pages.jobs),

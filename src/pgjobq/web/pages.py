@@ -21,7 +21,7 @@ from pgjobq.web.filters import FIELDS, BadFilter, as_query, is_empty, read_filte
 from pgjobq.web.life import life_of, why
 from pgjobq.web.rendering import render
 
-__all__ = ["audit", "failed", "find", "job", "jobs", "overview", "queues", "ref", "schedules", "workers"]
+__all__ = ["audit", "failed", "find", "gates", "job", "jobs", "overview", "queues", "ref", "schedules", "workers"]
 
 ON_A_PAGE = 50
 MOST_OF_A_REF = 200
@@ -66,6 +66,11 @@ async def queues(request: Request) -> Response:
         idle=sorted(idle),
         tasks=[one for one in paused if one.kind == "task"],
     )
+
+
+async def gates(request: Request) -> Response:
+    """Where jobs wait for each other's places."""
+    return render(request, "gates.html", gates=await desk_of(request).survey.agates())
 
 
 async def schedules(request: Request) -> Response:
