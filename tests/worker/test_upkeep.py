@@ -44,6 +44,17 @@ def test_retention_deletes_what_is_old(stage: Stage, drained: bool) -> None:
     assert stage.value(kept) == 1
 
 
+def test_a_worker_counts_the_minutes_that_are_over(stage: Stage) -> None:
+    """Those before it came, too; and what happens while it runs is counted by nobody twice."""
+    stage.enqueue_many("note", 5)
+    stage.drain()
+    age(stage, 3 / 1440)
+    worker = stage.worker().ready()
+    counted = "SELECT coalesce(sum(succeeded), 0)::int FROM pgjobq.history"
+    wait_until(lambda: stage.value(counted) == 5)
+    assert worker.stop() == 0
+
+
 def refs(stage: Stage) -> set[str]:
     return {ref for (ref,) in stage.query("SELECT ref FROM pgjobq.job")}
 
