@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # the prompt stands on a line of its own, not behind ^C
         return INTERRUPTED
     except BrokenPipeError:
         _forget_stdout()

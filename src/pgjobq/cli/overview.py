@@ -8,25 +8,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pgjobq.cli.desk import age, desk, duration, parser, show_json, show_table, whoami
+from pgjobq.cli.desk import CODES, add_by, age, desk, duration, parser, show_json, show_table, whoami
+from pgjobq.cli.selection import hint, number
 from pgjobq.errors import ConfigError
 from pgjobq.queue import Queue
 from pgjobq.settings import CommandLine
 
 __all__ = ["explain", "health", "pause", "queues", "resume", "stats", "workers"]
 
-_CODES = """\
-exit codes:
-  0  done
-  2  wrong usage or configuration, or no answer from the database
-"""
-
 
 def queues(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     options = _queues_parser().read(argv)
     with desk(options) as queue:
-        if options.action is not None:
+        if options.action != "list" or options.name:
             return _limit(queue, options)
         found, pauses, limits = queue.queues(), queue.paused(), queue.limits()
     if options.json:
@@ -55,24 +50,23 @@ def _queues_parser() -> CommandLine:
         "  unlimit NAME    let any number wait"
     )
     epilog = (
-        f"{_CODES}\nexamples:\n  pgjobq queues\n  pgjobq queues --json\n"
+        f"{CODES}\nexamples:\n  pgjobq queues\n  pgjobq queues --json\n"
         "  pgjobq queues limit mail 10000 --when-full drop_oldest\n  pgjobq queues unlimit mail\n"
     )
-    made = parser("pgjobq queues", "pgjobq queues [limit NAME N | unlimit NAME] [flags]", text, epilog)
-    made.add_argument("action", metavar="ACTION", nargs="?", help="limit or unlimit; nothing: show")
+    made = parser("pgjobq queues", "pgjobq queues [list | limit NAME N | unlimit NAME] [flags]", text, epilog)
+    made.add_actions("list", "limit", "unlimit", default="list")
     made.add_argument("name", metavar="NAME", nargs="?", help="the queue")
     made.add_argument("waiting", metavar="N", nargs="?", help="limit: how many may wait, from 1")
     made.add_argument("--when-full", metavar="WHAT", default="raise", help="limit: raise (the default) or drop_oldest")
-    made.add_argument("--by", metavar="NAME", help="who wants this, for the audit (default: your login)")
+    add_by(made)
     return made
 
 
 def _limit(queue: Queue, options: Namespace) -> int:
     by = options.by or whoami()
     if options.action == "limit" and options.name and options.waiting:
-        if not (options.waiting.isascii() and options.waiting.isdigit()):
-            raise ConfigError(f"N {options.waiting!r}: wants a whole number")
-        queue.limit(options.name, waiting=int(options.waiting), when_full=options.when_full, by=by)
+        waiting = number(options.waiting, "N")
+        queue.limit(options.name, waiting=waiting, when_full=options.when_full, by=by)
         print("limited")
     elif options.action == "unlimit" and options.name and not options.waiting:
         print("has no limit any more" if queue.unlimit(options.name, by=by) else "had no limit")
@@ -84,7 +78,7 @@ def _limit(queue: Queue, options: Namespace) -> int:
 def workers(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     text = "Show the worker processes. A dead one stays until its lease has run out and\nits jobs are taken back."
-    epilog = f"{_CODES}\nexamples:\n  pgjobq workers\n  pgjobq workers --json\n"
+    epilog = f"{CODES}\nexamples:\n  pgjobq workers\n  pgjobq workers --json\n"
     options = parser("pgjobq workers", "pgjobq workers [--json]", text, epilog).read(argv)
     with desk(options) as queue:
         found = queue.workers()
@@ -105,7 +99,7 @@ def stats(argv: Sequence[str]) -> int:
     text = (
         "Show how many jobs there are in each state, and the pace. The number of those\nthat succeeded is an estimate."
     )
-    epilog = f"{_CODES}\nexamples:\n  pgjobq stats\n  pgjobq stats --json\n"
+    epilog = f"{CODES}\nexamples:\n  pgjobq stats\n  pgjobq stats --json\n"
     options = parser("pgjobq stats", "pgjobq stats [--json]", text, epilog).read(argv)
     with desk(options) as queue:
         found = queue.stats()
@@ -134,10 +128,9 @@ examples:
     made = parser("pgjobq explain", "pgjobq explain ID [--json]", text, epilog)
     made.add_argument("id", metavar="ID", help="the job's id")
     options = made.read(argv)
-    if not (options.id.isascii() and options.id.isdigit()):
-        raise ConfigError(f"ID {options.id!r}: wants a whole number")
+    job = number(options.id, "ID")
     with desk(options) as queue:
-        found = queue.explain(int(options.id))
+        found = queue.explain(job)
     if found is None:
         print(f"pgjobq: there is no job {options.id}", file=sys.stderr)
         return 1
@@ -194,7 +187,7 @@ def _troubles(queue: Queue, longest: float) -> list[str]:
 def pause(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     text = "Let no job of a queue, or of a task, start; what runs goes on."
-    epilog = f"{_CODES}\nexamples:\n  pgjobq pause --queue mail --for 1h --reason 'the relay is down'\n"
+    epilog = f"{CODES}\nexamples:\n  pgjobq pause --queue mail --for 1h --reason 'the relay is down'\n"
     made = parser("pgjobq pause", "pgjobq pause (--queue NAME | --task NAME) [flags]", text, epilog, json=False)
     _add_what(made)
     made.add_argument("--for", dest="span", metavar="T", help="end it by itself after this time, such as 30m or 2h")
@@ -202,6 +195,7 @@ def pause(argv: Sequence[str]) -> int:
     options = made.read(argv)
     past = duration(options.span, "--for")
     with desk(options) as queue:
+        hint(queue, options)
         new = queue.pause(
             queue=options.queue, task=options.task, until=past, reason=options.reason, by=options.by or whoami()
         )
@@ -212,12 +206,14 @@ def pause(argv: Sequence[str]) -> int:
 def resume(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     text = "Let the jobs of a queue, or of a task, start again."
-    epilog = f"{_CODES}\nexamples:\n  pgjobq resume --queue mail\n"
+    epilog = f"{CODES}\nexamples:\n  pgjobq resume --queue mail\n"
     made = parser("pgjobq resume", "pgjobq resume (--queue NAME | --task NAME) [flags]", text, epilog, json=False)
     _add_what(made)
     options = made.read(argv)
     with desk(options) as queue:
         was = queue.resume(queue=options.queue, task=options.task, by=options.by or whoami())
+        if not was:
+            hint(queue, options)
     print("resumed" if was else "was not paused")
     return 0
 
@@ -225,4 +221,4 @@ def resume(argv: Sequence[str]) -> int:
 def _add_what(made: Any) -> None:
     made.add_argument("--queue", metavar="NAME", help="a queue")
     made.add_argument("--task", metavar="NAME", help="a task")
-    made.add_argument("--by", metavar="NAME", help="who wants this, for the audit (default: your login)")
+    add_by(made)
