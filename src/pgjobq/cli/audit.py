@@ -30,8 +30,8 @@ def audit(argv: Sequence[str]) -> int:
         show_json(entries)
     else:
         head = ("WHEN", "WHO", "WHAT", "JOBS", "ABOUT")
-        show_table(head, [(f"{one.at.astimezone():%m-%d %H:%M:%S}", one.who, one.what, one.jobs, _about(one))
-                          for one in entries])  # fmt: skip
+        rows = [(f"{one.at.astimezone():%m-%d %H:%M:%S}", one.who, one.what, one.jobs, _about(one)) for one in entries]
+        show_table(head, rows, nothing="nobody has done anything yet")
     return 0
 
 

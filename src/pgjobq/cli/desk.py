@@ -143,8 +143,13 @@ def show_json(value: object) -> None:
     sys.stdout.write(text.decode() + "\n")
 
 
-def show_table(head: Sequence[str], rows: Sequence[Sequence[Any]], *, colour: int | None = None) -> None:
-    """Columns as wide as they have to be; the last one is cut so that a line fits."""
+def show_table(
+    head: Sequence[str], rows: Sequence[Sequence[Any]], *, colour: int | None = None, nothing: str = "nothing"
+) -> None:
+    """Columns as wide as they have to be; the last one is cut so that a line fits. No rows: says `nothing`."""
+    if not rows:
+        print(nothing)
+        return
     texts = [[plain(cell) for cell in row] for row in rows]
     widths = [max(map(cells, column)) for column in zip(head, *texts, strict=True)]
     width = columns()

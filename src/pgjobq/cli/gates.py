@@ -65,7 +65,11 @@ def _list(queue: Queue, options: Namespace) -> int:
          ", ".join(str(holder.job) for holder in one.holders))
         for one in found
     ]  # fmt: skip
-    show_table(("KEY", "LIMIT", "RUNNING", "WAITING", "OLDEST", "WHO RUNS"), rows)
+    show_table(
+        ("KEY", "LIMIT", "RUNNING", "WAITING", "OLDEST", "WHO RUNS"),
+        rows,
+        nothing="no gate has jobs that wait or hold a place",
+    )
     for limit in limits:
         places = f"{limit.concurrency} place{'s' * (limit.concurrency != 1)}"
         print(f"{limit.key} was set to {places} {age(limit.set_at)} ago")

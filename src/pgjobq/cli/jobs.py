@@ -140,7 +140,9 @@ def _list(queue: Queue, options: Namespace) -> int:
          " ".join(filter(None, (job.ref, (job.reason or "").partition("\n")[0]))))
         for job in found
     ]  # fmt: skip
-    show_table(("ID", "STATE", "TASK", "QUEUE", "TRIES", "AGE", "ABOUT"), rows, colour=1)
+    show_table(
+        ("ID", "STATE", "TASK", "QUEUE", "TRIES", "AGE", "ABOUT"), rows, colour=1, nothing="no job passes these filters"
+    )
     return 0
 
 

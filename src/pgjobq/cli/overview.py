@@ -32,7 +32,7 @@ def queues(argv: Sequence[str]) -> int:
         (one.name, one.ready, one.running, one.scheduled, one.blocked, age(one.oldest), one.workers,
          "paused" if one.paused else "ok" if one.workers or not one.ready else "unserved")
         for one in found
-    ], colour=7)  # fmt: skip
+    ], colour=7, nothing="no queue yet: jobs make them")  # fmt: skip
     for pause_ in pauses:
         until = f" until {pause_.until.isoformat(' ', 'seconds')}" if pause_.until else ""
         why = f": {pause_.reason}" if pause_.reason else ""
@@ -90,7 +90,7 @@ def workers(argv: Sequence[str]) -> int:
         (one.id[:8], "alive" if one.alive else "dead", one.app, one.host, one.pid,
          f"{one.running}/{one.concurrency}", age(one.started_at), ",".join(one.queues) or "all")
         for one in found
-    ], colour=1)  # fmt: skip
+    ], colour=1, nothing="no worker is on the list: `pgjobq worker APP` starts one")  # fmt: skip
     return 0
 
 

@@ -131,7 +131,7 @@ def _list(queue: Queue, options: Namespace) -> int:
         return 0
     rows = [(one.name, _state(one), age(one.next_at), age(one.last_at), one.task, f"{one.expression} {_zone(one)}")
             for one in found]  # fmt: skip
-    show_table(("NAME", "STATE", "NEXT", "LAST", "TASK", "WHEN"), rows, colour=1)
+    show_table(("NAME", "STATE", "NEXT", "LAST", "TASK", "WHEN"), rows, colour=1, nothing="there is no schedule")
     return 0
 
 

@@ -50,11 +50,12 @@ class View:
 class Section:
     """A table of the picture: its columns (name, width, whether its figures stand on the right), and its rows."""
 
-    title: str
     columns: tuple[tuple[str, int, bool], ...]
     rows: list[tuple[list[str], str | None]]
     """Cells, and the colour of the row."""
     nothing: str
+    picked: int = 0
+    """The row that is to be seen."""
 
 
 def sorted_queues(seen: Glance, sort: str) -> list[QueueFigures]:
@@ -66,7 +67,7 @@ def draw(seen: Glance, view: View, width: int, height: int, now: datetime | None
     """At most `height` lines of at most `width` cells, with the codes of colours if the view has them."""
     now = now or seen.at
     paint = _Paint(view.colours)
-    head = [paint(_title(seen, view, width, now), REVERSED), _counts(seen, width), _minutes(seen, width, paint)]
+    head = [paint(_title(seen, view, width, now), REVERSED), _counts(seen, width), *_minutes(seen, width, paint)]
     sections = [_queues(seen, view), _running(seen, view, width, now), _failed(seen, now), _workers(seen, now)]
     foot = [_foot(view, width, paint)] if view.keys or view.message or view.trouble else []
     body = _laid_out(sections, width, height - len(head) - len(foot), paint)
@@ -103,23 +104,23 @@ def _counts(seen: Glance, width: int) -> str:
         f"{_many(getattr(counts, state), counts.cap)} {state}"
         for state in ("ready", "running", "scheduled", "blocked", "failed")
     ]
-    words.append(f"{len(alive)} worker{'s' * (len(alive) != 1)}, {busy:,} of {places:,} places busy")
-    return fit(" " + "   ".join(words), width)
+    words.append(f"{len(alive)} worker{'s' * (len(alive) != 1)} {busy:,}/{places:,} busy")
+    return fit(" " + "  ".join(words), width)
 
 
-def _minutes(seen: Glance, width: int, paint: _Paint) -> str:
-    """`done/min ▁▂▅█ 1,240   failed/min ▁ 3   half within 12 ms, 95 % within 1.2 s`: of the last whole minute."""
-    minutes = seen.minutes
+def _minutes(seen: Glance, width: int, paint: _Paint) -> list[str]:
+    """What ended and what failed in each of the last minutes, a bar each; in figures, of the last whole one."""
+    minutes, times = seen.minutes, ""
     whole = minutes[-2] if len(minutes) > 1 else None
-    last = next((one for one in reversed(minutes) if one.median is not None), None)
-    times = f"   half within {_took(last.median)}, 95 % within {_took(last.slow)}" if last and width >= 80 else ""
-    done, failed = whole.succeeded if whole else 0, whole.failed if whole else 0
-    texts = (" done/min ", f" {done:,}   failed/min ", f" {failed:,}{times}")
-    room = max(0, width - sum(map(cells, texts)))
-    bars = min(len(minutes), room - min(15, room // 3))
-    first = sparkline([float(one.succeeded) for one in minutes], bars)
-    second = sparkline([float(one.failed) for one in minutes], min(len(minutes), room - bars))
-    return texts[0] + paint(first, GREEN) + texts[1] + paint(second, RED) + texts[2]
+    if last := next((one for one in reversed(minutes) if one.median is not None), None):
+        times = f"median {_took(last.median)}, p95 {_took(last.slow)}"
+    bars = max(0, min(len(minutes), width - 11 - 38))
+    lines = []
+    for name, colour, beside in (("succeeded", GREEN, times), ("failed", RED, "")):
+        line = sparkline([float(getattr(one, name)) for one in minutes], bars)
+        figure = ", ".join(filter(None, (f"{getattr(whole, name) if whole else 0:,}/min", beside)))
+        lines.append(f" {name:<9} {paint(line, colour)}{fit(f'  {figure}', width - 11 - bars)}")
+    return lines
 
 
 def _took(seconds: float | None) -> str:
@@ -144,8 +145,8 @@ def _many(count: int, cap: int) -> str:
 def _queues(seen: Glance, view: View) -> Section:
     paused = {one.name for one in seen.pauses if one.kind == "queue"}
     shown = [one for one in sorted_queues(seen, view.sort) if view.only in (None, one.queue)]
-    columns = [("QUEUE", 0, False), ("READY", 8, True), ("RUN", 6, True), ("LATER", 7, True), ("BLOCKED", 7, True),
-               ("PER MIN", 8, True), ("OLDEST", 7, True), ("STATE", 8, False)]  # fmt: skip
+    columns = [(f"QUEUE by {view.sort}", 0, False), ("READY", 8, True), ("RUN", 6, True), ("LATER", 7, True),
+               ("BLOCKED", 7, True), ("PER MIN", 8, True), ("OLDEST", 7, True), ("STATE", 8, False)]  # fmt: skip
     rows: list[tuple[list[str], str | None]] = []
     for one in shown:
         state, colour = _state(one, paused)
@@ -155,8 +156,8 @@ def _queues(seen: Glance, view: View) -> Section:
             f"{seen.pace.get(one.queue, 0.0):,.0f}", span(seen.at, one.oldest) if one.oldest else "-", state,
         ]  # fmt: skip
         rows.append((row, REVERSED if one.queue == view.picked else colour))
-    title = f"{len(seen.queues)} queue{'s' * (len(seen.queues) != 1)}, by {view.sort}"
-    return Section(title, tuple(columns), rows, "no queue yet: jobs make them")
+    picked = next((place for place, one in enumerate(shown) if one.queue == view.picked), 0)
+    return Section(tuple(columns), rows, "no queue yet: jobs make them", picked)
 
 
 def _state(one: QueueFigures, paused: set[str]) -> tuple[str, str | None]:
@@ -177,18 +178,24 @@ def _running(seen: Glance, view: View, width: int, now: datetime) -> Section:
           plain(job.queue), plain(f"{one.host}:{one.pid}")], None if one.alive else RED)
         for job, one in found
     ]  # fmt: skip
-    return Section("", columns, rows, "nothing runs")
+    return Section(columns, rows, "nothing runs")
 
 
 def _failed(seen: Glance, now: datetime) -> Section:
     columns = (("FAILED", 10, True), ("AGO", 7, True), ("TASK", 18, False), ("REF", 14, False), ("WHY", 0, False))
     rows: list[tuple[list[str], str | None]] = [
         ([str(job.id), span(now, job.finished_at or now), plain(job.task), plain(job.ref or ""),
-          plain(brief(job.reason or "", 300))],
+          plain(_why(job.reason))],
          RED if job.finished_at and (now - job.finished_at).total_seconds() < 300 else None)
         for job in seen.failed
     ]  # fmt: skip
-    return Section("", columns, rows, "nothing has failed for good")
+    return Section(columns, rows, "nothing has failed for good")
+
+
+def _why(reason: str | None) -> str:
+    """The error without the module that its class is from."""
+    kind, colon, message = brief(reason or "", 300).partition(":")
+    return f"{kind.rpartition('.')[2]}{colon}{message}"
 
 
 def _workers(seen: Glance, now: datetime) -> Section:
@@ -200,7 +207,7 @@ def _workers(seen: Glance, now: datetime) -> Section:
          None if one.alive else RED)
         for one in sorted(seen.workers, key=lambda one: (one.alive, -one.busy))
     ]  # fmt: skip
-    return Section("", columns, rows, "no worker is alive: `pgjobq worker APP` starts one")
+    return Section(columns, rows, "no worker is alive: `pgjobq worker APP` starts one")
 
 
 # --- laying out ----------------------------------------------------------------------------------------------
@@ -224,21 +231,28 @@ def _laid_out(sections: Sequence[Section], width: int, height: int, paint: _Pain
 
 
 def _table(section: Section, most: int, width: int, paint: _Paint) -> list[str]:
-    columns = _narrowed(section.columns, width)
+    columns = _narrowed(_as_needed(section), width)
     head = "  ".join(fit(name, room, right=right) for _, name, room, right in columns)
     hidden = len(section.rows) - most
-    note = "  ".join(filter(None, (section.title, f"{hidden + 1:,} more" if hidden > 0 else "")))
     head = fit(head, width)
     lines = [paint(head, BOLD)]
     if not section.rows:
         return [*lines, paint(fit(f"  {section.nothing}", width), DIM)]
-    shown = section.rows[: most - 1] if hidden > 0 and most > 1 else section.rows[:most]
-    for row, colour in shown:
-        line = "  ".join(fit(row[place], room, right=right) for place, _, room, right in columns)
+    room = most - 1 if hidden > 0 and most > 1 else most
+    first = max(0, section.picked - room + 1)
+    for row, colour in section.rows[first : first + room]:
+        line = "  ".join(fit(row[place], size, right=right) for place, _, size, right in columns)
         lines.append(paint(fit(line, width), colour))
-    if hidden > 0 and most > 1:
-        lines.append(paint(fit(f"  … {note}", width), DIM))
+    if room < most:
+        lines.append(paint(fit(f"  … {hidden + 1:,} more", width), DIM))
     return lines
+
+
+def _as_needed(section: Section) -> Iterable[tuple[str, int, bool]]:
+    """The columns, those of texts no wider than what stands in them; those of figures keep still."""
+    for place, (name, size, right) in enumerate(section.columns):
+        needed = max([cells(name), *(cells(row[place]) for row, _ in section.rows)])
+        yield name, size if right else min(size, needed), right
 
 
 def _narrowed(columns: Iterable[tuple[str, int, bool]], width: int) -> list[tuple[int, str, int, bool]]:

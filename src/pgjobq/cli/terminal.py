@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import sys
@@ -22,6 +23,10 @@ _KEYS = {
 }  # fmt: skip
 
 
+_KEY = re.compile(r"\033[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
+"""What a key sends: several of them may arrive at once."""
+
+
 def is_interactive() -> bool:
     """Whether somebody sits at a terminal that can be drawn on."""
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "")
@@ -39,6 +44,7 @@ class Terminal:
         self._before: list[Any] = []
         self._handlers: dict[int, Any] = {}
         self._woken, self._wake = os.pipe()
+        self._typed: list[str] = []
         self._encoding = sys.stdout.encoding or "utf-8"
 
     def __enter__(self) -> Self:
@@ -83,17 +89,18 @@ class Terminal:
 
     def key(self, seconds: float) -> str | None:
         """The next key: a letter, or up, down, enter, escape; None after so many seconds, or when woken."""
+        if self._typed:
+            return self._typed.pop(0)
         ready, _, _ = select.select([self._in, self._woken], [], [], max(0.0, seconds))
         if self._woken in ready:
             os.read(self._woken, 4096)
         if self._in not in ready:
             return None
-        text = os.read(self._in, 64).decode("utf-8", "replace")
+        text = os.read(self._in, 4096).decode("utf-8", "replace")
         if not text:  # the other side has closed it
             return "q"
-        if text in _KEYS:
-            return _KEYS[text]
-        return _KEYS.get(text[0], text[0]) if text[0].isprintable() else None
+        self._typed = [_KEYS.get(one, one) for one in _KEY.findall(text) if one in _KEYS or one.isprintable()]
+        return self._typed.pop(0) if self._typed else None
 
     def size(self) -> tuple[int, int]:
         """Columns and lines."""
@@ -102,7 +109,8 @@ class Terminal:
 
     def show(self, lines: Sequence[str]) -> None:
         """Draw the lines over what was there, in one write, so that nothing flickers."""
-        self._write("\033[H" + "\r\n".join(f"{line}\033[K" for line in lines) + "\033[J")
+        # Each line is wiped first: wiped after it, a terminal that stands at its last cell would lose that one.
+        self._write("\033[H" + "\r\n".join(f"\033[2K{line}" for line in lines) + "\033[J")
 
     def _write(self, text: str) -> None:
         rest = memoryview(text.encode(self._encoding, "replace"))

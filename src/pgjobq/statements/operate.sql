@@ -181,6 +181,16 @@ WHERE name IN ('fsync', 'full_page_writes', 'autovacuum', 'track_counts', 'synch
 UNION ALL
 SELECT 'connections', (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::text
 
+-- name: doctor_autovacuum
+-- The tables that churn: whether autovacuum is off for them, whether they have our settings; the age of the oldest row.
+SELECT c.oid::regclass::text, coalesce('autovacuum_enabled=false' = ANY (c.reloptions)
+                                       OR 'autovacuum_enabled=off' = ANY (c.reloptions), false),
+       coalesce(array_to_string(c.reloptions, ' ') LIKE '%autovacuum_vacuum_scale_factor=0%', false),
+       ARRAY[(SELECT age(d.datfrozenxid)::bigint FROM pg_database d WHERE d.datname = current_database()),
+             current_setting('autovacuum_freeze_max_age')::bigint]
+FROM pg_class c WHERE c.relnamespace = 'pgjobq'::regnamespace AND c.relname IN ('ready', 'running', 'scheduled', 'blocked')
+ORDER BY c.relname
+
 -- name: doctor_transactions
 -- Who keeps rows from being removed, for how many seconds, and how.
 SELECT * FROM (
