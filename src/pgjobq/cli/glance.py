@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from psycopg import ConnectionInfo
+
 from pgjobq.job import Job, JobState, Pause
 from pgjobq.queue import Queue
 from pgjobq.statements.history import Minute
@@ -41,7 +43,7 @@ def glance(queue: Queue, only: str | None = None) -> Glance:
     with queue.pools.connection() as conn:
         return Glance(
             at=datetime.now(UTC),
-            database=f"{conn.info.dbname} on {conn.info.host or 'localhost'}:{conn.info.port}",
+            database=_named(conn.info),
             counts=survey.counts(conn=conn),
             queues=survey.queues(conn=conn),
             workers=survey.workers(conn=conn),
@@ -51,3 +53,10 @@ def glance(queue: Queue, only: str | None = None) -> Glance:
             pauses=queue.paused(conn=conn),
             only=only,
         )
+
+
+def _named(info: ConnectionInfo) -> str:
+    """The database and its server, never the password."""
+    if not info.host or info.host.startswith("/"):  # a socket
+        return f"{info.dbname} on this machine"
+    return f"{info.dbname} on {info.host}:{info.port}"

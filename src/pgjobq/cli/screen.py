@@ -15,6 +15,8 @@ __all__ = ["SORTS", "View", "draw", "sorted_queues"]
 
 BOLD, DIM, REVERSED, RED, GREEN, YELLOW, CYAN = "1", "2", "7", "31", "32", "33", "36"
 KEYS = "q quit  ↑↓ pick  enter only this queue  p pause it  s sort  space freeze"
+NARROWEST = 20
+"""Cells below which the terminal cuts the lines."""
 STALE = 10
 """Seconds after which a picture is old: the database has not answered since."""
 
@@ -64,8 +66,8 @@ def sorted_queues(seen: Glance, sort: str) -> list[QueueFigures]:
 
 
 def draw(seen: Glance, view: View, width: int, height: int, now: datetime | None = None) -> list[str]:
-    """At most `height` lines of at most `width` cells, with the codes of colours if the view has them."""
-    now = now or seen.at
+    """At most `height` lines of at most `width` cells (from 20 on), with the codes of colours if the view has them."""
+    now, width = now or seen.at, max(width, NARROWEST)
     paint = _Paint(view.colours)
     head = [paint(_title(seen, view, width, now), REVERSED), _counts(seen, width), *_minutes(seen, width, paint)]
     sections = [_queues(seen, view), _running(seen, view, width, now), _failed(seen, now), _workers(seen, now)]
@@ -93,7 +95,7 @@ def _title(seen: Glance, view: View, width: int, now: datetime) -> str:
     if (now - seen.at).total_seconds() > STALE:
         clock = f"as of {clock}, {span(now, seen.at)} ago"
     right = f"{'frozen  ' if view.frozen else ''}{clock} "
-    left = f" pgjobq top  {seen.database}" + (f"  only queue {view.only}" if view.only else "")
+    left = " pgjobq top  " + (f"only queue {view.only}  " if view.only else "") + seen.database
     return fit(plain(left), width - cells(right)) + right
 
 
@@ -104,7 +106,7 @@ def _counts(seen: Glance, width: int) -> str:
         f"{_many(getattr(counts, state), counts.cap)} {state}"
         for state in ("ready", "running", "scheduled", "blocked", "failed")
     ]
-    words.append(f"{len(alive)} worker{'s' * (len(alive) != 1)} {busy:,}/{places:,} busy")
+    words.append(f"{len(alive)} worker{'s' * (len(alive) != 1)} {busy:,}/{places:,}")
     return fit(" " + "  ".join(words), width)
 
 
