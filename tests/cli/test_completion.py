@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,12 +54,6 @@ def test_tab_completes_commands_flags_and_names(shell: str, queue: Queue, dsn: s
         typist.type("pgjobq jobs can\t--state rea\t--ye\t\r")
         typist.wait_for(lambda: queue.count(state="cancelled") == 2)
         typist.type("exit\r")
-
-
-@pytest.fixture
-def hand(dsn: str) -> Iterator[Hand]:
-    with Hand(dsn) as opened:
-        yield opened
 
 
 def test_words(queue: Queue, dsn: str, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:

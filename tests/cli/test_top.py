@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -187,12 +186,6 @@ def test_cells() -> None:
 
 
 # --- live ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def hand(dsn: str) -> Iterator[Hand]:
-    with Hand(dsn) as opened:
-        yield opened
 
 
 def top(dsn: str, *flags: str, **environ: str) -> Typist:
