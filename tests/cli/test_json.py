@@ -13,27 +13,81 @@ from sql.support.hand import Hand
 
 Run = Callable[..., tuple[int, str, str]]
 
-JOB = set(
-    (
-        "id task queue state args ref tags headers priority attempt max_attempts created_at run_at started_at "
-        "finished_at worker reason result version expires_at"
-    ).split()
-)
+JOB = {
+    "id",
+    "task",
+    "queue",
+    "state",
+    "args",
+    "ref",
+    "tags",
+    "headers",
+    "priority",
+    "attempt",
+    "max_attempts",
+    "created_at",
+    "run_at",
+    "started_at",
+    "finished_at",
+    "worker",
+    "reason",
+    "result",
+    "version",
+    "expires_at",
+}
 ERROR = {"job", "attempt", "started_at", "failed_at", "worker", "kind", "message", "traceback"}
 AUDIT = {"id", "at", "who", "what", "jobs", "about"}
-SCHEDULE = set(
-    (
-        "name task expression tz missed overlap queue priority ref args next_at last_at last_job paused_at "
-        "paused_because retired_at changed_at app edited"
-    ).split()
-)
+SCHEDULE = {
+    "name",
+    "task",
+    "expression",
+    "tz",
+    "missed",
+    "overlap",
+    "queue",
+    "priority",
+    "ref",
+    "args",
+    "next_at",
+    "last_at",
+    "last_job",
+    "paused_at",
+    "paused_because",
+    "retired_at",
+    "changed_at",
+    "app",
+    "edited",
+}
 QUEUE = {"name", "ready", "running", "scheduled", "blocked", "oldest", "workers", "paused"}
 PAUSE = {"kind", "name", "since", "until", "reason", "who"}
 LIMIT = {"queue", "waiting", "when_full", "set_at", "who", "now"}
-WORKER = set(("id app host pid version started_at beat_at expires_at alive concurrency running queues tasks").split())
-STATS = set(
-    ("ready running scheduled blocked failed cancelled succeeded finished_last_minute failed_last_hour workers").split()
-)
+WORKER = {
+    "id",
+    "app",
+    "host",
+    "pid",
+    "version",
+    "started_at",
+    "beat_at",
+    "expires_at",
+    "alive",
+    "concurrency",
+    "running",
+    "queues",
+    "tasks",
+}
+STATS = {
+    "ready",
+    "running",
+    "scheduled",
+    "blocked",
+    "failed",
+    "cancelled",
+    "succeeded",
+    "finished_last_minute",
+    "failed_last_hour",
+    "workers",
+}
 GATE = {"key", "limit", "in_order", "holding", "waiting", "holders", "first", "since", "cap"}
 FINDING = {"check", "verdict", "found", "cure"}
 CHANGE = {"action", "jobs", "dry_run"}
