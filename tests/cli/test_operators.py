@@ -66,7 +66,7 @@ def test_gates_say_who_runs_and_who_waits(run: Run, queue: Queue, hand: Hand) ->
     assert f"It waits at the gate 'shop:7', of whose 1 place 1 is taken, by job {first} (pull, ready)." in said
     assert run("gates", "set", "shop:7", "0", "--by", "ann")[:2] == (0, "set: none of its jobs starts\n")
     assert "which is closed: its limit was set to 0" in run("explain", str(second))[1]
-    assert "shop:7 was set to 0 places 0 s ago" in run("gates")[1]
+    assert "shop:7 was set to 0 places " in run("gates")[1]
     assert run("gates", "unset", "shop:8")[1] == "nothing was set for it, but for shop:7\n"
     assert run("gates", "unset", "shop:7", "--by", "bob")[1] == "back to what the code says\n"
     assert [(one.who, one.what, one.about) for one in queue.audit()] == [
