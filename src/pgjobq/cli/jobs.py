@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
@@ -83,8 +83,8 @@ def jobs(argv: Sequence[str]) -> int:
         if options.action == "edit":
             return _edit(queue, options)
         if options.action == "cancel" and options.running:
-            return _change(queue, options, "cancel_running", _chosen(options))
-        return _change(queue, options, options.action, _chosen(options))
+            return _change(queue, options, "cancel_running", selected(options))
+        return _change(queue, options, options.action, selected(options))
 
 
 def purge(argv: Sequence[str]) -> int:
@@ -96,9 +96,7 @@ def purge(argv: Sequence[str]) -> int:
     add_care(made)
     options = made.read(argv)
     options.ids, options.to = [], None
-    filters = selected(options)
-    if (past := duration(options.older_than, "--older-than")) is not None:
-        filters["finished_before"] = datetime.now(UTC) - past
+    filters = selected(options, ended=True)
     with desk(options) as queue:
         return _change(queue, options, "purge", filters)
 
@@ -120,16 +118,9 @@ def _jobs_parser() -> CommandLine:
     return made
 
 
-def _chosen(options: Namespace) -> Filters:
-    filters = selected(options)
-    if (past := duration(options.older_than, "--older-than")) is not None:
-        filters["until"] = datetime.now(UTC) - past
-    return filters
-
-
 def _list(queue: Queue, options: Namespace) -> int:
     before = None if options.before is None else number(options.before, "--before")
-    found = queue.find(before=before, limit=number(options.limit, "--limit"), **_chosen(options))
+    found = queue.find(before=before, limit=number(options.limit, "--limit"), **selected(options))
     if not found:
         hint(queue, options)
     if options.json:

@@ -42,13 +42,18 @@ def add_filters(made: CommandLine, *, by_age: bool = True) -> None:
         group.add_argument("--older-than", metavar="T", help="enqueued longer ago than that")
 
 
-def selected(options: Namespace) -> Filters:
-    """What `queue.find` takes. Raises ConfigError."""
+def selected(options: Namespace, *, ended: bool = False) -> Filters:
+    """What `queue.find` takes. `ended`: --older-than is about when they ended, not when they were enqueued.
+
+    Raises ConfigError.
+    """
     filters: dict[str, Any] = {name: getattr(options, name) for name in PLAIN}
     if options.args:
         filters["args"] = arguments(options.args)
     if (past := duration(options.newer_than, "--newer-than")) is not None:
         filters["since"] = datetime.now(UTC) - past
+    if (past := duration(options.older_than, "--older-than")) is not None:
+        filters["finished_before" if ended else "until"] = datetime.now(UTC) - past
     if options.ids:
         filters["ids"] = [number(text, "ID") for text in options.ids]
     return {name: value for name, value in filters.items() if value is not None}  # type: ignore[return-value]

@@ -10,6 +10,7 @@ import sys
 import termios
 import tty
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -66,7 +67,8 @@ class Terminal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._give_back()
+        with suppress(OSError, termios.error):  # a SIGHUP says that there is no terminal any more
+            self._give_back()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         os.close(self._woken)

@@ -35,8 +35,6 @@ Seen = tuple[JobState, int, datetime | None]
 def watch(queue: Queue, options: Namespace) -> int:
     """Tell what happens to the jobs that the options name; returns the exit code."""
     filters = selected(options)
-    if (past := duration(options.older_than, "--older-than")) is not None:
-        filters["until"] = datetime.now().astimezone() - past
     if not filters:
         raise ConfigError("pgjobq jobs watch: wants IDs or a filter, such as --ref order:42")
     limit = duration(options.timeout, "--timeout")
