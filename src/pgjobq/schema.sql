@@ -9,7 +9,7 @@
 --              └───────► ready        └─► blocked ──► ready       (waits for something that is not a time)
 --
 --   job            what was asked. INSERT only; deleted by retention.
---   ready          (seq, job, lane): may start now.          INSERT + DELETE, never UPDATE.
+--   ready          (seq, job, lane): may start now.          INSERT + DELETE; an UPDATE only where a job rises by its age.
 --   running        (job, attempt, worker): the lease.        INSERT + DELETE, never UPDATE.
 --   scheduled      (job, run_at): waits for its time: a delay or a retry.
 --   blocked        (job, waits_for): waits for a worker that knows its task (`task:send_mail`), at a gate (`gate:api`), …
@@ -30,6 +30,8 @@
 --   allowed        which role was allowed what, by allow().
 --   paused         queues and tasks whose jobs wait until they are resumed.
 --   queue_limit    how many jobs may wait in a queue.
+--   ageing         queues in which jobs that wait rise in priority.
+--   age_mark       how far the numbers of ready rows were at what time: tells how long those have waited.
 --   cancel_request running jobs that are to be cancelled: their workers see to it.
 --   audit          what operators did: who, when, what, to how many jobs.   INSERT only.
 --   history        what happened in each minute, in numbers: counted by upkeep when it is over.
@@ -257,6 +259,24 @@ CREATE TABLE pgjobq.queue_limit (
     set_at    timestamptz NOT NULL,
     who       text NOT NULL
 );
+
+-- Queues whose jobs rise by one priority for each `step` that they have waited, to `up_to` at the most.
+CREATE TABLE pgjobq.ageing (
+    queue  text PRIMARY KEY,
+    step   interval NOT NULL,
+    up_to  smallint NOT NULL CHECK (up_to BETWEEN -9 AND 9),
+    set_at timestamptz NOT NULL,
+    who    text NOT NULL
+);
+
+-- When how many numbers had been drawn: what stands in `ready` with a smaller one has waited since then, or longer.
+CREATE TABLE pgjobq.age_mark (
+    queue    text NOT NULL,
+    priority smallint NOT NULL,
+    at       timestamptz NOT NULL,
+    seq      bigint NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX age_mark_lane ON pgjobq.age_mark (queue, priority, at);
 
 -- Running jobs that somebody wants cancelled. A request stands until its job has ended, also over a retry.
 CREATE TABLE pgjobq.cancel_request (
@@ -1757,6 +1777,107 @@ BEGIN
     WHERE pg_sequence_last_value(x.tickets) > x.waiting;
 END $$;
 
+-- ---------------------------------------------------------------------------------------------- priorities that age
+-- In a queue that ages a job counts, after it has waited for a step, as if it had been enqueued with the next more urgent
+-- priority, behind those that have it by then. So it is overtaken only by what comes within (its priority - theirs) steps
+-- after it. Its own priority stays in `job`; what rises is its row in `ready`, with a new number, by a chore. No job has to say
+-- since when it waits: the numbers are drawn in the order of time, so it is enough to note now and then how far they are.
+
+-- Let the jobs of a queue rise by one priority for each `step` (1 second or more) that they have waited while ready, to `up_to`
+-- at the most. In force from now on, also for those that wait already.
+CREATE FUNCTION pgjobq.set_ageing(queue text, step interval, up_to int DEFAULT -9, who text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    fault text := CASE
+        WHEN coalesce(length(set_ageing.queue), 0) NOT BETWEEN 1 AND 255
+            THEN 'queue has ' || coalesce(length(set_ageing.queue), 0)::text || ' characters: wants 1 to 255'
+        WHEN set_ageing.step IS NULL OR set_ageing.step NOT BETWEEN interval '1 second' AND interval '366 days'
+            THEN 'step is ' || coalesce(set_ageing.step::text, 'null') || ': wants 1 second to 366 days'
+        WHEN coalesce(set_ageing.up_to, 99) NOT BETWEEN -9 AND 9
+            THEN 'up_to is ' || coalesce(set_ageing.up_to::text, 'null') || ': wants a whole number from -9 to 9' END;
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    INSERT INTO pgjobq.ageing (queue, step, up_to, set_at, who)
+    VALUES (set_ageing.queue, set_ageing.step, set_ageing.up_to, pgjobq.clock(), coalesce(set_ageing.who, session_user))
+    ON CONFLICT ON CONSTRAINT ageing_pkey DO UPDATE SET
+        step = excluded.step, up_to = excluded.up_to, set_at = excluded.set_at, who = excluded.who;
+    PERFORM pgjobq.note_action(set_ageing.who, 'set_ageing', NULL, jsonb_build_object(
+        'queue', set_ageing.queue, 'step', set_ageing.step, 'up_to', set_ageing.up_to));
+END $$;
+
+-- Let the jobs of a queue keep their priority; those that have risen stay where they are. False: they did not rise.
+CREATE FUNCTION pgjobq.unset_ageing(queue text, who text DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    DELETE FROM pgjobq.ageing a WHERE a.queue = unset_ageing.queue;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    DELETE FROM pgjobq.age_mark m WHERE m.queue = unset_ageing.queue;
+    PERFORM pgjobq.note_action(unset_ageing.who, 'unset_ageing', NULL, jsonb_build_object('queue', unset_ageing.queue));
+    RETURN true;
+END $$;
+
+-- Let jobs rise that have waited long enough, up to `most` of each lane, the longest waiting first: a chore. Returns how many
+-- there were in the lane with the most: `most` says that there may be more. A lane's jobs go straight to the next lane that
+-- there is, of whatever queue (a worker compares the priorities of all its queues), after as many steps as lie between.
+-- An UPDATE, the only one in `ready`: whoever waits for the row meanwhile (cancel, edit, move) then finds it where it went.
+CREATE FUNCTION pgjobq.age(most int) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    started timestamptz := pgjobq.clock();
+    before  xid8;
+    lane    record;
+    ripe    record;                         -- the latest mark that is old enough
+    risen   bigint;
+    largest bigint := 0;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pgjobq.ageing)
+       OR NOT pg_try_advisory_xact_lock(hashtextextended('pgjobq:ageing', 0)) THEN
+        RETURN 0;
+    END IF;
+    before := pg_current_xact_id();         -- the xid before the numbers: see the head of this file
+    FOR lane IN
+        WITH levels AS MATERIALIZED (
+            SELECT DISTINCT l.priority FROM pgjobq.lane l
+        ), lanes AS MATERIALIZED (
+            SELECT l.queue, l.priority, a.step, (SELECT max(v.priority) FROM levels v
+                                                 WHERE v.priority < l.priority AND v.priority >= a.up_to) AS above
+            FROM (SELECT DISTINCT o.queue, o.priority FROM pgjobq.lane o) l JOIN pgjobq.ageing a ON a.queue = l.queue
+        )
+        SELECT l.queue, l.priority, l.above, l.step * (l.priority - l.above) AS wait
+        FROM lanes l WHERE l.above IS NOT NULL ORDER BY l.priority, l.queue
+    LOOP
+        INSERT INTO pgjobq.age_mark (queue, priority, at, seq)
+        SELECT lane.queue, lane.priority, started, s.last_value FROM pgjobq.job_id_seq s
+        WHERE NOT EXISTS (SELECT FROM pgjobq.age_mark m WHERE m.queue = lane.queue AND m.priority = lane.priority
+                          AND m.at > started - lane.wait / 8 AND m.at <= started);
+        SELECT m.at, m.seq INTO ripe FROM pgjobq.age_mark m
+        WHERE m.queue = lane.queue AND m.priority = lane.priority AND m.at <= started - lane.wait
+        ORDER BY m.at DESC LIMIT 1;
+        CONTINUE WHEN NOT FOUND;
+        DELETE FROM pgjobq.age_mark m WHERE m.queue = lane.queue AND m.priority = lane.priority AND m.at < ripe.at;
+        WITH oldest AS MATERIALIZED (
+            SELECT r.ctid AS place FROM pgjobq.ready r
+            WHERE r.queue = lane.queue AND r.priority = lane.priority AND r.seq <= ripe.seq
+            ORDER BY r.seq LIMIT age.most FOR UPDATE SKIP LOCKED
+        ), numbered AS MATERIALIZED (
+            SELECT o.place, nextval('pgjobq.job_id_seq') AS seq FROM oldest o
+        )
+        UPDATE pgjobq.ready r SET seq = n.seq, priority = lane.above FROM numbered n WHERE r.ctid = n.place;
+        GET DIAGNOSTICS risen = ROW_COUNT;
+        IF risen > 0 THEN
+            PERFORM pgjobq.open_lane(lane.queue, lane.above);
+            PERFORM pgjobq.wake(lane.queue);
+            largest := greatest(largest, risen);
+        END IF;
+    END LOOP;
+    DELETE FROM pgjobq.age_mark m WHERE NOT EXISTS (SELECT FROM pgjobq.ageing a WHERE a.queue = m.queue);
+    RETURN largest;
+END $$;
+
 -- ---------------------------------------------------------------------------------------------- many jobs at once
 -- Move a job that waits to another queue. False: it runs, has ended, does not exist, is there already, or its payload is
 -- sealed (with its queue's name, so that it would not open there).
@@ -1950,7 +2071,8 @@ SET search_path = pg_catalog, pgjobq, pg_temp SET plan_cache_mode = force_custom
         CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT FROM pgjobq.ready r WHERE r.queue = l.queue AND r.priority = l.priority
                                                        LIMIT 100000) x) c
         LEFT JOIN LATERAL (SELECT j.created_at FROM pgjobq.ready r JOIN pgjobq.job j ON j.id = r.job
-                           WHERE r.queue = l.queue AND r.priority = l.priority AND r.seq = r.job ORDER BY r.seq LIMIT 1) first ON true
+                           WHERE r.queue = l.queue AND r.priority = l.priority AND (r.seq = r.job OR r.priority < j.priority)
+                           ORDER BY r.seq LIMIT 1) first ON true
         WHERE c.n > 0 AND until >= pgjobq.clock() - interval '90 seconds' GROUP BY l.queue
     ), keys AS MATERIALIZED (
         SELECT minute, queue FROM counted UNION SELECT minute, queue FROM begun UNION SELECT minute, queue FROM waiting
@@ -2307,22 +2429,23 @@ BEGIN
             'SELECT (name, task, expression, tz, next_at, last_at, last_job, paused_at, paused_because, retired_at, missed,
                      overlap, queue, priority, app, edited, changed_at) ON pgjobq.schedules',
             'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
-                       pgjobq.queue_limit, pgjobq.gate, pgjobq.gate_pass, pgjobq.history',
+                       pgjobq.queue_limit, pgjobq.gate, pgjobq.gate_pass, pgjobq.history,
+                       pgjobq.ageing',
             'SELECT ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked',    -- for the metrics
             'SELECT (id, queue, created_at) ON pgjobq.job',
             'SELECT (job, finished_at, outcome) ON pgjobq.finished'];
     WHEN 'viewer', 'operator' THEN
         functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'limit_queue', 'unlimit_queue', 'retry', 'retry_from', 'cancel', 'cancel_running', 'pause', 'resume', 'act',
-                                                           'set_gate', 'unset_gate', 'edit', 'put_schedule', 'pause_schedule',
+                                                           'set_gate', 'unset_gate', 'set_ageing', 'unset_ageing', 'edit', 'put_schedule', 'pause_schedule',
                                                            'resume_schedule', 'run_schedule', 'reset_schedule', 'delete_schedule']
                           ELSE ARRAY['clock', 'watch'] END;
         grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.dependency, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
                          pgjobq.migration, pgjobq.paused, pgjobq.queue_limit, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass,
                          pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished, pgjobq.job,
-                         pgjobq.schedules, pgjobq.history'];
+                         pgjobq.schedules, pgjobq.history, pgjobq.ageing'];
     WHEN 'worker' THEN
         functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'release', 'expire', 'follow_limits', 'watch_dependencies', 'complete', 'end_pauses', 'follow_cancels',
-                           'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps', 'tick', 'declare_schedules', 'write_history'];
+                           'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps', 'tick', 'declare_schedules', 'write_history', 'age'];
         grants := ARRAY[
             'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.schedule',
             'SELECT, DELETE ON pgjobq.job, pgjobq.lane',

@@ -128,6 +128,7 @@ SELECT jsonb_build_object(
                   SELECT FROM pgjobq.ready r WHERE r.queue = v.queue
                     AND (r.priority < mine.priority OR (r.priority = mine.priority AND r.seq < mine.seq))
                   LIMIT 100000) x),
+    'level', mine.priority,
     'pace', (SELECT count(*) FROM pgjobq.finished f WHERE f.finished_at > pgjobq.clock() - interval '1 minute') / 60.0,
     'holder', (SELECT w.host || ' (pid ' || w.pid || ')' FROM pgjobq.worker w WHERE w.id = v.worker::uuid),
     'lease_over', (SELECT NOT EXISTS (SELECT FROM pgjobq.worker w WHERE w.id = v.worker::uuid AND w.expires_at > now())),
