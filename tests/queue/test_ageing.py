@@ -43,10 +43,10 @@ def test_it_belongs_to_the_callers_transaction(dsn: str, queue: Queue) -> None:
 
 def test_what_cannot_be_set(queue: Queue) -> None:
     for wrong in (0, 0.5, -1, True, "60", float("nan"), timedelta(days=400), None):
-        with pytest.raises(InvalidOption, match="step=.*: wants seconds or a timedelta, from 1 second to 366 days"):
+        with pytest.raises(InvalidOption, match=r"step=.*: wants seconds or a timedelta, from 1 second to 366 days"):
             queue.set_ageing("mail", step=wrong)  # type: ignore[arg-type]
     for wrong_level in (-10, 10, 1.5, True, None):
-        with pytest.raises(InvalidOption, match="up_to=.*: wants a whole number from -9"):
+        with pytest.raises(InvalidOption, match=r"up_to=.*: wants a whole number from -9"):
             queue.set_ageing("mail", step=60, up_to=wrong_level)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="queue='' is empty"):
         queue.set_ageing("", step=60)

@@ -105,7 +105,7 @@ def test_other_queues_and_jobs_that_come_back_keep_their_own(hand: Hand) -> None
 
 @pytest.mark.parametrize("seed", range(6))
 def test_jobs_start_in_the_order_of_time_and_steps(hand: Hand, seed: int) -> None:
-    """A job with priority p counts as if it had come p steps later, to within an eighth of what it has risen and 2 s."""
+    """A job with priority p counts as if it had come p steps later, to within an eighth of its rise and 2 s."""
     chance = random.Random(seed)
     step = chance.choice([4, 10, 30])
     hand.sql("SELECT pgjobq.set_ageing('default', make_interval(secs => $1))", step)
@@ -185,7 +185,7 @@ def test_the_flood_may_come_from_another_queue(hand: Hand) -> None:
     assert starts()
 
 
-# --------------------------------------------------------------------------------------------- who looks for it finds it
+# --------------------------------------------------------------------------- who looks for it finds it
 
 
 def risen(hand: Hand, times: int = 1, *, since: float = 0) -> int:
@@ -278,7 +278,10 @@ def test_a_row_that_was_moved_by_deleting_it_would_not_be_found(hands: Hands) ->
             doctored(
                 function_text("age"),
                 (
-                    "UPDATE pgjobq.ready r SET seq = n.seq, priority = lane.above FROM numbered n WHERE r.ctid = n.place;",
+                    (
+                        "UPDATE pgjobq.ready r SET seq = n.seq, priority = lane.above FROM numbered n "
+                        "WHERE r.ctid = n.place;"
+                    ),
                     """, gone AS (DELETE FROM pgjobq.ready r USING numbered n WHERE r.ctid = n.place
                        RETURNING n.seq, r.job, r.attempt, r.spared, r.queue)
                     INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
@@ -290,7 +293,7 @@ def test_a_row_that_was_moved_by_deleting_it_would_not_be_found(hands: Hands) ->
 
 
 def test_it_never_waits_and_takes_so_many_at_once(hands: Hands) -> None:
-    """What somebody holds is passed by; the longest waiting go first; a second worker's chore does nothing meanwhile."""
+    """What somebody holds is passed by; the longest waiting go first; a second chore does nothing meanwhile."""
     hand, other = impatient(hands()), hands()
     at(hand, 0)
     hand.enqueue(priority=-1)

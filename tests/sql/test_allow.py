@@ -226,7 +226,9 @@ JOBS_SQL = "".join(
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many", "enqueue_unique"), "producer")
 NEEDS |= {"enqueue_after": "producer", "retry_from": "operator"}
 NEEDS |= dict.fromkeys(("cancel_running", "edit", "pause", "resume", "act"), "operator")
-NEEDS |= dict.fromkeys(("set_gate", "unset_gate", "limit_queue", "unlimit_queue", "set_ageing", "unset_ageing"), "operator")
+NEEDS |= dict.fromkeys(
+    ("set_gate", "unset_gate", "limit_queue", "unlimit_queue", "set_ageing", "unset_ageing"), "operator"
+)
 NEEDS |= dict.fromkeys(
     (f"{what}_schedule" for what in ("put", "pause", "resume", "run", "reset", "delete")), "operator"
 )

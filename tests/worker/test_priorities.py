@@ -72,13 +72,15 @@ def test_a_full_queue_keeps_no_other_queue_of_its_priority_waiting(queue: Queue,
 
 def flooded(queue: Queue, most: float) -> bool:
     """Whether a job of priority 3 starts while each urgent one that runs brings another one, so many in all."""
-    over, low, count = threading.Event(), threading.Event(), itertools.count(1)
+    over, low, count, in_time = threading.Event(), threading.Event(), itertools.count(1), []
 
     @queue.task(priority=-2)
     async def urgent() -> None:
-        if not over.is_set():
-            await urgent.aenqueue()
-        if next(count) >= most:
+        if over.is_set():
+            return
+        await urgent.aenqueue()
+        if low.is_set() or next(count) >= most:
+            in_time.append(low.is_set())
             over.set()
 
     @queue.task(priority=3)
@@ -88,11 +90,8 @@ def flooded(queue: Queue, most: float) -> bool:
     queue.enqueue_many([urgent.call()] * 1000)
     report.enqueue()
     with embedded(queue, concurrency=2, poll_interval=0.5):
-        wait_until(lambda: low.is_set() or over.is_set())
-        started = low.is_set()
-        over.set()
-        wait_until(low.is_set)
-    return started
+        wait_until(lambda: low.is_set() and over.is_set())
+    return in_time[0]
 
 
 def test_under_a_flood_a_job_starts_when_its_queue_ages(queue: Queue) -> None:

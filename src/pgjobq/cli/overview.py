@@ -66,7 +66,9 @@ def _queues_parser() -> CommandLine:
     made = parser("pgjobq queues", "pgjobq queues [ACTION NAME [N | SPAN]] [flags]", text, epilog)
     made.add_argument("action", metavar="ACTION", nargs="?", help="limit, unlimit, age or unage; nothing: show")
     made.add_argument("name", metavar="NAME", nargs="?", help="the queue")
-    made.add_argument("amount", metavar="N", nargs="?", help="limit: how many may wait, from 1; age: a span, as 90s, 10m")
+    made.add_argument(
+        "amount", metavar="N", nargs="?", help="limit: how many may wait, from 1; age: a span, as 90s, 10m"
+    )
     made.add_argument("--when-full", metavar="WHAT", default="raise", help="limit: raise (the default) or drop_oldest")
     made.add_argument("--up-to", metavar="N", default="-9", help="age: they rise no higher, -9 (the default) to 9")
     made.add_argument("--by", metavar="NAME", help="who wants this, for the audit (default: your login)")
@@ -85,7 +87,9 @@ def _age(queue: Queue, options: Namespace) -> int:
     elif options.action == "unage" and options.name and not options.amount:
         print("its jobs keep their priority" if queue.unset_ageing(options.name, by=by) else "they kept it already")
     else:
-        raise ConfigError("pgjobq queues: wants nothing, or `limit NAME N`, `unlimit NAME`, `age NAME SPAN` or `unage NAME`")
+        raise ConfigError(
+            "pgjobq queues: wants nothing, or `limit NAME N`, `unlimit NAME`, `age NAME SPAN` or `unage NAME`"
+        )
     return 0
 
 
@@ -99,7 +103,9 @@ def _limit(queue: Queue, options: Namespace) -> int:
     elif options.action == "unlimit" and options.name and not options.amount:
         print("has no limit any more" if queue.unlimit(options.name, by=by) else "had no limit")
     else:
-        raise ConfigError("pgjobq queues: wants nothing, or `limit NAME N`, `unlimit NAME`, `age NAME SPAN` or `unage NAME`")
+        raise ConfigError(
+            "pgjobq queues: wants nothing, or `limit NAME N`, `unlimit NAME`, `age NAME SPAN` or `unage NAME`"
+        )
     return 0
 
 
