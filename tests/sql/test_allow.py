@@ -45,7 +45,7 @@ MADE_FOR_THE_OWNER = {
     "watched",
 }
 MADE_FOR_THE_OWNER |= {"admit", "gate_room", "gates_fault", "pass_counts"}
-MADE_FOR_THE_OWNER |= {"age_mark"}
+MADE_FOR_THE_OWNER |= {"age_mark", "is_waiting"}
 MADE_FOR_THE_OWNER |= {"count_history", "history_bounds", "history_sum"}
 MADE_FOR_THE_OWNER |= {"ask_cancel", "change_waiting", "drop_waiting", "expiry", "set_expiry"}
 MADE_FOR_THE_OWNER |= {

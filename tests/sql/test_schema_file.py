@@ -90,7 +90,7 @@ def test_a_heartbeat_stays_on_its_page(hand: Hand) -> None:
 
 def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
     """Facts are append-only, rows of state are moved; a heartbeat, a key's holder, a schedule and an edit by hand are
-    neither. A ready row that rises by its age stays what it is, so that who waits for it finds it."""
+    neither."""
     texts = [FILE.read_text(), *(path.read_text() for path in sorted((FILE.parent / "statements").glob("*.sql")))]
     code = "\n".join(re.sub(r"--[^\n]*", "", text) for text in texts)
     assert sorted(re.findall(r"\bUPDATE\s+(?!SKIP|OF\b|ON\b|\()(\S+)", code)) == [
@@ -107,7 +107,6 @@ def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
         "pgjobq.job",  # set_expiry()
         "pgjobq.lane",  # follow_limits()
         "pgjobq.queue_limit",  # unlimit_queue()
-        "pgjobq.ready",  # age()
         "pgjobq.schedule",  # tick()
         "pgjobq.schedule",  # declare_schedules()
         "pgjobq.schedule",  # and pause, resume, run, reset

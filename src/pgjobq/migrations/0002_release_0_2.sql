@@ -801,6 +801,17 @@ BEGIN
     RETURN true;
 END $$;
 
+-- Whether a job waits, as of now. Who names one job and has waited for its row finds it gone also when the other one has only
+-- put it elsewhere (edit, move, its age): then he looks for it once more.
+CREATE FUNCTION pgjobq.is_waiting(job bigint) RETURNS boolean LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = is_waiting.job)
+        OR EXISTS (SELECT FROM pgjobq.scheduled s WHERE s.job = is_waiting.job)
+        OR EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = is_waiting.job AND r.seq <> r.job)
+        OR EXISTS (SELECT FROM pgjobq.ready r JOIN pgjobq.job j ON r.queue = j.queue AND r.priority = j.priority AND r.seq = j.id
+                   WHERE j.id = is_waiting.job)
+$$;
+
 -- Cancel a job that waits. False: it runs, has finished, or does not exist. The tables are tried in the direction in
 -- which jobs move, so that one promoted meanwhile is still met.
 CREATE OR REPLACE FUNCTION pgjobq.cancel(job bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
@@ -808,21 +819,24 @@ SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
     made int;
 BEGIN
-    DELETE FROM pgjobq.blocked b WHERE b.job = cancel.job RETURNING attempt INTO made;
-    IF NOT FOUND THEN
-        DELETE FROM pgjobq.scheduled s WHERE s.job = cancel.job RETURNING attempt INTO made;
-    END IF;
-    IF NOT FOUND THEN
-        DELETE FROM pgjobq.ready r USING pgjobq.job j
-        WHERE j.id = cancel.job AND r.queue = j.queue AND r.priority = j.priority AND r.seq = j.id
-        RETURNING r.attempt INTO made;
-    END IF;
-    IF NOT FOUND THEN
-        DELETE FROM pgjobq.ready r WHERE r.job = cancel.job AND r.seq <> r.job RETURNING attempt INTO made;
-    END IF;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
+    LOOP
+        DELETE FROM pgjobq.blocked b WHERE b.job = cancel.job RETURNING attempt INTO made;
+        IF NOT FOUND THEN
+            DELETE FROM pgjobq.scheduled s WHERE s.job = cancel.job RETURNING attempt INTO made;
+        END IF;
+        IF NOT FOUND THEN
+            DELETE FROM pgjobq.ready r USING pgjobq.job j
+            WHERE j.id = cancel.job AND r.queue = j.queue AND r.priority = j.priority AND r.seq = j.id
+            RETURNING r.attempt INTO made;
+        END IF;
+        IF NOT FOUND THEN
+            DELETE FROM pgjobq.ready r WHERE r.job = cancel.job AND r.seq <> r.job RETURNING attempt INTO made;
+        END IF;
+        EXIT WHEN FOUND;
+        IF NOT pgjobq.is_waiting(cancel.job) THEN
+            RETURN false;
+        END IF;
+    END LOOP;
     INSERT INTO pgjobq.finished (job, finished_at, attempt, outcome, reason)
     VALUES (cancel.job, pgjobq.clock(), made, 'c', 'cancelled while it waited');
     IF pgjobq.watched() THEN
@@ -1199,25 +1213,31 @@ BEGIN
     IF fault IS NOT NULL THEN
         RAISE check_violation USING MESSAGE = fault;
     END IF;
-    SELECT j.queue, j.priority, j.gates INTO it FROM pgjobq.job j WHERE j.id = change_waiting.job;
     -- In the direction in which jobs move, as in cancel().
-    SELECT NULL::timestamptz AS run_at, b.attempt, b.spared, b.waits_for INTO at
-    FROM pgjobq.blocked b WHERE b.job = change_waiting.job FOR UPDATE;
-    IF NOT FOUND THEN
-        SELECT s.run_at, s.attempt, s.spared, NULL::text AS waits_for INTO at
-        FROM pgjobq.scheduled s WHERE s.job = change_waiting.job FOR UPDATE;
-    END IF;
-    IF NOT FOUND THEN
-        SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
-        WHERE r.queue = it.queue AND r.priority = it.priority AND r.seq = change_waiting.job AND r.job = change_waiting.job FOR UPDATE;
-    END IF;
-    IF NOT FOUND THEN
-        SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
-        WHERE r.job = change_waiting.job AND r.seq <> r.job FOR UPDATE;
-    END IF;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
+    LOOP
+        SELECT j.queue, j.priority INTO it FROM pgjobq.job j WHERE j.id = change_waiting.job;
+        SELECT NULL::timestamptz AS run_at, b.attempt, b.spared, b.waits_for INTO at
+        FROM pgjobq.blocked b WHERE b.job = change_waiting.job FOR UPDATE;
+        IF NOT FOUND THEN
+            SELECT s.run_at, s.attempt, s.spared, NULL::text AS waits_for INTO at
+            FROM pgjobq.scheduled s WHERE s.job = change_waiting.job FOR UPDATE;
+        END IF;
+        IF NOT FOUND THEN
+            SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
+            WHERE r.queue = it.queue AND r.priority = it.priority AND r.seq = change_waiting.job AND r.job = change_waiting.job
+            FOR UPDATE;
+        END IF;
+        IF NOT FOUND THEN
+            SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
+            WHERE r.job = change_waiting.job AND r.seq <> r.job FOR UPDATE;
+        END IF;
+        EXIT WHEN FOUND;
+        IF NOT pgjobq.is_waiting(change_waiting.job) THEN
+            RETURN false;
+        END IF;
+    END LOOP;
+    -- Only now: another one who changed it may have held the row until here.
+    SELECT j.queue, j.priority, j.gates INTO it FROM pgjobq.job j WHERE j.id = change_waiting.job;
     PERFORM pg_current_xact_id();           -- the xid before a number: see the head of this file
     UPDATE pgjobq.job j
     SET args = coalesce(change_waiting.args, j.args), priority = coalesce(change_waiting.priority, j.priority),
@@ -1971,7 +1991,6 @@ END $$;
 -- Let jobs rise that have waited long enough, up to `most` of each lane, the longest waiting first: a chore. Returns how many
 -- there were in the lane with the most: `most` says that there may be more. A lane's jobs go straight to the next lane that
 -- there is, of whatever queue (a worker compares the priorities of all its queues), after as many steps as lie between.
--- An UPDATE, the only one in `ready`: whoever waits for the row meanwhile (cancel, edit, move) then finds it where it went.
 CREATE FUNCTION pgjobq.age(most int) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
 DECLARE
@@ -2013,8 +2032,12 @@ BEGIN
             ORDER BY r.seq LIMIT age.most FOR UPDATE SKIP LOCKED
         ), numbered AS MATERIALIZED (
             SELECT o.place, nextval('pgjobq.job_id_seq') AS seq FROM oldest o
+        ), gone AS (
+            DELETE FROM pgjobq.ready r USING numbered n WHERE r.ctid = n.place
+            RETURNING n.seq, r.job, r.attempt, r.spared, r.queue
         )
-        UPDATE pgjobq.ready r SET seq = n.seq, priority = lane.above FROM numbered n WHERE r.ctid = n.place;
+        INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+        SELECT g.seq, g.job, lane.above, g.attempt, g.spared, g.queue FROM gone g;
         GET DIAGNOSTICS risen = ROW_COUNT;
         IF risen > 0 THEN
             PERFORM pgjobq.open_lane(lane.queue, lane.above);
@@ -2044,36 +2067,41 @@ BEGIN
         RAISE check_violation USING MESSAGE = fault;
     END IF;
     PERFORM pg_current_xact_id();           -- the xid before the number: see the head of this file
-    SELECT j.queue, j.priority INTO fact FROM pgjobq.job j
-    WHERE j.id = move.job AND j.queue <> move.queue AND NOT j.args ? '$enc';
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    -- In the direction in which jobs move, as in cancel().
-    DELETE FROM pgjobq.blocked b WHERE b.job = move.job RETURNING b.* INTO place;
-    IF FOUND THEN
-        INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
-        VALUES (move.job, place.since, place.priority, place.attempt, place.spared, move.queue, place.waits_for);
-    ELSE
+    LOOP
+        SELECT j.queue, j.priority INTO fact FROM pgjobq.job j
+        WHERE j.id = move.job AND j.queue <> move.queue AND NOT j.args ? '$enc';
+        IF NOT FOUND THEN
+            RETURN false;
+        END IF;
+        -- In the direction in which jobs move, as in cancel().
+        DELETE FROM pgjobq.blocked b WHERE b.job = move.job RETURNING b.* INTO place;
+        IF FOUND THEN
+            INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+            VALUES (move.job, place.since, place.priority, place.attempt, place.spared, move.queue, place.waits_for);
+            EXIT;
+        END IF;
         DELETE FROM pgjobq.scheduled s WHERE s.job = move.job RETURNING s.* INTO place;
         IF FOUND THEN
             INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue, waits_for)
             VALUES (move.job, place.run_at, place.priority, place.attempt, place.spared, move.queue, place.waits_for);
-        ELSE
-            DELETE FROM pgjobq.ready r
-            WHERE r.queue = fact.queue AND r.priority = fact.priority AND r.seq = move.job RETURNING r.* INTO place;
-            IF NOT FOUND THEN
-                DELETE FROM pgjobq.ready r WHERE r.job = move.job AND r.seq <> r.job RETURNING r.* INTO place;
-            END IF;
-            IF NOT FOUND THEN
-                RETURN false;
-            END IF;
+            EXIT;
+        END IF;
+        DELETE FROM pgjobq.ready r
+        WHERE r.queue = fact.queue AND r.priority = fact.priority AND r.seq = move.job RETURNING r.* INTO place;
+        IF NOT FOUND THEN
+            DELETE FROM pgjobq.ready r WHERE r.job = move.job AND r.seq <> r.job RETURNING r.* INTO place;
+        END IF;
+        IF FOUND THEN
             INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
             VALUES (nextval('pgjobq.job_id_seq'), move.job, place.priority, place.attempt, place.spared, move.queue);
             PERFORM pgjobq.open_lane(move.queue, place.priority);
             PERFORM pgjobq.wake(move.queue);
+            EXIT;
         END IF;
-    END IF;
+        IF NOT pgjobq.is_waiting(move.job) THEN
+            RETURN false;
+        END IF;
+    END LOOP;
     UPDATE pgjobq.job j SET queue = move.queue WHERE j.id = move.job;
     RETURN true;
 END $$;
