@@ -140,7 +140,9 @@ def table(costs: dict[str, Cost]) -> str:
         "|---|---|---|---|---|",
     ]
     for feature, cost in costs.items():
-        cells = [f"{cost.of(f'{verb} server'):.0f} + {cost.of(f'{verb} client'):.0f} µs" for verb in ("one", "bulk", "run")]
+        cells = [
+            f"{cost.of(f'{verb} server'):.0f} + {cost.of(f'{verb} client'):.0f} µs" for verb in ("one", "bulk", "run")
+        ]
         wal = cost.of("bulk wal") + cost.of("run wal")
         lines.append(f"| {TITLES[feature]} | {' | '.join(cells)} | {wal:,.0f} B |")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """One feature of pgjobq, as an application uses it: for bench/features.py. Runs with the library of version 1, too.
 
-    python feature.py VERB FEATURE JOBS DSN         VERB: prepare, one, bulk, run; the last line of the output is JSON
+python feature.py VERB FEATURE JOBS DSN         VERB: prepare, one, bulk, run; the last line of the output is JSON
 """
 
 from __future__ import annotations
@@ -144,7 +144,9 @@ def bulk(feature: str, jobs: int) -> float:
     with psycopg.connect(str(DSN), autocommit=True) as connection:
         begun = time.process_time()
         for start in range(0, jobs, BATCH):
-            ids = queue.enqueue_many([call(number) for number in range(start, min(start + BATCH, jobs))], conn=connection)
+            ids = queue.enqueue_many(
+                [call(number) for number in range(start, min(start + BATCH, jobs))], conn=connection
+            )
             before = ids if feature == "depends_on" and not before else []
         return time.process_time() - begun
 

@@ -1,7 +1,8 @@
 -- What operators do and look at, for operations.py: like jobs.sql, every parameter and every column is text.
 
 -- name: pause
-SELECT pgjobq.pause($1::text, $2::text, $3::text, $4::text::timestamptz, $5::text)::text
+SELECT pgjobq.pause($1::text, $2::text, $3::text, coalesce($4::text::timestamptz,
+                    pgjobq.clock() + make_interval(secs => $6::text::float8)), $5::text)::text
 
 -- name: resume
 SELECT pgjobq.resume($1::text, $2::text, $3::text)::text
