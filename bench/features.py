@@ -2,10 +2,10 @@
 
     python -m bench.features [--jobs N] [--rounds N] [FEATURE …]
 
-For each feature jobs that use it are enqueued one by one, then a thousand at a time, and are run: microseconds of CPU of
-the server and of the client for each job, and bytes of WAL. The first two lines are jobs that use nothing, with the library
-and the schema as they were before there was any of this (version 1), and as they are now. Features take turns, and the
-median of the rounds counts. CPU times come from /proc, so they mean something on a busy machine, too.
+For each feature jobs that use it are enqueued one by one, then a thousand at a time, and are run: microseconds of CPU
+of the server and of the client for each job, and bytes of WAL. The first two lines are jobs that use nothing, with the
+library and the schema as they were before there was any of this (version 1), and as they are now. Features take turns,
+and the median of the rounds counts. CPU times come from /proc, so they mean something on a busy machine, too.
 """
 
 from __future__ import annotations

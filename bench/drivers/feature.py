@@ -34,7 +34,7 @@ async def confirm(order_id: int, email: str) -> None: ...
 
 
 @queue.task
-async def answer(order_id: int, email: str) -> dict[str, int]:
+async def answer(order_id: int, email: str) -> dict[str, int]:  # noqa: ARG001
     return {"order_id": order_id}
 
 

@@ -39,7 +39,7 @@ T = TypeVar("T")
 def pause(
     schema: str, kind: str, name: str, reason: str | None, until: datetime | timedelta | None, by: str | None
 ) -> Statement[bool]:
-    """Pause a queue or a task; False when it was paused already. A span counts from the server's time, not from ours."""
+    """Pause a queue or a task; False when it was paused already. A span counts by the server's clock."""
     at = until.isoformat() if isinstance(until, datetime) else None
     span = repr(until.total_seconds()) if isinstance(until, timedelta) else None
     params = (kind, name, reason, at, by, span)
