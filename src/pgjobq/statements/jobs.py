@@ -229,7 +229,7 @@ def _interval(span: float) -> str:
     return f"{int(hours)} hours {seconds:.6f} seconds"
 
 
-def id_text(job: int) -> str:
+def id_text(job: object) -> str:
     """An id may come from a URL: one that no bigint holds is simply nobody's, like 0.
 
     Raises:
