@@ -82,6 +82,8 @@ class Facts:
     error: str | None
     gate: GateFacts | None = None
     after: tuple[OtherJob, ...] = ()
+    level: int | None = None
+    """The priority that it has come to by its age, while it is ready."""
 
 
 def explained(facts: Facts) -> Explanation:
@@ -102,6 +104,8 @@ def explained(facts: Facts) -> Explanation:
 def _ready(facts: Facts) -> Iterator[str]:
     job = facts.job
     yield f"It has been ready for {span(facts.now, job.run_at or job.created_at)} and may start at any time."
+    if facts.level is not None and facts.level < job.priority:
+        yield f"By waiting it has risen from priority {job.priority} to {facts.level}."
     hindered = list(_hindrances(facts))
     yield from hindered
     if facts.ahead:

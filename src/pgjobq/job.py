@@ -15,6 +15,7 @@ __all__ = [
     "Job",
     "JobState",
     "Pause",
+    "QueueAgeing",
     "QueueLimit",
     "QueueStats",
     "Stats",
@@ -191,6 +192,19 @@ class QueueLimit:
     who: str
     now: int
     """How many wait now."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAgeing:
+    """How the jobs of a queue rise in priority while they wait."""
+
+    queue: str
+    step: float
+    """Seconds that a job has waited, ready, for each priority that it has risen."""
+    up_to: int
+    """They rise no higher."""
+    set_at: datetime
+    who: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Unpack
 
 from pgjobq.doors import Doors
@@ -357,9 +357,7 @@ def _one(queue: str | None, task: str | None) -> tuple[str, str]:
     raise InvalidOption("name either a queue or a task: queue='mail' or task='send_mail'")
 
 
-def _time(until: datetime | timedelta | None) -> datetime | None:
-    if isinstance(until, timedelta):
-        return datetime.now(UTC) + until
-    if until is not None and until.utcoffset() is None:
+def _time(until: datetime | timedelta | None) -> datetime | timedelta | None:
+    if isinstance(until, datetime) and until.utcoffset() is None:
         raise NaiveDatetime(f"until={until!r} has no time zone: datetime.now(UTC) + timedelta(hours=1) has one")
     return until

@@ -8,6 +8,7 @@ from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from pgjobq import migrate
+from pgjobq.ageing import Ageing
 from pgjobq.changes import Changes
 from pgjobq.encryption import Keyring
 from pgjobq.enqueuing import Enqueuing
@@ -52,7 +53,7 @@ class TaskOptions(TypedDict, total=False):
     aliases: Iterable[str]
 
 
-class Queue(Around, Enqueuing, Lookup, Changes, Operations, Limits, ScheduleDoors, Waiting, Flow, History):
+class Queue(Around, Enqueuing, Lookup, Changes, Operations, Limits, Ageing, ScheduleDoors, Waiting, Flow, History):
     """A job queue in one PostgreSQL schema, and the tasks that are enqueued through it.
 
     Args:

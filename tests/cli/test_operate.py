@@ -109,6 +109,26 @@ def test_limits_of_queues(run: Run, queue: Queue, hand: Hand) -> None:
     assert run("queues", "unlimit", "mail")[1] == "had no limit\n"
 
 
+def test_queues_that_age(run: Run, queue: Queue) -> None:
+    assert run("queues", "age", "mail", "10m", "--up-to", "-3", "--by", "ann")[:2] == (
+        0,
+        "its jobs rise while they wait\n",
+    )
+    assert "queue mail: jobs rise by a priority for each 600 s, to -3 (by ann)" in run("queues")[1]
+    assert json.loads(run("queues", "--json")[1])["ageing"][0]["step"] == 600
+    for wrong in (
+        ("mail",),
+        ("mail", "soon"),
+        ("mail", "0"),
+        ("mail", "1m", "--up-to", "x"),
+        ("mail", "1m", "--up-to", "10"),
+    ):
+        assert run("queues", "age", *wrong)[0] == 2, wrong
+    assert run("queues", "unage", "mail", "3")[0] == 2
+    assert run("queues", "unage", "mail")[1] == "its jobs keep their priority\n"
+    assert run("queues", "unage", "mail")[1] == "they kept it already\n"
+
+
 def test_pause_and_resume(run: Run, queue: Queue) -> None:
     assert run("pause", "--queue", "mail", "--for", "1h", "--reason", "relay", "--by", "ann")[:2] == (0, "paused\n")
     assert "queue mail is paused by ann" in run("queues")[1]

@@ -451,7 +451,34 @@ def test_none_is_left_out_while_idle() -> None:
 
 def test_lanes_behind_the_last_one_that_filled_a_claim_are_not_taken_for_empty() -> None:
     look = _crowded(limit=2).plan(0.001)
-    assert look.lanes == (HUNDRED[40], *HUNDRED[60:])
+    assert look.lanes == (*HUNDRED[61:], HUNDRED[40], HUNDRED[60])
+
+
+# --- lanes of the same priority --------------------------------------------------------------------------
+
+
+def test_of_lanes_alike_the_one_that_gave_jobs_least_recently_comes_first() -> None:
+    """A flooded queue keeps nobody from the queues behind it in the alphabet; priorities come first all the same."""
+    first, second, third = ("a", 0), ("b", 0), ("c", 0)
+    urgent, last = ("z", -1), ("a", 1)
+    cursor = ClaimCursor()
+    cursor.see((urgent, first, second, third, last))
+    order = []
+    for seq in range(1, 7):
+        look = cursor.plan(0.0)
+        assert (look.lanes[0], look.lanes[-1]) == (urgent, last)
+        order.append(look.lanes[1])
+        cursor.learn(look, ((look.lanes[1], seq),), limit=1, xmin=20, xid=20 + seq, seconds=0.0, now=0.0)
+        cursor.see((urgent, first, second, third, last))
+    assert order == [first, second, third] * 2
+
+
+def test_a_claim_that_looked_into_every_lane_changes_no_turn() -> None:
+    cursor = ClaimCursor()
+    lanes = (("a", 0), ("b", 0))
+    cursor.see(lanes)
+    cursor.learn(cursor.plan(0.0), ((("a", 0), 1),), limit=2, xmin=20, xid=20, seconds=0.0, now=0.0)
+    assert cursor.plan(0.1).lanes == lanes
 
 
 def test_a_lane_that_runs_out_in_a_short_look_is_left_out_as_well() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pgjobq import JobState, Queue
+from pgjobq import EnqueuedJob, InvalidOption, JobState, Queue
 from pgjobq.task import Task
 from sql.support.hand import Hand
 
@@ -180,6 +180,16 @@ def test_jobs_enqueued_by_others_read_as_well(queue: Queue, hand: Hand) -> None:
     assert found is not None
     assert (found.tags, found.ref, found.args) == ((), None, {"x": {"y": [1, 2.5]}})
     assert json.dumps(found.headers) == '{"n": 1, "deep": {"a": []}}' or found.headers == {"n": 1, "deep": {"a": []}}
+
+
+@pytest.mark.parametrize(
+    "door", ["get", "errors", "explain", "cancel", "cancel_running", "retry", "retry_from", "edit"]
+)
+@pytest.mark.parametrize("wrong", ["7", None, True, 1.0, EnqueuedJob(7, "send", "default")])
+def test_what_is_no_id_is_refused_by_name(queue: Queue, door: str, wrong: object) -> None:
+    """Above all the receipt in place of its id."""
+    with pytest.raises(InvalidOption, match=r"job=.*: wants the number of a job, such as the id of what enqueue"):
+        getattr(queue, door)(wrong)
 
 
 def test_an_id_beyond_bigint_is_simply_not_there(queue: Queue) -> None:

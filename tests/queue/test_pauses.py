@@ -62,6 +62,15 @@ def test_what_cannot_be_meant(queue: Queue) -> None:
         queue.pause(queue="a", until=timedelta(seconds=-1))
 
 
+def test_a_span_counts_from_the_servers_time(queue: Queue, dsn: str) -> None:
+    """Whatever this machine's clock says."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("SET pgjobq.now = '2031-05-01 12:00+00'")
+        queue.pause(queue="mail", until=timedelta(minutes=90), conn=conn)
+        (pause,) = queue.paused(conn=conn)
+    assert pause.until == datetime(2031, 5, 1, 13, 30, tzinfo=UTC)
+
+
 def test_a_paused_queue_is_no_lane(queue: Queue, dsn: str) -> None:
     with Hand(dsn) as hand:
         hand.enqueue(queue="mail")

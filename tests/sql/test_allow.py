@@ -45,6 +45,7 @@ MADE_FOR_THE_OWNER = {
     "watched",
 }
 MADE_FOR_THE_OWNER |= {"admit", "gate_room", "gates_fault", "pass_counts"}
+MADE_FOR_THE_OWNER |= {"age_mark", "is_waiting"}
 MADE_FOR_THE_OWNER |= {"count_history", "history_bounds", "history_sum"}
 MADE_FOR_THE_OWNER |= {"ask_cancel", "change_waiting", "drop_waiting", "expiry", "set_expiry"}
 MADE_FOR_THE_OWNER |= {
@@ -139,6 +140,9 @@ MATRIX: dict[str, set[str]] = {
     "SELECT pgjobq.follow_limits()": WORKS,
     "SELECT pgjobq.limit_queue('mail', 10), pgjobq.unlimit_queue('mail')": {"operator"},
     "SELECT * FROM pgjobq.queue_limit": CAN_WATCH,
+    "SELECT pgjobq.age(1)": WORKS,
+    "SELECT pgjobq.set_ageing('mail', '1 hour'), pgjobq.unset_ageing('mail')": {"operator"},
+    "SELECT * FROM pgjobq.ageing": CAN_WATCH,
     # what nobody does but the owner: facts are not rewritten, no job is made but by enqueue()
     "INSERT INTO pgjobq.job SELECT * FROM pgjobq.job": NOBODY,
     "UPDATE pgjobq.job SET task = 'other'": NOBODY,
@@ -217,12 +221,14 @@ def statements_of(kind: str) -> list[str]:
 
 JOBS_SQL = "".join(
     (migrate._HERE / "statements" / name).read_text()
-    for name in ("jobs.sql", "operate.sql", "schedules.sql", "history.sql")
+    for name in ("jobs.sql", "operate.sql", "ageing.sql", "schedules.sql", "history.sql")
 )
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many", "enqueue_unique"), "producer")
 NEEDS |= {"enqueue_after": "producer", "retry_from": "operator"}
 NEEDS |= dict.fromkeys(("cancel_running", "edit", "pause", "resume", "act"), "operator")
-NEEDS |= dict.fromkeys(("set_gate", "unset_gate", "limit_queue", "unlimit_queue"), "operator")
+NEEDS |= dict.fromkeys(
+    ("set_gate", "unset_gate", "limit_queue", "unlimit_queue", "set_ageing", "unset_ageing"), "operator"
+)
 NEEDS |= dict.fromkeys(
     (f"{what}_schedule" for what in ("put", "pause", "resume", "run", "reset", "delete")), "operator"
 )

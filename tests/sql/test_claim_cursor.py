@@ -167,6 +167,36 @@ def test_nothing_is_missed_without_fast_looks_either(dsn: str) -> None:
     assert missed == 0
 
 
+def age_for_a_while(dsn: str, over: threading.Event, errors: list[BaseException], risen: list[int]) -> None:
+    """Let jobs rise all the time, by a clock that runs a hundred times as fast."""
+    try:
+        with Hand(dsn, lease=None) as hand:
+            hand.sql("SELECT pgjobq.set_ageing(q, '1 second') FROM unnest($1::text[]) q", list(QUEUES))
+            begun = time.monotonic()
+            while not over.is_set():
+                ahead = (time.monotonic() - begun) * 99
+                hand.sql("SELECT set_config('pgjobq.now', (now() + make_interval(secs => $1))::text, false)", ahead)
+                risen.append(hand.say("age", 50)[0][0])
+    except BaseException as error:
+        errors.append(error)
+
+
+def test_nothing_is_missed_while_jobs_rise(dsn: str) -> None:
+    """Their rows go from lane to lane under the claims that look for them."""
+    over, errors, risen = threading.Event(), [], []  # type: ignore[var-annotated]
+    ageing = threading.Thread(target=age_for_a_while, args=(dsn, over, errors, risen))
+    ageing.start()
+    try:
+        asked, missed = play(dsn, NeverZero, SECONDS / 2, SEED + 200)
+    finally:
+        over.set()
+        ageing.join(60)
+    assert errors == []
+    assert asked > 200
+    assert missed == 0
+    assert sum(risen) > 20, "few have risen: this shows nothing"
+
+
 def test_the_naive_cursor_misses_jobs(dsn: str) -> None:
     """Or else the test above would show nothing."""
     for attempt in range(3):

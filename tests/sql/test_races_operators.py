@@ -81,13 +81,13 @@ def test_a_cancel_that_looks_in_the_other_direction_would_miss_it(hands: Hands, 
         function_text("cancel"),
         ("DELETE FROM pgjobq.scheduled s WHERE s.job = cancel.job RETURNING attempt INTO made;", "NULL;"),
         (
-            "    IF NOT FOUND THEN\n        RETURN false;",
-            """    IF NOT FOUND THEN
-        DELETE FROM pgjobq.scheduled s WHERE s.job = cancel.job RETURNING attempt INTO made;
-    END IF;
-    IF NOT FOUND THEN
-        RETURN false;""",
+            "        EXIT WHEN FOUND;",
+            """        IF NOT FOUND THEN
+            DELETE FROM pgjobq.scheduled s WHERE s.job = cancel.job RETURNING attempt INTO made;
+        END IF;
+        EXIT WHEN FOUND;""",
         ),
+        ("IF NOT pgjobq.is_waiting(cancel.job) THEN", "IF true THEN"),
     )
     hands(lease=None).sql(other_way)
     told, operator = _cancel_during_a_promotion(hands, gate)

@@ -98,6 +98,7 @@ def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
         "SET",  # declare_schedules()
         "SET",  # set_gate()
         "SET",  # limit_queue()
+        "SET",  # set_ageing()
         "SET",  # count_history(), what is put together
         "SET",  # write_history()
         "pgjobq.job",  # edit()

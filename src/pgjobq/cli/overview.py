@@ -21,11 +21,13 @@ def queues(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     options = _queues_parser().read(argv)
     with desk(options) as queue:
+        if options.action in ("age", "unage"):
+            return _age(queue, options)
         if options.action != "list" or options.name:
             return _limit(queue, options)
-        found, pauses, limits = queue.queues(), queue.paused(), queue.limits()
+        found, pauses, limits, ageing = queue.queues(), queue.paused(), queue.limits(), queue.ageing()
     if options.json:
-        show_json({"queues": found, "paused": pauses, "limits": limits})
+        show_json({"queues": found, "paused": pauses, "limits": limits, "ageing": ageing})
         return 0
     head = ("QUEUE", "READY", "RUNNING", "SCHEDULED", "BLOCKED", "OLDEST", "WORKERS", "STATE")
     show_table(head, [
@@ -40,6 +42,8 @@ def queues(argv: Sequence[str]) -> int:
     for limit in limits:
         then = "more are refused" if limit.when_full == "raise" else "then the oldest are dropped"
         print(f"queue {limit.queue} takes {limit.waiting:,} waiting jobs, {then}; {limit.now:,} wait (by {limit.who})")
+    for rule in ageing:
+        print(f"queue {rule.queue}: jobs rise by a priority for each {rule.step:g} s, to {rule.up_to} (by {rule.who})")
     return 0
 
 
@@ -47,31 +51,57 @@ def _queues_parser() -> CommandLine:
     text = (
         "Show what waits and runs in each queue, since when, and who serves it.\n\n"
         "  limit NAME N    let no more than N jobs wait in this queue\n"
-        "  unlimit NAME    let any number wait"
+        "  unlimit NAME    let any number wait\n"
+        "  age NAME SPAN   let its jobs rise by a priority for each SPAN they wait\n"
+        "  unage NAME      let them keep their priority"
     )
     epilog = (
         f"{CODES}\nexamples:\n  pgjobq queues\n  pgjobq queues --json\n"
         "  pgjobq queues limit mail 10000 --when-full drop_oldest\n  pgjobq queues unlimit mail\n"
+        "  pgjobq queues age mail 10m --up-to -3\n"
     )
-    made = parser("pgjobq queues", "pgjobq queues [list | limit NAME N | unlimit NAME] [flags]", text, epilog)
-    made.add_actions("list", "limit", "unlimit", default="list")
+    made = parser("pgjobq queues", "pgjobq queues [list | ACTION NAME [N | SPAN]] [flags]", text, epilog)
+    made.add_actions("list", "limit", "unlimit", "age", "unage", default="list")
     made.add_argument("name", metavar="NAME", nargs="?", help="the queue")
-    made.add_argument("waiting", metavar="N", nargs="?", help="limit: how many may wait, from 1")
+    made.add_argument(
+        "amount", metavar="N", nargs="?", help="limit: how many may wait, from 1; age: a span, as 90s, 10m"
+    )
     made.add_argument("--when-full", metavar="WHAT", default="raise", help="limit: raise (the default) or drop_oldest")
+    made.add_argument("--up-to", metavar="N", default="-9", help="age: they rise no higher, -9 (the default) to 9")
     add_by(made)
     return made
 
 
+def _age(queue: Queue, options: Namespace) -> int:
+    by = options.by or whoami()
+    if options.action == "age" and options.name and options.amount:
+        try:
+            up_to = int(options.up_to)
+        except ValueError:
+            raise ConfigError(f"--up-to {options.up_to!r}: wants a whole number from -9 to 9") from None
+        queue.set_ageing(options.name, step=duration(options.amount, "SPAN") or 0, up_to=up_to, by=by)
+        print("its jobs rise while they wait")
+    elif options.action == "unage" and options.name and not options.amount:
+        print("its jobs keep their priority" if queue.unset_ageing(options.name, by=by) else "they kept it already")
+    else:
+        raise ConfigError(
+            "pgjobq queues: wants nothing, or `limit NAME N`, `unlimit NAME`, `age NAME SPAN` or `unage NAME`"
+        )
+    return 0
+
+
 def _limit(queue: Queue, options: Namespace) -> int:
     by = options.by or whoami()
-    if options.action == "limit" and options.name and options.waiting:
-        waiting = number(options.waiting, "N")
+    if options.action == "limit" and options.name and options.amount:
+        waiting = number(options.amount, "N")
         queue.limit(options.name, waiting=waiting, when_full=options.when_full, by=by)
         print("limited")
-    elif options.action == "unlimit" and options.name and not options.waiting:
+    elif options.action == "unlimit" and options.name and not options.amount:
         print("has no limit any more" if queue.unlimit(options.name, by=by) else "had no limit")
     else:
-        raise ConfigError("pgjobq queues: wants nothing, or `limit NAME N`, or `unlimit NAME`")
+        raise ConfigError(
+            "pgjobq queues: wants nothing, or `limit NAME N`, `unlimit NAME`, `age NAME SPAN` or `unage NAME`"
+        )
     return 0
 
 

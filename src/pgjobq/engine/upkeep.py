@@ -41,6 +41,8 @@ ORDERS_EVERY = 1.0
 EXPIRED_AT_ONCE = 1_000
 EXPIRE_EVERY = 1.0
 LIMITS_EVERY = 1.0
+AGED_AT_ONCE = 1_000
+AGE_EVERY = 1.0
 LONGEST_CHORE = 120.0
 """Seconds that a vacuum or a deletion may take before its connection is given up; anything else is short."""
 
@@ -145,6 +147,9 @@ class Upkeep:
                 pass
         if self._turn("limits", LIMITS_EVERY):
             self._say("follow_limits")
+        rising = self._turn("ageing", AGE_EVERY) and self._say("age", AGED_AT_ONCE)[0][0] == AGED_AT_ONCE
+        if rising:
+            self._due.pop("ageing")  # there are more; the other chores have their turn first
         if self._turn("vacuum", VACUUM_EVERY):
             self._vacuum()
         if self._turn("history", HISTORY_EVERY):
@@ -161,7 +166,7 @@ class Upkeep:
         elif tick is not None and tick <= 0:
             tick = self._ticks.fire()
         self._journal.tick()
-        if deleting:
+        if deleting or rising:
             return 0.0
         return max(0.0, min(seconds for seconds in (due, tick, longest) if seconds is not None))
 

@@ -304,22 +304,23 @@ BEGIN
             'SELECT (name, task, expression, tz, next_at, last_at, last_job, paused_at, paused_because, retired_at, missed,
                      overlap, queue, priority, app, edited, changed_at) ON pgjobq.schedules',
             'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
-                       pgjobq.queue_limit, pgjobq.gate, pgjobq.gate_pass, pgjobq.history',
+                       pgjobq.queue_limit, pgjobq.gate, pgjobq.gate_pass, pgjobq.history,
+                       pgjobq.ageing',
             'SELECT ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked',    -- for the metrics
             'SELECT (id, queue, created_at) ON pgjobq.job',
             'SELECT (job, finished_at, outcome) ON pgjobq.finished'];
     WHEN 'viewer', 'operator' THEN
         functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'limit_queue', 'unlimit_queue', 'retry', 'retry_from', 'cancel', 'cancel_running', 'pause', 'resume', 'act',
-                                                           'set_gate', 'unset_gate', 'edit', 'put_schedule', 'pause_schedule',
+                                                           'set_gate', 'unset_gate', 'set_ageing', 'unset_ageing', 'edit', 'put_schedule', 'pause_schedule',
                                                            'resume_schedule', 'run_schedule', 'reset_schedule', 'delete_schedule']
                           ELSE ARRAY['clock', 'watch'] END;
         grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.dependency, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
                          pgjobq.migration, pgjobq.paused, pgjobq.queue_limit, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass,
                          pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished, pgjobq.job,
-                         pgjobq.schedules, pgjobq.history'];
+                         pgjobq.schedules, pgjobq.history, pgjobq.ageing'];
     WHEN 'worker' THEN
         functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'release', 'expire', 'follow_limits', 'watch_dependencies', 'complete', 'end_pauses', 'follow_cancels',
-                           'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps', 'tick', 'declare_schedules', 'write_history'];
+                           'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps', 'tick', 'declare_schedules', 'write_history', 'age'];
         grants := ARRAY[
             'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.schedule',
             'SELECT, DELETE ON pgjobq.job, pgjobq.lane',
@@ -800,6 +801,17 @@ BEGIN
     RETURN true;
 END $$;
 
+-- Whether a job waits, as of now. Who names one job and has waited for its row finds it gone also when the other one has only
+-- put it elsewhere (edit, move, its age): then he looks for it once more.
+CREATE FUNCTION pgjobq.is_waiting(job bigint) RETURNS boolean LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = is_waiting.job)
+        OR EXISTS (SELECT FROM pgjobq.scheduled s WHERE s.job = is_waiting.job)
+        OR EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = is_waiting.job AND r.seq <> r.job)
+        OR EXISTS (SELECT FROM pgjobq.ready r JOIN pgjobq.job j ON r.queue = j.queue AND r.priority = j.priority AND r.seq = j.id
+                   WHERE j.id = is_waiting.job)
+$$;
+
 -- Cancel a job that waits. False: it runs, has finished, or does not exist. The tables are tried in the direction in
 -- which jobs move, so that one promoted meanwhile is still met.
 CREATE OR REPLACE FUNCTION pgjobq.cancel(job bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
@@ -807,21 +819,24 @@ SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
     made int;
 BEGIN
-    DELETE FROM pgjobq.blocked b WHERE b.job = cancel.job RETURNING attempt INTO made;
-    IF NOT FOUND THEN
-        DELETE FROM pgjobq.scheduled s WHERE s.job = cancel.job RETURNING attempt INTO made;
-    END IF;
-    IF NOT FOUND THEN
-        DELETE FROM pgjobq.ready r USING pgjobq.job j
-        WHERE j.id = cancel.job AND r.queue = j.queue AND r.priority = j.priority AND r.seq = j.id
-        RETURNING r.attempt INTO made;
-    END IF;
-    IF NOT FOUND THEN
-        DELETE FROM pgjobq.ready r WHERE r.job = cancel.job AND r.seq <> r.job RETURNING attempt INTO made;
-    END IF;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
+    LOOP
+        DELETE FROM pgjobq.blocked b WHERE b.job = cancel.job RETURNING attempt INTO made;
+        IF NOT FOUND THEN
+            DELETE FROM pgjobq.scheduled s WHERE s.job = cancel.job RETURNING attempt INTO made;
+        END IF;
+        IF NOT FOUND THEN
+            DELETE FROM pgjobq.ready r USING pgjobq.job j
+            WHERE j.id = cancel.job AND r.queue = j.queue AND r.priority = j.priority AND r.seq = j.id
+            RETURNING r.attempt INTO made;
+        END IF;
+        IF NOT FOUND THEN
+            DELETE FROM pgjobq.ready r WHERE r.job = cancel.job AND r.seq <> r.job RETURNING attempt INTO made;
+        END IF;
+        EXIT WHEN FOUND;
+        IF NOT pgjobq.is_waiting(cancel.job) THEN
+            RETURN false;
+        END IF;
+    END LOOP;
     INSERT INTO pgjobq.finished (job, finished_at, attempt, outcome, reason)
     VALUES (cancel.job, pgjobq.clock(), made, 'c', 'cancelled while it waited');
     IF pgjobq.watched() THEN
@@ -1203,25 +1218,31 @@ BEGIN
     IF fault IS NOT NULL THEN
         RAISE check_violation USING MESSAGE = fault;
     END IF;
-    SELECT j.queue, j.priority, j.gates INTO it FROM pgjobq.job j WHERE j.id = change_waiting.job;
     -- In the direction in which jobs move, as in cancel().
-    SELECT NULL::timestamptz AS run_at, b.attempt, b.spared, b.waits_for INTO at
-    FROM pgjobq.blocked b WHERE b.job = change_waiting.job FOR UPDATE;
-    IF NOT FOUND THEN
-        SELECT s.run_at, s.attempt, s.spared, NULL::text AS waits_for INTO at
-        FROM pgjobq.scheduled s WHERE s.job = change_waiting.job FOR UPDATE;
-    END IF;
-    IF NOT FOUND THEN
-        SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
-        WHERE r.queue = it.queue AND r.priority = it.priority AND r.seq = change_waiting.job AND r.job = change_waiting.job FOR UPDATE;
-    END IF;
-    IF NOT FOUND THEN
-        SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
-        WHERE r.job = change_waiting.job AND r.seq <> r.job FOR UPDATE;
-    END IF;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
+    LOOP
+        SELECT j.queue, j.priority INTO it FROM pgjobq.job j WHERE j.id = change_waiting.job;
+        SELECT NULL::timestamptz AS run_at, b.attempt, b.spared, b.waits_for INTO at
+        FROM pgjobq.blocked b WHERE b.job = change_waiting.job FOR UPDATE;
+        IF NOT FOUND THEN
+            SELECT s.run_at, s.attempt, s.spared, NULL::text AS waits_for INTO at
+            FROM pgjobq.scheduled s WHERE s.job = change_waiting.job FOR UPDATE;
+        END IF;
+        IF NOT FOUND THEN
+            SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
+            WHERE r.queue = it.queue AND r.priority = it.priority AND r.seq = change_waiting.job AND r.job = change_waiting.job
+            FOR UPDATE;
+        END IF;
+        IF NOT FOUND THEN
+            SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
+            WHERE r.job = change_waiting.job AND r.seq <> r.job FOR UPDATE;
+        END IF;
+        EXIT WHEN FOUND;
+        IF NOT pgjobq.is_waiting(change_waiting.job) THEN
+            RETURN false;
+        END IF;
+    END LOOP;
+    -- Only now: another one who changed it may have held the row until here.
+    SELECT j.queue, j.priority, j.gates INTO it FROM pgjobq.job j WHERE j.id = change_waiting.job;
     PERFORM pg_current_xact_id();           -- the xid before a number: see the head of this file
     UPDATE pgjobq.job j
     SET args = coalesce(change_waiting.args, j.args), priority = coalesce(change_waiting.priority, j.priority),
@@ -1911,6 +1932,128 @@ BEGIN
     WHERE pg_sequence_last_value(x.tickets) > x.waiting;
 END $$;
 
+-- ---------------------------------------------------------------------------------------------- priorities that age
+-- In a queue that ages a job counts, after it has waited for a step, as if it had been enqueued with the next more urgent
+-- priority, behind those that have it by then. So it is overtaken only by what comes within (its priority - theirs) steps
+-- after it. Its own priority stays in `job`; what rises is its row in `ready`, with a new number, by a chore. No job has to say
+-- since when it waits: the numbers are drawn in the order of time, so it is enough to note now and then how far they are.
+
+-- Queues whose jobs rise by one priority for each `step` that they have waited, to `up_to` at the most.
+CREATE TABLE pgjobq.ageing (
+    queue  text PRIMARY KEY,
+    step   interval NOT NULL,
+    up_to  smallint NOT NULL CHECK (up_to BETWEEN -9 AND 9),
+    set_at timestamptz NOT NULL,
+    who    text NOT NULL
+);
+
+-- When how many numbers had been drawn: what stands in `ready` with a smaller one has waited since then, or longer.
+CREATE TABLE pgjobq.age_mark (
+    queue    text NOT NULL,
+    priority smallint NOT NULL,
+    at       timestamptz NOT NULL,
+    seq      bigint NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX age_mark_lane ON pgjobq.age_mark (queue, priority, at);
+
+-- Let the jobs of a queue rise by one priority for each `step` (1 second or more) that they have waited while ready, to `up_to`
+-- at the most. In force from now on, also for those that wait already.
+CREATE FUNCTION pgjobq.set_ageing(queue text, step interval, up_to int DEFAULT -9, who text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    fault text := CASE
+        WHEN coalesce(length(set_ageing.queue), 0) NOT BETWEEN 1 AND 255
+            THEN 'queue has ' || coalesce(length(set_ageing.queue), 0)::text || ' characters: wants 1 to 255'
+        WHEN set_ageing.step IS NULL OR set_ageing.step NOT BETWEEN interval '1 second' AND interval '366 days'
+            THEN 'step is ' || coalesce(set_ageing.step::text, 'null') || ': wants 1 second to 366 days'
+        WHEN coalesce(set_ageing.up_to, 99) NOT BETWEEN -9 AND 9
+            THEN 'up_to is ' || coalesce(set_ageing.up_to::text, 'null') || ': wants a whole number from -9 to 9' END;
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    INSERT INTO pgjobq.ageing (queue, step, up_to, set_at, who)
+    VALUES (set_ageing.queue, set_ageing.step, set_ageing.up_to, pgjobq.clock(), coalesce(set_ageing.who, session_user))
+    ON CONFLICT ON CONSTRAINT ageing_pkey DO UPDATE SET
+        step = excluded.step, up_to = excluded.up_to, set_at = excluded.set_at, who = excluded.who;
+    PERFORM pgjobq.note_action(set_ageing.who, 'set_ageing', NULL, jsonb_build_object(
+        'queue', set_ageing.queue, 'step', set_ageing.step, 'up_to', set_ageing.up_to));
+END $$;
+
+-- Let the jobs of a queue keep their priority; those that have risen stay where they are. False: they did not rise.
+CREATE FUNCTION pgjobq.unset_ageing(queue text, who text DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    DELETE FROM pgjobq.ageing a WHERE a.queue = unset_ageing.queue;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    DELETE FROM pgjobq.age_mark m WHERE m.queue = unset_ageing.queue;
+    PERFORM pgjobq.note_action(unset_ageing.who, 'unset_ageing', NULL, jsonb_build_object('queue', unset_ageing.queue));
+    RETURN true;
+END $$;
+
+-- Let jobs rise that have waited long enough, up to `most` of each lane, the longest waiting first: a chore. Returns how many
+-- there were in the lane with the most: `most` says that there may be more. A lane's jobs go straight to the next lane that
+-- there is, of whatever queue (a worker compares the priorities of all its queues), after as many steps as lie between.
+CREATE FUNCTION pgjobq.age(most int) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    started timestamptz := pgjobq.clock();
+    before  xid8;
+    lane    record;
+    ripe    record;                         -- the latest mark that is old enough
+    risen   bigint;
+    largest bigint := 0;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pgjobq.ageing)
+       OR NOT pg_try_advisory_xact_lock(hashtextextended('pgjobq:ageing', 0)) THEN
+        RETURN 0;
+    END IF;
+    before := pg_current_xact_id();         -- the xid before the numbers: see the head of this file
+    FOR lane IN
+        WITH levels AS MATERIALIZED (
+            SELECT DISTINCT l.priority FROM pgjobq.lane l
+        ), lanes AS MATERIALIZED (
+            SELECT l.queue, l.priority, a.step, (SELECT max(v.priority) FROM levels v
+                                                 WHERE v.priority < l.priority AND v.priority >= a.up_to) AS above
+            FROM (SELECT DISTINCT o.queue, o.priority FROM pgjobq.lane o) l JOIN pgjobq.ageing a ON a.queue = l.queue
+        )
+        SELECT l.queue, l.priority, l.above, l.step * (l.priority - l.above) AS wait
+        FROM lanes l WHERE l.above IS NOT NULL ORDER BY l.priority, l.queue
+    LOOP
+        INSERT INTO pgjobq.age_mark (queue, priority, at, seq)
+        SELECT lane.queue, lane.priority, started, s.last_value FROM pgjobq.job_id_seq s
+        WHERE NOT EXISTS (SELECT FROM pgjobq.age_mark m WHERE m.queue = lane.queue AND m.priority = lane.priority
+                          AND m.at > started - lane.wait / 8 AND m.at <= started);
+        SELECT m.at, m.seq INTO ripe FROM pgjobq.age_mark m
+        WHERE m.queue = lane.queue AND m.priority = lane.priority AND m.at <= started - lane.wait
+        ORDER BY m.at DESC LIMIT 1;
+        CONTINUE WHEN NOT FOUND;
+        DELETE FROM pgjobq.age_mark m WHERE m.queue = lane.queue AND m.priority = lane.priority AND m.at < ripe.at;
+        WITH oldest AS MATERIALIZED (
+            SELECT r.ctid AS place FROM pgjobq.ready r
+            WHERE r.queue = lane.queue AND r.priority = lane.priority AND r.seq <= ripe.seq
+            ORDER BY r.seq LIMIT age.most FOR UPDATE SKIP LOCKED
+        ), numbered AS MATERIALIZED (
+            SELECT o.place, nextval('pgjobq.job_id_seq') AS seq FROM oldest o
+        ), gone AS (
+            DELETE FROM pgjobq.ready r USING numbered n WHERE r.ctid = n.place
+            RETURNING n.seq, r.job, r.attempt, r.spared, r.queue
+        )
+        INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+        SELECT g.seq, g.job, lane.above, g.attempt, g.spared, g.queue FROM gone g;
+        GET DIAGNOSTICS risen = ROW_COUNT;
+        IF risen > 0 THEN
+            PERFORM pgjobq.open_lane(lane.queue, lane.above);
+            PERFORM pgjobq.wake(lane.queue);
+            largest := greatest(largest, risen);
+        END IF;
+    END LOOP;
+    DELETE FROM pgjobq.age_mark m WHERE NOT EXISTS (SELECT FROM pgjobq.ageing a WHERE a.queue = m.queue);
+    RETURN largest;
+END $$;
+
 -- ---------------------------------------------------------------------------------------------- many jobs at once
 -- For lists of what went wrong, newest job first; a job that succeeds pays nothing for it.
 CREATE INDEX finished_badly_job ON pgjobq.finished (outcome, job) WHERE outcome <> 's';
@@ -1929,36 +2072,41 @@ BEGIN
         RAISE check_violation USING MESSAGE = fault;
     END IF;
     PERFORM pg_current_xact_id();           -- the xid before the number: see the head of this file
-    SELECT j.queue, j.priority INTO fact FROM pgjobq.job j
-    WHERE j.id = move.job AND j.queue <> move.queue AND NOT j.args ? '$enc';
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    -- In the direction in which jobs move, as in cancel().
-    DELETE FROM pgjobq.blocked b WHERE b.job = move.job RETURNING b.* INTO place;
-    IF FOUND THEN
-        INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
-        VALUES (move.job, place.since, place.priority, place.attempt, place.spared, move.queue, place.waits_for);
-    ELSE
+    LOOP
+        SELECT j.queue, j.priority INTO fact FROM pgjobq.job j
+        WHERE j.id = move.job AND j.queue <> move.queue AND NOT j.args ? '$enc';
+        IF NOT FOUND THEN
+            RETURN false;
+        END IF;
+        -- In the direction in which jobs move, as in cancel().
+        DELETE FROM pgjobq.blocked b WHERE b.job = move.job RETURNING b.* INTO place;
+        IF FOUND THEN
+            INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+            VALUES (move.job, place.since, place.priority, place.attempt, place.spared, move.queue, place.waits_for);
+            EXIT;
+        END IF;
         DELETE FROM pgjobq.scheduled s WHERE s.job = move.job RETURNING s.* INTO place;
         IF FOUND THEN
             INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue, waits_for)
             VALUES (move.job, place.run_at, place.priority, place.attempt, place.spared, move.queue, place.waits_for);
-        ELSE
-            DELETE FROM pgjobq.ready r
-            WHERE r.queue = fact.queue AND r.priority = fact.priority AND r.seq = move.job RETURNING r.* INTO place;
-            IF NOT FOUND THEN
-                DELETE FROM pgjobq.ready r WHERE r.job = move.job AND r.seq <> r.job RETURNING r.* INTO place;
-            END IF;
-            IF NOT FOUND THEN
-                RETURN false;
-            END IF;
+            EXIT;
+        END IF;
+        DELETE FROM pgjobq.ready r
+        WHERE r.queue = fact.queue AND r.priority = fact.priority AND r.seq = move.job RETURNING r.* INTO place;
+        IF NOT FOUND THEN
+            DELETE FROM pgjobq.ready r WHERE r.job = move.job AND r.seq <> r.job RETURNING r.* INTO place;
+        END IF;
+        IF FOUND THEN
             INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
             VALUES (nextval('pgjobq.job_id_seq'), move.job, place.priority, place.attempt, place.spared, move.queue);
             PERFORM pgjobq.open_lane(move.queue, place.priority);
             PERFORM pgjobq.wake(move.queue);
+            EXIT;
         END IF;
-    END IF;
+        IF NOT pgjobq.is_waiting(move.job) THEN
+            RETURN false;
+        END IF;
+    END LOOP;
     UPDATE pgjobq.job j SET queue = move.queue WHERE j.id = move.job;
     RETURN true;
 END $$;
@@ -2110,7 +2258,8 @@ SET search_path = pg_catalog, pgjobq, pg_temp SET plan_cache_mode = force_custom
         CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT FROM pgjobq.ready r WHERE r.queue = l.queue AND r.priority = l.priority
                                                        LIMIT 100000) x) c
         LEFT JOIN LATERAL (SELECT j.created_at FROM pgjobq.ready r JOIN pgjobq.job j ON j.id = r.job
-                           WHERE r.queue = l.queue AND r.priority = l.priority AND r.seq = r.job ORDER BY r.seq LIMIT 1) first ON true
+                           WHERE r.queue = l.queue AND r.priority = l.priority AND (r.seq = r.job OR r.priority < j.priority)
+                           ORDER BY r.seq LIMIT 1) first ON true
         WHERE c.n > 0 AND until >= pgjobq.clock() - interval '90 seconds' GROUP BY l.queue
     ), keys AS MATERIALIZED (
         SELECT minute, queue FROM counted UNION SELECT minute, queue FROM begun UNION SELECT minute, queue FROM waiting

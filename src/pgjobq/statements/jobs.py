@@ -25,6 +25,7 @@ __all__ = [
     "entry",
     "errors",
     "get",
+    "id_text",
     "jobs",
     "misplaced",
     "read_job",
@@ -98,7 +99,7 @@ def edit(schema: str, job: int, call: Call | None, options: Options, by: str | N
     """Change a job that waits; False when it does not wait. `call`: with the new arguments, for its task."""
     expires = options.expires
     params = (
-        _id_text(job),
+        id_text(job),
         None if call is None else call.args_text,
         None if options.priority is None else str(options.priority),
         options.run_at.isoformat() if options.run_at else None,
@@ -113,7 +114,7 @@ def edit(schema: str, job: int, call: Call | None, options: Options, by: str | N
 
 def get(schema: str, job: int) -> Statement[Job | None]:
     """The job of this id, or None."""
-    return Statement("get", statement_text("get", schema), (_id_text(job),), _job_or_none)
+    return Statement("get", statement_text("get", schema), (id_text(job),), _job_or_none)
 
 
 def jobs(
@@ -140,7 +141,7 @@ def jobs(
 
 def errors(schema: str, job: int) -> Statement[list[AttemptError]]:
     """The failed attempts of a job, first one first."""
-    return Statement("errors", statement_text("errors", schema), (_id_text(job),), _errors)
+    return Statement("errors", statement_text("errors", schema), (id_text(job),), _errors)
 
 
 def set_gate(schema: str, key: str, concurrency: int, by: str | None = None) -> Statement[object]:
@@ -159,13 +160,13 @@ def unset_gate(schema: str, key: str, by: str | None = None) -> Statement[bool]:
 
 def complete_within(schema: str, job: int, attempt: int, worker: str, result: str | None) -> Statement[bool]:
     """Complete an attempt inside the caller's transaction; False when it no longer holds the job."""
-    params = (_id_text(job), str(attempt), worker, result)
+    params = (id_text(job), str(attempt), worker, result)
     return Statement("complete_within", statement_text("complete_within", schema), params, _flag)
 
 
 def watch(schema: str, job: int, seconds: float) -> Statement[object]:
     """Have the end of a job told, for so many seconds."""
-    return Statement("watch", statement_text("watch", schema), (_id_text(job), repr(float(seconds))), _nothing)
+    return Statement("watch", statement_text("watch", schema), (id_text(job), repr(float(seconds))), _nothing)
 
 
 def misplaced(schema: str) -> Statement[list[tuple[int, str]]]:
@@ -228,8 +229,14 @@ def _interval(span: float) -> str:
     return f"{int(hours)} hours {seconds:.6f} seconds"
 
 
-def _id_text(job: int) -> str:
-    """An id may come from a URL: one that no bigint holds is simply nobody's, like 0."""
+def id_text(job: object) -> str:
+    """An id may come from a URL: one that no bigint holds is simply nobody's, like 0.
+
+    Raises:
+        InvalidOption: it is no whole number.
+    """
+    if not isinstance(job, int) or isinstance(job, bool):
+        raise InvalidOption(f"job={quote(job)}: wants the number of a job, such as the id of what enqueue() returns.")
     return str(job) if 0 < job < 2**63 else "0"
 
 

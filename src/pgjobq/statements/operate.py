@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from pgjobq.explanation import Facts, explained
 from pgjobq.job import AuditEntry, Explanation, Job, Pause, QueueStats, Stats, WorkerInfo
 from pgjobq.settings.schema_name import put_schema_name
-from pgjobq.statements.jobs import read_job
+from pgjobq.statements.jobs import id_text, read_job
 from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
 
@@ -37,10 +37,12 @@ T = TypeVar("T")
 
 
 def pause(
-    schema: str, kind: str, name: str, reason: str | None, until: datetime | None, by: str | None
+    schema: str, kind: str, name: str, reason: str | None, until: datetime | timedelta | None, by: str | None
 ) -> Statement[bool]:
-    """Pause a queue or a task; False when it was paused already."""
-    params = (kind, name, reason, until.isoformat() if until else None, by)
+    """Pause a queue or a task; False when it was paused already. A span counts by the server's clock."""
+    at = until.isoformat() if isinstance(until, datetime) else None
+    span = repr(until.total_seconds()) if isinstance(until, timedelta) else None
+    params = (kind, name, reason, at, by, span)
     return Statement("pause", statement_text("pause", schema), params, _flag)
 
 
@@ -56,7 +58,7 @@ def paused(schema: str) -> Statement[list[Pause]]:
 
 def cancel_running(schema: str, job: int, reason: str | None, by: str | None) -> Statement[bool]:
     """Cancel a job even if it runs; False when it has ended or does not exist."""
-    params = (str(job) if 0 < job < 2**63 else "0", reason, by)
+    params = (id_text(job), reason, by)
     return Statement("cancel_running", statement_text("cancel_running", schema), params, _flag)
 
 
@@ -129,7 +131,7 @@ def act(
 
 def act_on_one(schema: str, what: str, job: int, by: str | None) -> Statement[bool]:
     """The same for one job; False when it changed nothing."""
-    found = act(schema, what, [job] if 0 < job < 2**63 else [], {"job": str(job)}, by, None)
+    found = act(schema, what, [int(id_text(job))], {"job": str(job)}, by, None)
     return Statement(what, found.sql, found.params, lambda rows: int(rows[0][0]) > 0)
 
 
@@ -161,8 +163,7 @@ def explain(schema: str, job: int) -> Statement[Explanation | None]:
     def decode(rows: Rows) -> Explanation | None:
         return explained(_read(Facts, rows)[0]) if rows else None
 
-    text = str(job) if 0 < job < 2**63 else "0"
-    return Statement("explain", statement_text("explain", schema), (text,), decode)
+    return Statement("explain", statement_text("explain", schema), (id_text(job),), decode)
 
 
 def _selection(

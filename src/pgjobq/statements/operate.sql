@@ -1,7 +1,8 @@
 -- What operators do and look at, for operations.py: like jobs.sql, every parameter and every column is text.
 
 -- name: pause
-SELECT pgjobq.pause($1::text, $2::text, $3::text, $4::text::timestamptz, $5::text)::text
+SELECT pgjobq.pause($1::text, $2::text, $3::text, coalesce($4::text::timestamptz,
+                    pgjobq.clock() + make_interval(secs => $6::text::float8)), $5::text)::text
 
 -- name: resume
 SELECT pgjobq.resume($1::text, $2::text, $3::text)::text
@@ -155,6 +156,7 @@ SELECT jsonb_build_object(
                   SELECT FROM pgjobq.ready r WHERE r.queue = v.queue
                     AND (r.priority < mine.priority OR (r.priority = mine.priority AND r.seq < mine.seq))
                   LIMIT 100000) x),
+    'level', mine.priority,
     'pace', (SELECT count(*) FROM pgjobq.finished f WHERE f.finished_at > pgjobq.clock() - interval '1 minute') / 60.0,
     'holder', (SELECT w.host || ' (pid ' || w.pid || ')' FROM pgjobq.worker w WHERE w.id = v.worker::uuid),
     'lease_over', (SELECT NOT EXISTS (SELECT FROM pgjobq.worker w WHERE w.id = v.worker::uuid AND w.expires_at > now())),

@@ -18,7 +18,8 @@ SELECT json_build_object(
 
 -- name: survey_queues
 -- Every queue that has jobs waiting, had some, or is named by a worker. Each count ends at $1. `oldest` is when the
--- first ready job was enqueued; jobs that became ready again do not tell since when they are.
+-- first ready job was enqueued; jobs that became ready again do not tell since when they are (those that have
+-- only risen by their age do).
 WITH lanes AS (
     SELECT DISTINCT queue, priority FROM pgjobq.lane
 ), waiting AS (
@@ -28,7 +29,7 @@ WITH lanes AS (
                                                    WHERE r.queue = l.queue AND r.priority = l.priority
                                                    LIMIT $1::text::int) x) c
     LEFT JOIN LATERAL (SELECT j.created_at FROM pgjobq.ready r JOIN pgjobq.job j ON j.id = r.job
-                       WHERE r.queue = l.queue AND r.priority = l.priority AND r.seq = r.job
+                       WHERE r.queue = l.queue AND r.priority = l.priority AND (r.seq = r.job OR r.priority < j.priority)
                        ORDER BY r.seq LIMIT 1) first ON true
     GROUP BY l.queue
 ), later AS (

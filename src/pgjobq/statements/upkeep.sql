@@ -189,6 +189,10 @@ SELECT pgjobq.expire($1::int)
 -- See after the limits of waiting jobs: lanes that were opened while one was set, queues that are full no more.
 SELECT pgjobq.follow_limits()
 
+-- name: age
+-- Let jobs rise that have waited long enough, up to $1 of each lane. Returns how many there were in the lane with the most.
+SELECT pgjobq.age($1::int)
+
 -- name: drop_keys
 -- Delete up to $1 unique keys that were taken for a period, which is over, by jobs that are gone.
 DELETE FROM pgjobq.unique_key WHERE ctid = ANY (ARRAY(
