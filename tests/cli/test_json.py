@@ -61,6 +61,7 @@ SCHEDULE = {
 QUEUE = {"name", "ready", "running", "scheduled", "blocked", "oldest", "workers", "paused"}
 PAUSE = {"kind", "name", "since", "until", "reason", "who"}
 LIMIT = {"queue", "waiting", "when_full", "set_at", "who", "now"}
+AGEING = {"queue", "step", "up_to", "set_at", "who"}
 WORKER = {
     "id",
     "app",
@@ -100,7 +101,7 @@ KEYS: dict[str, Any] = {
     "jobs move 999 --to other": CHANGE,
     "jobs edit 2 --priority 1": CHANGE,
     "purge --state failed --dry-run": CHANGE,
-    "queues": {"queues": [QUEUE], "paused": [PAUSE], "limits": [LIMIT]},
+    "queues": {"queues": [QUEUE], "paused": [PAUSE], "limits": [LIMIT], "ageing": [AGEING]},
     "workers": [WORKER],
     "stats": STATS,
     "explain 1": {"job", "state", "sentences"},
@@ -133,6 +134,7 @@ def furnished(hand: Hand, queue: Queue) -> None:
     queue.schedule("nightly", "0 3 * * *", pull)
     queue.pause(queue="mail", by="ann")
     queue.limit("mail", waiting=5)
+    queue.set_ageing("mail", step=60)
 
 
 @pytest.mark.usefixtures("furnished")
