@@ -163,6 +163,7 @@ class Pump:
             self.stop()
         if self._stopping or self._floor.is_stale():
             self._floor.give_back()
+        self._floor.resume()
         if self._has_business():
             await self._exchange_once(exchange)
         elif self._settings.drain and not self._stopping and not self._busy():
@@ -237,8 +238,6 @@ class Pump:
             self._outbox.uncertain = self._outbox.uncertain or bool(batch)
             raise
         self._hold_locked(self._outbox.account(batch, settled, locked))
-        if self._floor.chunks.ripe:
-            self._floor.feed()  # the board may have had no room for one
         if claimed is not None and look is not None:
             self._intake.learn(look, want, claimed)
             self._floor.store(claimed.leases, sent_at)
