@@ -254,8 +254,8 @@ def test_a_result_that_cannot_be_stored_is_a_failed_attempt(queue: Queue, stage:
 
 
 def test_a_full_board_goes_on_when_its_outcomes_are_settled(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits for room on the board starts as soon as there is some. It waited for the next chore: of a backlog that went
-    by in a second, one worker in five stood still for one or two."""
+    """What waits for room on the board starts as soon as there is some. It waited for the next chore: of a backlog that
+    went by in a second, one worker in five stood still for one or two."""
     monkeypatch.setattr("pgjobq.worker.UNSETTLED", 0)
     monkeypatch.setattr("pgjobq.engine.pump.CHORES_EVERY", 3600.0)
     monkeypatch.setattr("pgjobq.engine.floor.STALE", 3600.0)

@@ -82,13 +82,17 @@ class Intake:
 
     # ---------------------------------------------------------------------------------------- where to look
 
-    def lanes_are_stale(self, *, idle: bool) -> bool:
-        """Whether to read the list of lanes (again) before the next look.
+    @property
+    def knows_lanes(self) -> bool:
+        """Whether the list of lanes was read since there was reason to believe that it is another one."""
+        return self._lanes_at != float("-inf")
 
-        An idle worker reads it after a look that found nothing, so that a job in a known lane starts a round trip
-        earlier.
+    def lanes_are_stale(self, *, idle: bool) -> bool:
+        """Whether to read the list of lanes again, along with the next look.
+
+        An idle worker reads it after a look that found nothing, so that a job in a known lane starts earlier.
         """
-        return time.monotonic() - self._lanes_at >= (float("inf") if idle else LANES_EVERY)
+        return not idle and time.monotonic() - self._lanes_at >= LANES_EVERY
 
     @property
     def misses_lanes(self) -> bool:

@@ -15,8 +15,8 @@ __all__ = ["Pace"]
 MEMORY = 0.1
 """Seconds, with all places taken, after which what was seen counts for a third."""
 DOUBT = 0.02
-"""Seconds without an end, with all places taken, that are believed of jobs of which nothing is known yet: the first ones to
-end may be the shortest."""
+"""Seconds without an end, with all places taken, that are believed of jobs of which nothing is known yet: those that
+end first may be the shortest."""
 
 
 class Pace:
