@@ -32,6 +32,7 @@ class Claimed:
     xid: int | None
     seconds: float
 
+
 _Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 
 

@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 from pgjobq.engine.attempt import Attempt
 from pgjobq.engine.board import Board
@@ -28,6 +29,8 @@ __all__ = ["Floor"]
 STALE = 2.0
 """Seconds for which a claimed job may wait for a place; a third of the lease when that is shorter."""
 STARTS_AT_ONCE = 8
+GONE: dict[str, Any] = {}
+"""For the arguments of an attempt that has ended: thousands may wait to be settled, and memory is better used again."""
 
 
 class Floor:
@@ -134,7 +137,7 @@ class Floor:
         worker = self._contact.worker
         assert worker is not None, "nothing is claimed before the worker is registered"
         while len(self.running) < self._places:
-            if self._board.full:
+            if not self._board.free:
                 self._waits_for_room = True
                 break
             if self._ripe and (chunk := self.chunks.take()) is not None:
@@ -154,7 +157,8 @@ class Floor:
             if attempt.task.chunk is not None:
                 self.chunks.add(attempt)
                 continue
-            attempt.place = self._board.start(lease.job, lease.attempt, attempt.deadline)
+            deadline = inf if attempt.task.timeout is None else attempt.deadline
+            attempt.place = self._board.start(lease.job, lease.attempt, deadline)
             self.running.add(attempt)
             if self._report.tells_starts:
                 self._report.started(attempt)
@@ -174,6 +178,7 @@ class Floor:
     def ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """A handler has ended, whatever it did."""
         attempt.ran = time.perf_counter() - attempt.started
+        attempt.arguments = GONE
         self.running.discard(attempt)
         self._pace.ended += len(attempt.members) or 1
         if self._pace.starves:

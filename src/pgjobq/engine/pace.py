@@ -29,6 +29,8 @@ class Pace:
     def __init__(self, places: int) -> None:
         self._places = places
         self._share = self._since = self._fresh = 0.0
+        self.starves = True
+        """Whether places are empty for want of jobs."""
         self.ended = 0
         """Jobs whose handler has ended since the last look; counted up by whoever sees them end."""
         self.forget()
@@ -41,17 +43,12 @@ class Pace:
     def fill(self, now: float) -> None:
         """From now on a place that becomes free is taken at once: there are jobs at hand."""
         self._pass(now)
-        self._share = 1.0
+        self._share, self.starves = 1.0, False
 
     def starve(self, now: float, running: int) -> None:
         """From now on only so many places are taken, for want of jobs."""
         self._pass(now)
-        self._share = running / self._places
-
-    @property
-    def starves(self) -> bool:
-        """Whether places are empty for want of jobs."""
-        return self._share < 1.0
+        self._share, self.starves = running / self._places, True
 
     def per_second(self, now: float) -> float:
         """Jobs a second that would end if every place were taken."""

@@ -77,7 +77,18 @@ class Slots:
         while attempt is not None:
             self._tasks[me] = attempt
             entered(attempt.job)
-            outcome = await _run(attempt)
+            attempt.started = time.perf_counter()
+            # Not called by a function of its own: that would be one more coroutine a job.
+            if attempt.task.timeout is not None:
+                outcome = await _run_within(attempt, attempt.task.timeout)
+            else:
+                try:
+                    result = await attempt.task.handler(**attempt.arguments)
+                except BaseException as error:  # SystemExit and KeyboardInterrupt would end the loop
+                    outcome = attempt.outcome(error, None, timed_out=False)
+                else:
+                    plain = result is None and not attempt.job.completing  # as nearly all jobs
+                    outcome = SUCCEEDED if plain else attempt.outcome(None, result, timed_out=False)
             self._tasks[me] = None
             if me.cancelling():  # an interrupt that came when the handler had already ended
                 me.uncancel()
@@ -97,23 +108,8 @@ class Slots:
         return await waiting
 
 
-async def _run(attempt: Attempt) -> Outcome:
-    """Call the handler. Whatever it does, what comes back is an outcome."""
-    task = attempt.task
-    attempt.started = time.perf_counter()
-    try:
-        if task.timeout is None:
-            result = await task.handler(**attempt.arguments)
-        else:
-            return await _run_within(attempt, task.timeout)
-    except BaseException as error:  # SystemExit and KeyboardInterrupt would end the loop, CancelledError the slot
-        return attempt.outcome(error, None, timed_out=False)
-    if result is None and not attempt.job.completing:
-        return SUCCEEDED  # as outcome() would say, for nearly all jobs
-    return attempt.outcome(None, result, timed_out=False)
-
-
 async def _run_within(attempt: Attempt, seconds: float) -> Outcome:
+    """Call the handler, for so long. Whatever it does, what comes back is an outcome."""
     try:
         async with asyncio.timeout(seconds) as limit:
             result = await attempt.task.handler(**attempt.arguments)
@@ -130,7 +126,10 @@ def _dirty(clean: list[tuple[contextvars.ContextVar[Any], Any]]) -> bool:
     now = contextvars.copy_context()
     if len(now) != len(clean) + 1:
         return True
-    return bool(clean) and any(now.get(variable, _ABSENT) is not value for variable, value in clean)
+    for variable, value in clean:  # noqa: SIM110 (a generator would cost more than all the rest)
+        if now.get(variable, _ABSENT) is not value:
+            return True
+    return False
 
 
 _ABSENT = object()
