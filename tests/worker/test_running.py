@@ -268,3 +268,24 @@ def test_a_full_board_goes_on_when_its_outcomes_are_settled(queue: Queue, monkey
     queue.enqueue_many(short.call(number=number) for number in range(500))
     run_drained(queue, concurrency=4, lease=3600.0)
     assert sorted(done) == list(range(500))
+
+
+def test_a_busy_worker_learns_of_a_lane_that_is_new(queue: Queue) -> None:
+    """The list of lanes comes along with claims: what is more urgent does not wait until the worker runs dry."""
+    done: Seen = []
+
+    @queue.task(queue="urgent", priority=-5)
+    async def urgent() -> None:
+        done.append("urgent")
+
+    @queue.task
+    async def plain(number: int) -> None:
+        if number == 0:
+            await urgent.aenqueue()
+        await asyncio.sleep(0.002)
+        done.append(number)
+
+    queue.enqueue_many(plain.call(number=number) for number in range(3_000))
+    run_drained(queue, concurrency=10)
+    assert len(done) == 3_001
+    assert done.index("urgent") < 2_900
