@@ -189,7 +189,7 @@ class Floor:
         elif attempt.job._worker is not self._contact.worker:
             self._outbox.drop_one(attempt, cancelled(attempt, outcome))
         else:
-            self._outbox.put(attempt, cancelled(attempt, outcome))
+            self._outbox.put(attempt, outcome if attempt.halted is None else cancelled(attempt, outcome))
         if not attempt.task.on_loop:
             self.feed()
         self._stir()
