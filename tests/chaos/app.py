@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from chaos.history import History
-from pgjobq import Discard, Queue, Retry, Snooze, current_job
+from pgjobq import Discard, Gate, Queue, Retry, Snooze, Unique, current_job
 from pgjobq.current import CurrentJob
 
 queue = Queue()
@@ -36,6 +36,11 @@ ENDS = {
     "poison": "failed",
     "poison_isolated": "failed",
     "decline": "cancelled",
+    "ring": "succeeded",
+    "book": "succeeded",
+    "post": "succeeded",
+    "once": "succeeded",
+    "beat": "succeeded",
 }
 """How each task's jobs must end."""
 EFFECTS = ("transfer", "hold_and_transfer")
@@ -142,6 +147,52 @@ async def fail(key: str) -> None:
 async def decline(key: str) -> None:
     with told(key):
         raise Discard("as asked")
+
+
+# --- what jobs share: see rules
+
+
+def _fare(key: str, fate: str) -> None:
+    """The first attempt goes as `fate` says: well, `stumble` or `die`."""
+    if current_job().attempt == 1 and fate == "stumble":
+        raise ValueError("the first time")
+    if current_job().attempt == 1 and fate == "die":
+        _die(key)
+
+
+@queue.task(retry=OFTEN, gates=[Gate("till:{till}", concurrency=2), Gate("tills", concurrency=5)])
+async def ring(key: str, till: int, seconds: float = 0.05, fate: str = "") -> None:
+    with told(key):
+        _fare(key, fate)
+        await asyncio.sleep(seconds)
+
+
+@queue.task(retry=OFTEN, gates=[Gate("account:{line}", order="fifo")])
+def book(key: str, line: str, fate: str = "") -> None:
+    """One that is to be tried again holds up the others of its line."""
+    with told(key):
+        _fare(key, fate)
+
+
+@queue.task(retry=OFTEN, gates=[Gate("letters:{line}", order="fifo", on_failure="pass")])
+async def post(key: str, line: str, fate: str = "") -> None:
+    """One that is to be tried again lets the others of its line pass."""
+    with told(key):
+        _fare(key, fate)
+
+
+@queue.task(retry=OFTEN, unique=Unique(args=("slot",)))
+async def once(key: str, slot: int, seconds: float = 0.0) -> None:
+    with told(key):
+        await asyncio.sleep(seconds)
+
+
+@queue.task(retry=OFTEN)
+async def beat() -> None:
+    """Made by a schedule: its key is the tick."""
+    headers = current_job().headers
+    with told(f"{headers['schedule']} {headers['scheduled_for']}"):
+        pass
 
 
 # --- for drills: the first attempt runs until the first gate is open, every other one until the second is

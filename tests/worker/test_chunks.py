@@ -187,7 +187,7 @@ def test_completing_in_ones_own_transaction(queue: Queue, stage: Stage) -> None:
     stage.query("CREATE TABLE effect (doc int PRIMARY KEY)")
     tries: list[int] = []
 
-    @queue.task(chunk=Chunk(size=4, wait=30), retry=AT_ONCE)
+    @queue.task(chunk=Chunk(size=4, wait=3), retry=AT_ONCE)
     def index(jobs: Docs) -> None:
         tries.append(len(jobs))
         for job in jobs:
