@@ -133,15 +133,22 @@ def _attempts(evidence: Evidence) -> Iterator[Finding]:
 
 def recoveries(history: list[Event]) -> list[tuple[str, str, float | None]]:
     """For each fault and each worker it touched: the seconds from its end to that worker's next start of a job, None
-    if there was none."""
+    if there was none, or if another fault came first: then that one's end counts."""
     found: list[tuple[str, str, float | None]] = []
-    for event in history:
+    for n, event in enumerate(history):
         if event.what == "healed":
             for worker in event.facts["workers"]:
-                starts = (e.at for e in history if e.what == "started" and e.facts["at_worker"] == worker)
-                after = next((at - event.at for at in starts if at >= event.at), None)
-                found.append((event.facts["fault"], worker, after))
+                found.append((event.facts["fault"], worker, _back_after(event, history[n + 1 :], worker)))
     return found
+
+
+def _back_after(healed: Event, later: list[Event], worker: str) -> float | None:
+    for event in later:
+        if event.what == "started" and event.facts["at_worker"] == worker:
+            return event.at - healed.at
+        if event.what == "fault" and worker in event.facts["workers"]:
+            return None
+    return None
 
 
 def _recovery(evidence: Evidence) -> Iterator[Finding]:

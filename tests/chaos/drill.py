@@ -131,7 +131,7 @@ def _quiet(site: Site, environ: dict[str, str]) -> None:
 
 
 def _shared(site: Site, environ: dict[str, str]) -> None:
-    """Limits, orders, unique keys and ticks, while workers sleep past their leases and a process is killed by its job."""
+    """Limits, orders, unique keys and ticks, while workers sleep past their leases and a job kills its process."""
     workers = [site.worker(*FLAGS, **environ).ready() for _ in range(2)]
     with site.ticking():
         site.take(1, seconds=0.6)

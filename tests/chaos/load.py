@@ -1,5 +1,5 @@
-"""Those who enqueue: several at once, with commits, rollbacks, savepoints, bulk and unique keys, each deed with its outcome
-in the history. A commit whose answer is lost has the outcome `unknown`: it may have happened."""
+"""Those who enqueue: several at once, with commits, rollbacks, savepoints, bulk and unique keys, each deed with its
+outcome in the history. A commit whose answer is lost has the outcome `unknown`: it may have happened."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BULK = 12
 SLOTS = 6
 """Unique keys, for which all of them compete."""
 LINES = 2
-"""Lines of each that enqueues, of either kind: whose jobs it commits one after the other, so that ids tell the order."""
+"""Lines of each enqueuer, of either kind: it commits their jobs one after the other, so that ids tell the order."""
 
 
 def make_job(task: str, key: str, dice: random.Random, deadly: bool = False) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _too_many(changes: Iterable[tuple[str, float, int]], limits: dict[str, int])
 
 
 def check_orders(evidence: Evidence) -> Iterator[Finding]:
-    """By the leases: the jobs of a line are enqueued by one who commits one after the other, so that ids tell the order.
+    """By the leases: the jobs of a line come from one who commits one after the other, so that ids tell the order.
 
     Where a failed job holds up the others, all before it have ended when a job starts; where it lets them pass, all
     before it have started.

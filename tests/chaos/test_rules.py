@@ -1,4 +1,4 @@
-"""The rules of what jobs share, as the checker sees them: true evidence passes, and each way of doctoring it is found."""
+"""The rules of what jobs share, as the checker sees them: true evidence passes, each way of doctoring it is found."""
 
 from __future__ import annotations
 
