@@ -1,5 +1,5 @@
-"""What the database says at the end, and a record of every job that was written and of every lease that was taken, given
-up or settled, and by whom.
+"""What the database says at the end, and a record of every job that was written and every lease that was taken,
+given up or settled, and by whom.
 
 The record is kept by triggers of the test's own. They note the session's application_name, in which the engine and the
 handlers give their process: so the record tells who made a move, and not only under which name.
