@@ -31,6 +31,7 @@ ENDS = {
     "die_once": "succeeded",
     "hold": "succeeded",
     "hold_and_fail": "succeeded",
+    "hold_and_nap": "succeeded",
     "hold_and_transfer": "succeeded",
     "fail": "failed",
     "poison": "failed",
@@ -212,6 +213,15 @@ async def hold_and_fail(key: str) -> None:
             await asyncio.sleep(0.02)
         if job.attempt == 1:
             raise ValueError("the first time")
+
+
+@queue.task(retry=OFTEN)
+async def hold_and_nap(key: str) -> None:
+    with told(key) as job:
+        while not _gate().exists():
+            await asyncio.sleep(0.02)
+        if job.attempt == 1:
+            raise Snooze(seconds=0.1)
 
 
 @queue.task(retry=OFTEN)
