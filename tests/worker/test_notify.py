@@ -48,6 +48,7 @@ def test_an_idle_worker_is_woken(stage: Stage) -> None:
 def test_a_saturated_worker_is_not_notified(stage: Stage) -> None:
     """Once all places are taken and the last idleness is over, enqueuing sends nothing."""
     stage.worker("--concurrency", "2", "--poll-interval", "0.3").ready()
+    wait_until(lambda: stage.value(IDLE_UNTIL) > 0)  # what is over below must have begun
     stage.enqueue_many("hold", 2)
     stage.wait_marks("start", 2)
     wait_until(lambda: stage.value(IDLE_UNTIL) < 0, 15)
