@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from pgjobq.job import Explanation, JobState, Pause
 
-__all__ = ["Facts", "explained"]
+__all__ = ["Facts", "brief", "explained", "span", "span_of"]
 
 MOST_AHEAD = 100_000
 """Where the count of the jobs ahead stops."""
@@ -36,6 +36,32 @@ class JobFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherJob:
+    """A job that another one waits for: one that holds a place at its gate, or one that it was enqueued to follow."""
+
+    job: int
+    task: str
+    ref: str | None
+    state: JobState
+    needs: Literal["s", "a", "f"] = "a"
+    """What it has to do for that: succeed, end, or fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateFacts:
+    """The gate that a job waits at."""
+
+    key: str
+    limit: int
+    in_order: bool
+    """One at a time, in the order of the calls."""
+    holders: tuple[OtherJob, ...]
+    """Those that hold its places, a hundred at most."""
+    before: int
+    """How many wait there that were enqueued earlier."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the statement `explain` finds."""
 
@@ -54,6 +80,8 @@ class Facts:
     cancel_requested: bool
     failures: int
     error: str | None
+    gate: GateFacts | None = None
+    after: tuple[OtherJob, ...] = ()
     level: int | None = None
     """The priority that it has come to by its age, while it is ready."""
 
@@ -91,7 +119,7 @@ def _ready(facts: Facts) -> Iterator[str]:
 def _about(facts: Facts) -> str:
     if facts.pace <= 0 or facts.ahead >= MOST_AHEAD:
         return ""
-    return f"; at the pace of the last minute that is about {_span(facts.ahead / facts.pace)}"
+    return f"; at the pace of the last minute that is about {span_of(facts.ahead / facts.pace)}"
 
 
 def _hindrances(facts: Facts) -> Iterator[str]:
@@ -109,7 +137,7 @@ def _hindrances(facts: Facts) -> Iterator[str]:
 
 def _paused(pause: Pause, now: datetime) -> str:
     why = f": {pause.reason}" if pause.reason else ""
-    until = f", for another {_span((pause.until - now).total_seconds())}" if pause.until else " until it is resumed"
+    until = f", for another {span_of((pause.until - now).total_seconds())}" if pause.until else " until it is resumed"
     return f"The {pause.kind} {pause.name!r} was paused by {pause.who} {span(now, pause.since)} ago{until}{why}."
 
 
@@ -118,10 +146,10 @@ def _scheduled(facts: Facts) -> Iterator[str]:
     assert job.run_at is not None
     late = (facts.now - job.run_at).total_seconds()
     if late > 0:
-        yield f"It was due {_span(late)} ago: a live worker makes it ready within a second."
+        yield f"It was due {span_of(late)} ago: a live worker makes it ready within a second."
         yield from _hindrances(facts)
         return
-    yield f"It is due in {_span(-late)}, at {job.run_at.isoformat(timespec='seconds')}."
+    yield f"It is due in {span_of(-late)}, at {job.run_at.isoformat(timespec='seconds')}."
     if facts.error is not None:
         yield f"Attempt {job.attempt} of {job.max_attempts} failed with {brief(facts.error)}."
     yield from _hindrances(facts)
@@ -135,12 +163,55 @@ def _blocked(facts: Facts) -> Iterator[str]:
     elif kind == "task":
         yield f"It waits for a worker that knows {name!r}: the last one that took it did not."
     elif kind == "gate":
-        yield f"It waits at the gate {name!r}: others have all its places, or come before it."
+        yield from _at_gate(facts, name)
+    elif kind == "jobs":
+        yield from _after(facts)
     elif kind != "paused":
         yield f"It waits for {facts.waits_for}."
     elif not facts.pauses:
         yield f"The task {name!r} was paused; it is no longer, and a worker with a free place takes this job."
     yield from _hindrances(facts)
+
+
+def _at_gate(facts: Facts, name: str) -> Iterator[str]:
+    gate = facts.gate
+    if gate is None:  # somebody let it through between two looks
+        yield f"It waits at the gate {name!r}."
+        return
+    held, most = len(gate.holders), f"{gate.limit} place{'s' * (gate.limit != 1)}"
+    if gate.limit == 0:
+        yield f"It waits at the gate {name!r}, which is closed: its limit was set to 0."
+    elif held >= gate.limit:
+        yield f"It waits at the gate {name!r}, of whose {most} {_are(held)} taken, by {_named(gate.holders)}."
+    else:
+        yield f"It waits at the gate {name!r}, of whose {most} {_are(held)} taken: a live worker lets it in soon."
+    if gate.before:
+        order = " The gate keeps the order of the calls." if gate.in_order else ""
+        yield f"{gate.before:,} older {'job waits' if gate.before == 1 else 'jobs wait'} at it too.{order}"
+
+
+def _are(number: int) -> str:
+    return f"{number or 'none'} {'are' if number > 1 else 'is'}"
+
+
+_NEEDED = {"s": "to succeed", "a": "to end", "f": "to fail or be cancelled"}
+
+
+def _after(facts: Facts) -> Iterator[str]:
+    if not facts.after:
+        yield "The jobs that it waited for have ended: a live worker lets it go on within a moment."
+    for needs, wanted in _NEEDED.items():
+        if others := [one for one in facts.after if one.needs == needs]:
+            yield f"It waits for {_named(others)} {wanted}."
+
+
+def _named(others: Sequence[OtherJob], most: int = 5) -> str:
+    """`job 51 (pay, order:7, running) and 3 more`."""
+    texts = [f"{one.job} ({', '.join(filter(None, (one.task, one.ref, one.state)))})" for one in others[:most]]
+    if rest := len(others) - len(texts):
+        texts.append(f"{rest if len(others) < 100 else 'many'} more")
+    listed = " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
+    return f"job{'s' * (len(others) > 1)} {listed}"
 
 
 def _expiring(facts: Facts) -> Iterator[str]:
@@ -152,9 +223,9 @@ def _expiring(facts: Facts) -> Iterator[str]:
     if facts.job.state is JobState.RUNNING:
         yield f"No attempt of it starts after {expires.isoformat(timespec='seconds')}; this one may go on."
     elif left > 0:
-        yield f"It expires in {_span(left)}: unless an attempt starts before then, it ends as cancelled."
+        yield f"It expires in {span_of(left)}: unless an attempt starts before then, it ends as cancelled."
     else:
-        yield f"It expired {_span(-left)} ago: a live worker ends it as cancelled within seconds."
+        yield f"It expired {span_of(-left)} ago: a live worker ends it as cancelled within seconds."
 
 
 def _running(facts: Facts) -> Iterator[str]:
@@ -195,13 +266,14 @@ def _ago(facts: Facts) -> str:
 
 def span(now: datetime, then: datetime) -> str:
     """The time between the two, roughly: `12 s`, `4 min`, `3 h`, `2 days`."""
-    return _span((now - then).total_seconds())
+    return span_of((now - then).total_seconds())
 
 
 _UNITS: tuple[tuple[float, Literal["s", "min", "h"]], ...] = ((120, "s"), (7200, "min"), (172_800, "h"))
 
 
-def _span(seconds: float) -> str:
+def span_of(seconds: float) -> str:
+    """So many seconds, roughly."""
     divisor = 1.0
     for below, unit in _UNITS:
         if seconds < below:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Unpack
 
@@ -20,6 +20,8 @@ __all__ = ["CHANGEABLE", "Operations"]
 BATCH = 1_000
 """Jobs that one transaction of a change to many takes."""
 MOST_FOUND = 10_000
+Progress = Callable[[int], object]
+"""Called with how many jobs are changed so far, after each batch."""
 CHANGEABLE = {
     "retry": ("failed", "cancelled"),
     "cancel": ("blocked", "scheduled", "ready"),
@@ -102,16 +104,31 @@ class Operations(Doors):
 
     # ------------------------------------------------------------------------------------------ change many
 
-    def retry_all(self, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+    def retry_all(
+        self,
+        *,
+        by: str | None = None,
+        progress: Progress | None = None,
+        conn: object = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Run all failed and cancelled jobs again that pass the filters; returns how many. `count` tells beforehand.
 
         Without `conn` in transactions of a thousand jobs each, each written to the audit; with it, all in the caller's.
+        `progress`, here and below, is called after each thousand, with how many are changed by then.
         """
-        return self._change("retry", filters, by, None, conn)
+        return self._change("retry", filters, by, None, conn, progress)
 
-    async def aretry_all(self, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+    async def aretry_all(
+        self,
+        *,
+        by: str | None = None,
+        progress: Progress | None = None,
+        conn: object = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """The async twin of `retry_all`."""
-        return await self._achange("retry", filters, by, None, conn)
+        return await self._achange("retry", filters, by, None, conn, progress)
 
     def cancel_all(
         self,
@@ -119,6 +136,7 @@ class Operations(Doors):
         running: bool = False,
         reason: str | None = None,
         by: str | None = None,
+        progress: Progress | None = None,
         conn: object = None,
         **filters: Unpack[Filters],
     ) -> int:
@@ -126,7 +144,8 @@ class Operations(Doors):
 
         `running=True`: also those that run, as `cancel_running` does each, for this reason: they are asked to end.
         """
-        return self._change("cancel_running" if running else "cancel", filters, by, None, conn, reason)
+        what = "cancel_running" if running else "cancel"
+        return self._change(what, filters, by, None, conn, progress, reason)
 
     async def acancel_all(
         self,
@@ -134,33 +153,70 @@ class Operations(Doors):
         running: bool = False,
         reason: str | None = None,
         by: str | None = None,
+        progress: Progress | None = None,
         conn: object = None,
         **filters: Unpack[Filters],
     ) -> int:
         """The async twin of `cancel_all`."""
-        return await self._achange("cancel_running" if running else "cancel", filters, by, None, conn, reason)
+        what = "cancel_running" if running else "cancel"
+        return await self._achange(what, filters, by, None, conn, progress, reason)
 
-    def move_all(self, to: str, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+    def move_all(
+        self,
+        to: str,
+        *,
+        by: str | None = None,
+        progress: Progress | None = None,
+        conn: object = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Move all waiting jobs that pass the filters to the queue `to`; returns how many. Sealed payloads stay: they
         open in their own queue only."""
-        return self._change("move", filters, by, to, conn)
+        return self._change("move", filters, by, to, conn, progress)
 
     async def amove_all(
-        self, to: str, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]
+        self,
+        to: str,
+        *,
+        by: str | None = None,
+        progress: Progress | None = None,
+        conn: object = None,
+        **filters: Unpack[Filters],
     ) -> int:
         """The async twin of `move_all`."""
-        return await self._achange("move", filters, by, to, conn)
+        return await self._achange("move", filters, by, to, conn, progress)
 
-    def purge(self, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+    def purge(
+        self,
+        *,
+        by: str | None = None,
+        progress: Progress | None = None,
+        conn: object = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """Delete all ended jobs that pass the filters, with their errors; returns how many."""
-        return self._change("purge", filters, by, None, conn)
+        return self._change("purge", filters, by, None, conn, progress)
 
-    async def apurge(self, *, by: str | None = None, conn: object = None, **filters: Unpack[Filters]) -> int:
+    async def apurge(
+        self,
+        *,
+        by: str | None = None,
+        progress: Progress | None = None,
+        conn: object = None,
+        **filters: Unpack[Filters],
+    ) -> int:
         """The async twin of `purge`."""
-        return await self._achange("purge", filters, by, None, conn)
+        return await self._achange("purge", filters, by, None, conn, progress)
 
     def _change(
-        self, what: str, filters: Filters, by: str | None, target: str | None, conn: object, reason: str | None = None
+        self,
+        what: str,
+        filters: Filters,
+        by: str | None,
+        target: str | None,
+        conn: object,
+        progress: Progress | None,
+        reason: str | None = None,
     ) -> int:
         changed, about = 0, {} if reason is None else {"reason": reason}
         for asked in self._rounds(what, filters):
@@ -168,10 +224,19 @@ class Operations(Doors):
             while jobs := self._run(operate.ids(self.schema, asked | {"after": str(after)}, BATCH), conn):
                 changed += self._run(operate.act(self.schema, what, jobs, asked | about, by, target), conn)
                 after = jobs[-1]
+                if progress is not None:
+                    progress(changed)
         return changed
 
     async def _achange(
-        self, what: str, filters: Filters, by: str | None, target: str | None, conn: object, reason: str | None = None
+        self,
+        what: str,
+        filters: Filters,
+        by: str | None,
+        target: str | None,
+        conn: object,
+        progress: Progress | None,
+        reason: str | None = None,
     ) -> int:
         changed, about = 0, {} if reason is None else {"reason": reason}
         for asked in self._rounds(what, filters):
@@ -179,6 +244,8 @@ class Operations(Doors):
             while jobs := await self._arun(operate.ids(self.schema, asked | {"after": str(after)}, BATCH), conn):
                 changed += await self._arun(operate.act(self.schema, what, jobs, asked | about, by, target), conn)
                 after = jobs[-1]
+                if progress is not None:
+                    progress(changed)
         return changed
 
     def _rounds(self, what: str, filters: Filters) -> Iterator[dict[str, str]]:

@@ -1239,24 +1239,29 @@ SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
 $$;
 
 -- Set the limit of one key, or of all keys of a gate by its name, in place of what the jobs say; 0 lets nobody through.
-CREATE FUNCTION pgjobq.set_gate(key text, concurrency int) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION pgjobq.set_gate(key text, concurrency int, who text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 BEGIN
     INSERT INTO pgjobq.gate AS g (key, concurrency, set_at)
     VALUES (set_gate.key, set_gate.concurrency, pgjobq.clock())
     ON CONFLICT ON CONSTRAINT gate_pkey DO UPDATE SET concurrency = EXCLUDED.concurrency, set_at = EXCLUDED.set_at;
+    PERFORM pgjobq.note_action(set_gate.who, 'set_gate', NULL, jsonb_build_object(
+        'gate', set_gate.key, 'concurrency', set_gate.concurrency));
     PERFORM pgjobq.sweep_gates();
     PERFORM pgjobq.wake_at(pgjobq.clock());
 END $$;
 
 -- Back to what the jobs say. False: nothing was set.
-CREATE FUNCTION pgjobq.unset_gate(key text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION pgjobq.unset_gate(key text, who text DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 BEGIN
     DELETE FROM pgjobq.gate g WHERE g.key = unset_gate.key;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
+    PERFORM pgjobq.note_action(unset_gate.who, 'unset_gate', NULL, jsonb_build_object('gate', unset_gate.key));
     PERFORM pgjobq.sweep_gates();
     PERFORM pgjobq.wake_at(pgjobq.clock());
     RETURN true;

@@ -21,6 +21,7 @@ from pgjobq.statements.survey import (
     FailureGroup,
     Filter,
     GateFigures,
+    GateLimit,
     Holder,
     Page,
     QueueFigures,
@@ -34,6 +35,7 @@ __all__ = [
     "FailureGroup",
     "Filter",
     "GateFigures",
+    "GateLimit",
     "Holder",
     "Page",
     "QueueFigures",
@@ -96,6 +98,14 @@ class Survey:
     async def agates(self, *, most: int = MOST_GATES, conn: object = None) -> list[GateFigures]:
         """The async twin of `gates`."""
         return await self._arun(statements.gates(self.queue.schema, most, CAP), conn)
+
+    def gate_limits(self, *, conn: object = None) -> list[GateLimit]:
+        """The limits that `set_gate` set, by key, whether jobs wait there or not."""
+        return self._run(statements.gate_limits(self.queue.schema), conn)
+
+    async def agate_limits(self, *, conn: object = None) -> list[GateLimit]:
+        """The async twin of `gate_limits`."""
+        return await self._arun(statements.gate_limits(self.queue.schema), conn)
 
     def pulse(self, *, conn: object = None) -> str:
         """A text that changes when anything does."""

@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pgjobq import Queue, cli
+from pgjobq import Queue
 from sql.support.hand import Hand
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], dsn: str) -> Run:
-    monkeypatch.setenv("PGJOBQ_DSN", dsn)
-    monkeypatch.delenv("PGJOBQ_SCHEMA", raising=False)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*argv: str) -> tuple[int, str, str]:
-        code = cli.main(list(argv))
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run
-
-
-@pytest.fixture
-def hand(dsn: str) -> Iterator[Hand]:
-    with Hand(dsn) as opened:
-        yield opened
 
 
 def fail(hand: Hand, **options: Any) -> int:

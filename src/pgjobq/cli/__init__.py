@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # the prompt stands on a line of its own, not behind ^C
         return INTERRUPTED
     except BrokenPipeError:
         _forget_stdout()
@@ -86,17 +88,26 @@ def _version() -> str:
 def _known(error: Exception) -> str | None:
     """A sentence for an error of the database's, None for what is a fault of ours."""
     import psycopg
+    from psycopg_pool import PoolTimeout
 
-    if not isinstance(error, psycopg.OperationalError):
+    if isinstance(error, PoolTimeout):
+        return "the database does not answer: no connection within 10 s"
+    if not isinstance(error, psycopg.Error):
         return None
     reason = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return f"{reason}: the owner of the schema allows it with SELECT pgjobq.allow('your_role', 'operator')"
+    if isinstance(error, psycopg.errors.CheckViolation):  # a function of ours says what cannot be
+        return error.diag.message_primary or reason
+    if not isinstance(error, psycopg.OperationalError):
+        return None
     if error.sqlstate:
         return f"the database refused ({error.sqlstate}): {reason}"
     return f"cannot connect to the database: {reason} (which one: --dsn, else PGJOBQ_DSN, DATABASE_URL, PG*)"
 
 
 def _refuse(sentence: str) -> int:
-    print(f"pgjobq: {sentence}", file=sys.stderr)
+    print(f"pgjobq: {sentence.removeprefix('pgjobq ')}", file=sys.stderr)
     return USAGE_ERROR
 
 

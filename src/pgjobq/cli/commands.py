@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,10 +10,11 @@ __all__ = ["COMMANDS", "HELP", "Command"]
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One subcommand: what it does in a line, and the function that does it with its arguments."""
+    """One subcommand: what it does in a line, the function that does it with its arguments, its group in the help."""
 
     summary: str
     run: Callable[[list[str]], int]
+    group: str = "look"
 
 
 def _worker(argv: list[str]) -> int:
@@ -107,33 +107,88 @@ def _purge(argv: list[str]) -> int:
     return purge(argv)
 
 
+def _enqueue(argv: list[str]) -> int:
+    from pgjobq.cli.enqueue import enqueue
+
+    return enqueue(argv)
+
+
+def _gates(argv: list[str]) -> int:
+    from pgjobq.cli.gates import gates
+
+    return gates(argv)
+
+
+def _schedules(argv: list[str]) -> int:
+    from pgjobq.cli.schedules import schedules
+
+    return schedules(argv)
+
+
+def _audit(argv: list[str]) -> int:
+    from pgjobq.cli.audit import audit
+
+    return audit(argv)
+
+
+def _top(argv: list[str]) -> int:
+    from pgjobq.cli.top import top
+
+    return top(argv)
+
+
+def _completion(argv: list[str]) -> int:
+    from pgjobq.cli.completion import completion
+
+    return completion(argv)
+
+
+GROUPS = {
+    "run": "run",
+    "look": "look",
+    "change": "change (each change is written to the audit)",
+    "care": "take care",
+}
 COMMANDS = {
-    "worker": Command("run the jobs of an app", _worker),
-    "migrate": Command("create pgjobq's tables, or bring them up to date", _migrate),
-    "jobs": Command("look for jobs; retry, cancel or move them", _jobs),
-    "queues": Command("what waits and runs in each queue", _queues),
+    "worker": Command("run the jobs of an app", _worker, "run"),
+    "enqueue": Command("make a job", _enqueue, "run"),
+    "migrate": Command("create pgjobq's tables, or bring them up to date", _migrate, "run"),
+    "web": Command("serve the dashboard to this machine", _web, "run"),
+    "devdb": Command("run a private PostgreSQL to develop against", _devdb, "run"),
+    "top": Command("all of it, live, in this terminal", _top),
+    "queues": Command("what waits and runs in each queue; limits", _queues),
     "workers": Command("who is alive, and what they run", _workers),
     "stats": Command("how many jobs in each state, and the pace", _stats),
     "explain": Command("why a job does not run, or why it failed", _explain),
-    "pause": Command("let no job of a queue or a task start", _pause),
-    "resume": Command("let them start again", _resume),
-    "doctor": Command("what may be wrong, with its cure", _doctor),
-    "health": Command("one line and an exit code, for a monitor", _health),
-    "metrics": Command("what stands in the queue, for Prometheus", _metrics),
-    "purge": Command("delete ended jobs before their time", _purge),
-    "web": Command("serve the dashboard to this machine", _web),
-    "devdb": Command("run a private PostgreSQL to develop against", _devdb),
+    "audit": Command("who did what, when, to how many jobs", _audit),
+    "jobs": Command("find jobs, watch them; retry, cancel, move, edit", _jobs, "change"),
+    "schedules": Command("what runs when; pause, run now, change, delete", _schedules, "change"),
+    "gates": Command("shared limits: who runs, who waits; set, unset", _gates, "change"),
+    "pause": Command("let no job of a queue or a task start", _pause, "change"),
+    "resume": Command("let them start again", _resume, "change"),
+    "purge": Command("delete ended jobs before their time", _purge, "change"),
+    "doctor": Command("what may be wrong, each with its cure", _doctor, "care"),
+    "health": Command("one line and an exit code, for a monitor", _health, "care"),
+    "metrics": Command("what stands in the queue, for Prometheus", _metrics, "care"),
+    "completion": Command("the script that completes words for your shell", _completion, "care"),
 }
 
-_LIST = "\n".join(f"{name:<9} {command.summary}" for name, command in COMMANDS.items())
+
+def _listed() -> str:
+    width = max(map(len, COMMANDS))
+    parts = []
+    for group, title in GROUPS.items():
+        lines = [f"  {name:<{width}}  {one.summary}" for name, one in COMMANDS.items() if one.group == group]
+        parts.append("\n".join([f"{title}:", *lines]))
+    return "\n\n".join(parts)
+
 
 HELP = f"""\
 usage: pgjobq COMMAND [flags]
 
 A job queue that lives in your PostgreSQL.
 
-commands:
-{textwrap.indent(_LIST, "  ")}
+{_listed()}
 
 `pgjobq COMMAND --help` tells the rest.
 
@@ -150,15 +205,16 @@ environment:
                  PGJOBQ_POLL_INTERVAL
 
 exit codes:
-  0    done
-  1    crashed; migrate --check: not current; explain, jobs show: no such job;
-       health, doctor: not well; a question answered with no
+  0    done; nothing to be done is done, too
+  1    crashed, no such job, not well, or a question answered with no
   2    wrong usage or configuration, or no answer from the database
+  3    a job that was waited for failed for good or was cancelled
+  124  the time of --timeout is over
   130  interrupted
 
 examples:
   pgjobq migrate --dsn postgresql://localhost/shop
   pgjobq worker shop.jobs:queue --concurrency 20
-  pgjobq jobs list --state failed
-  pgjobq devdb ./devdata
+  pgjobq jobs retry --state failed --task send_mail --dry-run
+  pgjobq top
 """

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pgjobq import migrate
 from pgjobq.cli.desk import age, desk, parser, show_json, show_table
+from pgjobq.cli.progress import Progress
 from pgjobq.queue import Queue
 from pgjobq.settings import put_schema_name
 from pgjobq.statements import statement_text
@@ -36,6 +37,12 @@ LONG = 300
 """Seconds from which a transaction is long: rows that it may still see cannot be removed."""
 
 
+OLD = 1_000_000_000
+"""Transactions since the oldest row was written from which that is a danger: autovacuum comes at 200,000,000."""
+CROWDED = 0.8
+"""The share of max_connections from which there are few left."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """The result of one examination."""
@@ -49,7 +56,7 @@ class Finding:
 def doctor(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     options = parser("pgjobq doctor", "pgjobq doctor [--json]", _DESCRIPTION, _EPILOG).read(argv)
-    with desk(options) as queue:
+    with desk(options) as queue, Progress("examining", quiet=options.json):
         findings = list(_examine(queue))
     if options.json:
         show_json({"healthy": all(one.verdict != "bad" for one in findings), "findings": findings})
@@ -68,11 +75,15 @@ def _examine(queue: Queue) -> Iterator[Finding]:
             return conn.execute(statement_text(name, queue.schema).encode()).fetchall()
 
         status = migrate.status(conn, queue.schema)
+        if status.current > status.wanted:
+            found = f"version {status.current}, this pgjobq knows {status.wanted}"
+            yield Finding("schema", "bad", found, "upgrade this installation of pgjobq")
+            return
         if not status.is_current:
             yield Finding("schema", "bad", f"version {status.current} of {status.wanted}", "run `pgjobq migrate`")
             return
         yield Finding("schema", "ok", f"version {status.current}")
-        for check in (_law, _indexes, _settings, _transactions, _bloat, _searches, _unserved, _leases, _clock):
+        for check in CHECKS:
             yield from check(queue, ask)
 
 
@@ -123,9 +134,28 @@ def _settings(_queue: Queue, ask: Ask) -> Iterator[Finding]:
     if not wrong:
         yield Finding("settings", "ok", ", ".join(f"{name} = {found[name]}" for name in ("fsync", "autovacuum")))
     used, most = int(found["connections"]), int(found["max_connections"])
-    if used > most * 0.8:
+    if used > most * CROWDED:
         cure = "raise max_connections, or put PgBouncer in front (docs/operations.md)"
         yield Finding("connections", "warning", f"{used} of {most} in use", cure)
+
+
+def _autovacuum(_queue: Queue, ask: Ask) -> Iterator[Finding]:
+    """Whether it comes to the tables that churn, and how old the oldest row of the database is in transactions."""
+    tables = ask("doctor_autovacuum")
+    off = [name for name, is_off, _, _ in tables if is_off]
+    for name in off:
+        cure = f"it grows without end: ALTER TABLE {name} RESET (autovacuum_enabled)"
+        yield Finding("autovacuum", "bad", f"switched off for {name}", cure)
+    plain = [name for name, is_off, is_ours, _ in tables if not is_off and not is_ours]
+    for name in plain:
+        cure = f"ALTER TABLE {name} SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)"
+        yield Finding("autovacuum", "warning", f"{name} has lost the settings it was made with", cure)
+    age_of_oldest, most = tables[0][3]
+    if age_of_oldest > OLD:
+        cure = "something keeps VACUUM from it (see transactions): at 2,000,000,000 the server refuses to write"
+        yield Finding("autovacuum", "bad", f"the oldest row is {age_of_oldest:,} transactions old", cure)
+    elif not off and not plain:
+        yield Finding("autovacuum", "ok", f"on; oldest row {age_of_oldest:,} of {most:,} transactions old")
 
 
 def _transactions(_queue: Queue, ask: Ask) -> Iterator[Finding]:
@@ -198,3 +228,8 @@ def _clock(_queue: Queue, ask: Ask) -> Iterator[Finding]:
         yield Finding("clock", "warning", f"the server is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}", cure)
     else:
         yield Finding("clock", "ok", "this host and the server agree")
+
+
+CHECKS = (
+    _law, _indexes, _settings, _autovacuum, _transactions, _bloat, _searches, _unserved, _leases, _clock
+)  # fmt: skip

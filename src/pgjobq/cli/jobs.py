@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 import msgspec
 
-from pgjobq.cli.desk import age, confirm, desk, duration, parser, show_json, show_table, whoami
+from pgjobq.cli.desk import add_care, age, confirm, desk, duration, parser, show_json, show_table, whoami
+from pgjobq.cli.progress import Progress
+from pgjobq.cli.selection import add_filters, hint, number, selected
+from pgjobq.cli.watch import watch
 from pgjobq.errors import ConfigError
 from pgjobq.filters import Filters
 from pgjobq.operations import CHANGEABLE
@@ -19,12 +21,13 @@ from pgjobq.settings import CommandLine
 
 __all__ = ["jobs", "purge"]
 
-_ACTIONS = ("list", "show", "retry", "cancel", "move", "edit")
+_ACTIONS = ("list", "show", "watch", "retry", "cancel", "move", "edit")
 _DESCRIPTION = """\
 Look for jobs, newest first, and do something about them.
 
   list             those that pass all filters
   show ID          one job, its errors, and why it is where it is
+  watch [ID ...]   tell what happens to them, until they have ended
   retry [ID ...]   run failed and cancelled ones again
   cancel [ID ...]  cancel those that wait; with --running also those that run
   move [ID ...]    put those that wait into the queue --to
@@ -34,13 +37,18 @@ Without IDs a change goes to all jobs that pass the filters; it says how many
 these are and asks, unless --yes. Every change is written to the audit."""
 _EPILOG = """\
 exit codes:
-  0  done, also when nothing was to be done
-  1  show: no such job; edit: it does not wait; a question answered with no
-  2  wrong usage or configuration, or no answer from the database
+  0    done, also when nothing was to be done; watch: all have succeeded
+  1    show, watch: no such job; edit: it does not wait; a question answered
+       with no
+  2    wrong usage or configuration, or no answer from the database
+  3    watch: at least one failed for good or was cancelled
+  124  watch: they had not ended when --timeout was over
 
 examples:
   pgjobq jobs list --state failed --error "card declined" --limit 20
+  pgjobq jobs list --args customer.id=7
   pgjobq jobs show 4711
+  pgjobq jobs watch --ref order:42
   pgjobq jobs retry 4711
   pgjobq jobs retry --state failed --task send_mail --dry-run
   pgjobq jobs edit 4711 --priority -5 --delay 0
@@ -65,96 +73,56 @@ examples:
 def jobs(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     options = _jobs_parser().read(argv)
-    if options.action not in _ACTIONS:
-        raise ConfigError(f"pgjobq jobs {options.action!r}: wants one of {', '.join(_ACTIONS)}")
     with desk(options) as queue:
         if options.action == "show":
             return _show(queue, options)
         if options.action == "list":
             return _list(queue, options)
+        if options.action == "watch":
+            return watch(queue, options)
         if options.action == "edit":
             return _edit(queue, options)
         if options.action == "cancel" and options.running:
-            return _change(queue, options, "cancel_running", _filters(options))
-        return _change(queue, options, options.action, _filters(options))
+            return _change(queue, options, "cancel_running", selected(options))
+        return _change(queue, options, options.action, selected(options))
 
 
 def purge(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     usage = "pgjobq purge --state STATE [--older-than 30d] [filters] [flags]"
     made = parser("pgjobq purge", usage, _PURGE, _PURGE_EPILOG)
-    _add_filters(made)
+    add_filters(made, by_age=False)
     made.add_argument("--older-than", metavar="T", help="only those that ended so long ago, such as 12h or 30d")
-    _add_care(made)
+    add_care(made)
     options = made.read(argv)
     options.ids, options.to = [], None
-    filters = _filters(options)
-    if (past := duration(options.older_than, "--older-than")) is not None:
-        filters["finished_before"] = datetime.now(UTC) - past
+    filters = selected(options, ended=True)
     with desk(options) as queue:
         return _change(queue, options, "purge", filters)
 
 
 def _jobs_parser() -> CommandLine:
     made = parser("pgjobq jobs", "pgjobq jobs ACTION [ID ...] [filters] [flags]", _DESCRIPTION, _EPILOG)
-    made.add_argument("action", metavar="ACTION", help="list, show, retry, cancel, move or edit")
+    made.add_actions(*_ACTIONS)
     made.add_argument("ids", metavar="ID", nargs="*", help="jobs by their ids")
-    _add_filters(made)
+    add_filters(made)
     made.add_argument("--limit", metavar="N", default="50", help="list: how many (default: 50; most: 10000)")
     made.add_argument("--before", metavar="ID", help="list: only older ones, to go on after the last")
     made.add_argument("--to", metavar="QUEUE", help="move: where to")
     made.add_argument("--priority", metavar="N", help="edit: -9 (first) to 9 (last)")
     made.add_argument("--delay", metavar="T", help="edit: due in this time from now; 0: at once")
     made.add_argument("--running", action="store_true", help="cancel: also what runs")
-    _add_care(made)
+    made.add_argument("--follow", action="store_true", help="watch: go on when all have ended, until Ctrl-C")
+    made.add_argument("--timeout", metavar="T", help="watch: for no longer than this, such as 5m")
+    add_care(made)
     return made
 
 
-def _add_filters(made: CommandLine) -> None:
-    group = made.add_argument_group("filters")
-    group.add_argument("--state", metavar="STATE", help="scheduled, blocked, ready, running, succeeded, failed, ...")
-    group.add_argument("--queue", metavar="NAME", help="in this queue")
-    group.add_argument("--task", metavar="NAME", help="of this task")
-    group.add_argument("--ref", metavar="REF", help="of this business thing, such as order:42")
-    group.add_argument("--tag", metavar="TAG", help="with this tag")
-    group.add_argument("--worker", metavar="UUID", help="that this worker process runs or ran")
-    group.add_argument("--error", metavar="TEXT", help="with this piece of text in an error")
-    group.add_argument("--args", metavar="JSON", help='with these arguments: \'{"customer": {"id": 7}}\'')
-    group.add_argument("--newer-than", metavar="T", help="enqueued within this time, such as 15m, 2h or 7d")
-
-
-def _add_care(made: CommandLine) -> None:
-    care = made.add_argument_group("care")
-    care.add_argument("--dry-run", action="store_true", help="change nothing, say how many it would be")
-    care.add_argument("--yes", action="store_true", help="do not ask")
-    care.add_argument("--by", metavar="NAME", help="who wants this, for the audit (default: your login)")
-
-
-def _filters(options: Namespace) -> Filters:
-    filters: dict[str, Any] = {
-        name: getattr(options, name) for name in ("state", "queue", "task", "ref", "tag", "worker", "error")
-    }
-    if options.args is not None:
-        try:
-            filters["args"] = msgspec.json.decode(options.args, type=dict[str, Any])
-        except msgspec.DecodeError as error:
-            raise ConfigError(f"--args {options.args!r}: wants a JSON object ({error})") from None
-    if (past := duration(options.newer_than, "--newer-than")) is not None:
-        filters["since"] = datetime.now(UTC) - past
-    if options.ids:
-        filters["ids"] = [_number(text, "ID") for text in options.ids]
-    return {name: value for name, value in filters.items() if value is not None}  # type: ignore[return-value]
-
-
-def _number(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise ConfigError(f"{what} {text!r}: wants a whole number")
-    return int(text)
-
-
 def _list(queue: Queue, options: Namespace) -> int:
-    before = None if options.before is None else _number(options.before, "--before")
-    found = queue.find(before=before, limit=_number(options.limit, "--limit"), **_filters(options))
+    before = None if options.before is None else number(options.before, "--before")
+    found = queue.find(before=before, limit=number(options.limit, "--limit"), **selected(options))
+    if not found:
+        hint(queue, options)
     if options.json:
         show_json(found)
         return 0
@@ -163,17 +131,19 @@ def _list(queue: Queue, options: Namespace) -> int:
          " ".join(filter(None, (job.ref, (job.reason or "").partition("\n")[0]))))
         for job in found
     ]  # fmt: skip
-    show_table(("ID", "STATE", "TASK", "QUEUE", "TRIES", "AGE", "ABOUT"), rows, colour=1)
+    show_table(
+        ("ID", "STATE", "TASK", "QUEUE", "TRIES", "AGE", "ABOUT"), rows, colour=1, nothing="no job passes these filters"
+    )
     return 0
 
 
 def _show(queue: Queue, options: Namespace) -> int:
     if len(options.ids) != 1:
         raise ConfigError("pgjobq jobs show: wants one ID")
-    number = _number(options.ids[0], "ID")
-    job, errors, explanation = queue.get(number), queue.errors(number), queue.explain(number)
+    job_id = number(options.ids[0], "ID")
+    job, errors, explanation = queue.get(job_id), queue.errors(job_id), queue.explain(job_id)
     if job is None or explanation is None:
-        print(f"pgjobq: there is no job {number}", file=sys.stderr)
+        print(f"pgjobq: there is no job {job_id}", file=sys.stderr)
         return 1
     if options.json:
         show_json({"job": job, "errors": errors, "why": explanation.sentences})
@@ -198,10 +168,10 @@ def _show(queue: Queue, options: Namespace) -> int:
 def _edit(queue: Queue, options: Namespace) -> int:
     if len(options.ids) != 1 or (options.priority is None and options.delay is None):
         raise ConfigError("pgjobq jobs edit: wants one ID, and --priority or --delay")
-    number = _number(options.ids[0], "ID")
+    job_id = number(options.ids[0], "ID")
     priority = None if options.priority is None else _whole(options.priority)
-    if not queue.edit(number, priority=priority, delay=duration(options.delay, "--delay"), by=options.by or whoami()):
-        print(f"pgjobq: job {number} does not wait", file=sys.stderr)
+    if not queue.edit(job_id, priority=priority, delay=duration(options.delay, "--delay"), by=options.by or whoami()):
+        print(f"pgjobq: job {job_id} does not wait", file=sys.stderr)
         return 1
     return _tell(options, "edit", 1, dry=False)
 
@@ -218,22 +188,28 @@ def _change(queue: Queue, options: Namespace, what: str, filters: Filters) -> in
         raise ConfigError("pgjobq jobs move: wants --to QUEUE")
     if not filters:
         raise ConfigError(f"{what}: wants IDs or a filter; --state is one that means all of a kind")
-    by = options.by or whoami()
+    by, verb = options.by or whoami(), _verb(what)
+    total = len(options.ids)
     if options.dry_run or what == "purge" or not options.ids:
         asked = filters.get("state")
         states = [state for state in CHANGEABLE[what] if asked in (None, state)]
-        count = sum(queue.count(**(filters | {"state": state})) for state in states)
-        if options.dry_run or not count:
-            return _tell(options, what, count, dry=options.dry_run)
-        if not confirm(options, f"{_verb(what)} {count:,} job{'s' * (count != 1)}"):
+        with Progress("counting", quiet=options.json):
+            total = sum(queue.count(**(filters | {"state": state})) for state in states)
+        if not total:
+            hint(queue, options)
+        if options.dry_run or not total:
+            return _tell(options, what, total, dry=options.dry_run)
+        if not confirm(options, f"{verb} {total:,} job{'s' * (total != 1)}"):
             return 1
-    changes = {"retry": queue.retry_all, "cancel": queue.cancel_all, "purge": queue.purge}
-    if what == "move":
-        changed = queue.move_all(options.to, by=by, **filters)
-    elif what == "cancel_running":
-        changed = queue.cancel_all(running=True, by=by, **filters)
-    else:
-        changed = changes[what](by=by, **filters)
+    with Progress(verb, total, quiet=options.json) as progress:
+        if what == "move":
+            changed = queue.move_all(options.to, by=by, progress=progress, **filters)
+        elif what in ("cancel", "cancel_running"):
+            changed = queue.cancel_all(running=what == "cancel_running", by=by, progress=progress, **filters)
+        elif what == "purge":
+            changed = queue.purge(by=by, progress=progress, **filters)
+        else:
+            changed = queue.retry_all(by=by, progress=progress, **filters)
     return _tell(options, what, changed, dry=False)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import psycopg
 
 from pgjobq import migrate as migrations
+from pgjobq.cli.progress import Progress
 from pgjobq.errors import MissingDsn
 from pgjobq.run.dsn import completed, find_dsn
 from pgjobq.settings import CommandLine, check_schema_name
@@ -78,7 +79,8 @@ def _connect(dsn: str | None) -> psycopg.Connection[tuple[object, ...]]:
 
 
 def _install(conn: psycopg.Connection[tuple[object, ...]], schema: str) -> int:
-    applied = migrations.install(conn, schema)
+    with Progress("migrate"):
+        applied = migrations.install(conn, schema)
     where = _where(conn, schema)
     if not applied:
         print(f"{where} is current already, at version {migrations.status(conn, schema).current}")

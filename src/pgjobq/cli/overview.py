@@ -8,26 +8,23 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pgjobq.cli.desk import age, desk, duration, parser, show_json, show_table, whoami
+from pgjobq.cli.desk import CODES, add_by, age, desk, duration, parser, show_json, show_table, whoami
+from pgjobq.cli.selection import hint, number
 from pgjobq.errors import ConfigError
 from pgjobq.queue import Queue
 from pgjobq.settings import CommandLine
 
 __all__ = ["explain", "health", "pause", "queues", "resume", "stats", "workers"]
 
-_CODES = """\
-exit codes:
-  0  done
-  2  wrong usage or configuration, or no answer from the database
-"""
-
 
 def queues(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     options = _queues_parser().read(argv)
     with desk(options) as queue:
-        if options.action is not None:
-            return _age(queue, options) if options.action in ("age", "unage") else _limit(queue, options)
+        if options.action in ("age", "unage"):
+            return _age(queue, options)
+        if options.action != "list" or options.name:
+            return _limit(queue, options)
         found, pauses, limits, ageing = queue.queues(), queue.paused(), queue.limits(), queue.ageing()
     if options.json:
         show_json({"queues": found, "paused": pauses, "limits": limits, "ageing": ageing})
@@ -37,7 +34,7 @@ def queues(argv: Sequence[str]) -> int:
         (one.name, one.ready, one.running, one.scheduled, one.blocked, age(one.oldest), one.workers,
          "paused" if one.paused else "ok" if one.workers or not one.ready else "unserved")
         for one in found
-    ], colour=7)  # fmt: skip
+    ], colour=7, nothing="no queue yet: jobs make them")  # fmt: skip
     for pause_ in pauses:
         until = f" until {pause_.until.isoformat(' ', 'seconds')}" if pause_.until else ""
         why = f": {pause_.reason}" if pause_.reason else ""
@@ -59,19 +56,19 @@ def _queues_parser() -> CommandLine:
         "  unage NAME      let them keep their priority"
     )
     epilog = (
-        f"{_CODES}\nexamples:\n  pgjobq queues\n  pgjobq queues --json\n"
+        f"{CODES}\nexamples:\n  pgjobq queues\n  pgjobq queues --json\n"
         "  pgjobq queues limit mail 10000 --when-full drop_oldest\n  pgjobq queues unlimit mail\n"
         "  pgjobq queues age mail 10m --up-to -3\n"
     )
-    made = parser("pgjobq queues", "pgjobq queues [ACTION NAME [N | SPAN]] [flags]", text, epilog)
-    made.add_argument("action", metavar="ACTION", nargs="?", help="limit, unlimit, age or unage; nothing: show")
+    made = parser("pgjobq queues", "pgjobq queues [list | ACTION NAME [N | SPAN]] [flags]", text, epilog)
+    made.add_actions("list", "limit", "unlimit", "age", "unage", default="list")
     made.add_argument("name", metavar="NAME", nargs="?", help="the queue")
     made.add_argument(
         "amount", metavar="N", nargs="?", help="limit: how many may wait, from 1; age: a span, as 90s, 10m"
     )
     made.add_argument("--when-full", metavar="WHAT", default="raise", help="limit: raise (the default) or drop_oldest")
     made.add_argument("--up-to", metavar="N", default="-9", help="age: they rise no higher, -9 (the default) to 9")
-    made.add_argument("--by", metavar="NAME", help="who wants this, for the audit (default: your login)")
+    add_by(made)
     return made
 
 
@@ -96,9 +93,8 @@ def _age(queue: Queue, options: Namespace) -> int:
 def _limit(queue: Queue, options: Namespace) -> int:
     by = options.by or whoami()
     if options.action == "limit" and options.name and options.amount:
-        if not (options.amount.isascii() and options.amount.isdigit()):
-            raise ConfigError(f"N {options.amount!r}: wants a whole number")
-        queue.limit(options.name, waiting=int(options.amount), when_full=options.when_full, by=by)
+        waiting = number(options.amount, "N")
+        queue.limit(options.name, waiting=waiting, when_full=options.when_full, by=by)
         print("limited")
     elif options.action == "unlimit" and options.name and not options.amount:
         print("has no limit any more" if queue.unlimit(options.name, by=by) else "had no limit")
@@ -112,7 +108,7 @@ def _limit(queue: Queue, options: Namespace) -> int:
 def workers(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     text = "Show the worker processes. A dead one stays until its lease has run out and\nits jobs are taken back."
-    epilog = f"{_CODES}\nexamples:\n  pgjobq workers\n  pgjobq workers --json\n"
+    epilog = f"{CODES}\nexamples:\n  pgjobq workers\n  pgjobq workers --json\n"
     options = parser("pgjobq workers", "pgjobq workers [--json]", text, epilog).read(argv)
     with desk(options) as queue:
         found = queue.workers()
@@ -124,7 +120,7 @@ def workers(argv: Sequence[str]) -> int:
         (one.id[:8], "alive" if one.alive else "dead", one.app, one.host, one.pid,
          f"{one.running}/{one.concurrency}", age(one.started_at), ",".join(one.queues) or "all")
         for one in found
-    ], colour=1)  # fmt: skip
+    ], colour=1, nothing="no worker is on the list: `pgjobq worker APP` starts one")  # fmt: skip
     return 0
 
 
@@ -133,7 +129,7 @@ def stats(argv: Sequence[str]) -> int:
     text = (
         "Show how many jobs there are in each state, and the pace. The number of those\nthat succeeded is an estimate."
     )
-    epilog = f"{_CODES}\nexamples:\n  pgjobq stats\n  pgjobq stats --json\n"
+    epilog = f"{CODES}\nexamples:\n  pgjobq stats\n  pgjobq stats --json\n"
     options = parser("pgjobq stats", "pgjobq stats [--json]", text, epilog).read(argv)
     with desk(options) as queue:
         found = queue.stats()
@@ -162,10 +158,9 @@ examples:
     made = parser("pgjobq explain", "pgjobq explain ID [--json]", text, epilog)
     made.add_argument("id", metavar="ID", help="the job's id")
     options = made.read(argv)
-    if not (options.id.isascii() and options.id.isdigit()):
-        raise ConfigError(f"ID {options.id!r}: wants a whole number")
+    job = number(options.id, "ID")
     with desk(options) as queue:
-        found = queue.explain(int(options.id))
+        found = queue.explain(job)
     if found is None:
         print(f"pgjobq: there is no job {options.id}", file=sys.stderr)
         return 1
@@ -222,7 +217,7 @@ def _troubles(queue: Queue, longest: float) -> list[str]:
 def pause(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     text = "Let no job of a queue, or of a task, start; what runs goes on."
-    epilog = f"{_CODES}\nexamples:\n  pgjobq pause --queue mail --for 1h --reason 'the relay is down'\n"
+    epilog = f"{CODES}\nexamples:\n  pgjobq pause --queue mail --for 1h --reason 'the relay is down'\n"
     made = parser("pgjobq pause", "pgjobq pause (--queue NAME | --task NAME) [flags]", text, epilog, json=False)
     _add_what(made)
     made.add_argument("--for", dest="span", metavar="T", help="end it by itself after this time, such as 30m or 2h")
@@ -230,6 +225,7 @@ def pause(argv: Sequence[str]) -> int:
     options = made.read(argv)
     past = duration(options.span, "--for")
     with desk(options) as queue:
+        hint(queue, options)
         new = queue.pause(
             queue=options.queue, task=options.task, until=past, reason=options.reason, by=options.by or whoami()
         )
@@ -240,12 +236,14 @@ def pause(argv: Sequence[str]) -> int:
 def resume(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     text = "Let the jobs of a queue, or of a task, start again."
-    epilog = f"{_CODES}\nexamples:\n  pgjobq resume --queue mail\n"
+    epilog = f"{CODES}\nexamples:\n  pgjobq resume --queue mail\n"
     made = parser("pgjobq resume", "pgjobq resume (--queue NAME | --task NAME) [flags]", text, epilog, json=False)
     _add_what(made)
     options = made.read(argv)
     with desk(options) as queue:
         was = queue.resume(queue=options.queue, task=options.task, by=options.by or whoami())
+        if not was:
+            hint(queue, options)
     print("resumed" if was else "was not paused")
     return 0
 
@@ -253,4 +251,4 @@ def resume(argv: Sequence[str]) -> int:
 def _add_what(made: Any) -> None:
     made.add_argument("--queue", metavar="NAME", help="a queue")
     made.add_argument("--task", metavar="NAME", help="a task")
-    made.add_argument("--by", metavar="NAME", help="who wants this, for the audit (default: your login)")
+    add_by(made)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 
 from pgjobq import migrate as migrations
-from pgjobq.engine.app import load_app
-from pgjobq.errors import ConfigError, MissingDsn
-from pgjobq.queue import Queue
-from pgjobq.run.dsn import find_dsn
-from pgjobq.run.pools import Pools
-from pgjobq.settings import CommandLine, check_schema_name
+from pgjobq.cli.desk import named_queue
+from pgjobq.errors import ConfigError
+from pgjobq.settings import CommandLine
 
 __all__ = ["web"]
 
@@ -52,7 +48,7 @@ def web(argv: Sequence[str]) -> int:
             f"the dashboard needs the package {error.name}, which is not installed here: install pgjobq with its "
             "extra [web]"
         ) from None
-    queue = _queue(options.app, options.dsn, options.schema)
+    queue = named_queue(options.app, options.dsn, options.schema)
     with queue.pools.connection() as connection:
         migrations.check(connection, queue.schema)
     queue.close()
@@ -108,25 +104,6 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise ConfigError(f"--port {text}: wants a number from 0 to 65535")
     return int(text)
-
-
-def _queue(app: str | None, dsn: str | None, schema: str | None) -> Queue:
-    schema = schema or os.environ.get("PGJOBQ_SCHEMA", "").strip() or None
-    checked = None if schema is None else check_schema_name(schema)
-    if app is not None:
-        queue = load_app(app)
-        if checked is not None:
-            queue.schema = checked
-        if dsn is not None:
-            queue.pools = Pools(dsn, None, None)
-        return queue
-    try:
-        return Queue(find_dsn(dsn, os.environ), schema=checked or "pgjobq")
-    except MissingDsn as error:
-        raise MissingDsn(
-            "no database is named: give --dsn postgresql://user@host/name, or set PGJOBQ_DSN, DATABASE_URL "
-            "or libpq's PGHOST, PGSERVICE or PGDATABASE"
-        ) from error
 
 
 def _listening(port: int) -> socket.socket:

@@ -13,15 +13,24 @@ the default. Pure: nothing here touches a database, and the environment is passe
 
 from __future__ import annotations
 
-from pgjobq.settings.arguments import CommandLine, WorkerArguments, read_worker_arguments, worker_parser
+from pgjobq.settings.arguments import (
+    ASKED,
+    CommandLine,
+    CommandLineAsked,
+    WorkerArguments,
+    read_worker_arguments,
+    worker_parser,
+)
 from pgjobq.settings.kinds import parse_duration, parse_size, show_duration, show_size
 from pgjobq.settings.schema_name import check_schema_name, put_schema_name
 from pgjobq.settings.table import SETTINGS, Setting
 from pgjobq.settings.worker import WorkerSettings
 
 __all__ = [
+    "ASKED",
     "SETTINGS",
     "CommandLine",
+    "CommandLineAsked",
     "Setting",
     "WorkerArguments",
     "WorkerSettings",

@@ -14,7 +14,7 @@ from pgjobq.settings.table import SETTINGS, Setting
 from pgjobq.settings.worker import WorkerSettings, default_of
 from pgjobq.wording import did_you_mean
 
-__all__ = ["CommandLine", "WorkerArguments", "read_worker_arguments", "worker_parser"]
+__all__ = ["ASKED", "CommandLine", "CommandLineAsked", "WorkerArguments", "read_worker_arguments", "worker_parser"]
 
 WIDTH = 80
 _DESCRIPTION = """\
@@ -44,8 +44,23 @@ examples:
 """
 
 
+class CommandLineAsked(BaseException):
+    """A command was asked for its command line, not to do anything: `ASKED` in place of the arguments."""
+
+    def __init__(self, line: CommandLine) -> None:
+        super().__init__(line.prog)
+        self.line = line
+
+
+ASKED = [""]
+"""Arguments that no user can type (they are known by identity): see CommandLineAsked."""
+
+
 class CommandLine(argparse.ArgumentParser):
     """An argument parser that raises ConfigError instead of ending the process, and knows near misses."""
+
+    actions: tuple[str, ...] = ()
+    """The words that its first argument may be, if there are such."""
 
     def __init__(self, prog: str, description: str, epilog: str) -> None:
         super().__init__(
@@ -58,14 +73,28 @@ class CommandLine(argparse.ArgumentParser):
         )
         self.add_argument("-h", "--help", action="help", help="show this and exit")
 
+    def add_actions(self, *actions: str, default: str | None = None) -> None:
+        """A first argument that is one of these words; it may be left out where there is a default."""
+        self.actions = actions
+        named = f"{', '.join(actions[:-1])} or {actions[-1]}" + (f" (default: {default})" if default else "")
+        if default is None:
+            self.add_argument("action", metavar="ACTION", help=named)
+        else:
+            self.add_argument("action", metavar="ACTION", nargs="?", default=default, help=named)
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see {self.prog} --help)")
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse; raises ConfigError for what it does not know, with the nearest flag that it does."""
+        if argv is ASKED:
+            raise CommandLineAsked(self)
         namespace, unknown = self.parse_known_args(argv)
         if unknown:
             self.error(self._did_you_mean(unknown[0]))
+        if self.actions and namespace.action not in self.actions:
+            hint = did_you_mean(namespace.action, self.actions)
+            self.error(f"{self.prog} {namespace.action!r}: wants one of {', '.join(self.actions)}.{hint}")
         return namespace
 
     def _did_you_mean(self, word: str) -> str:

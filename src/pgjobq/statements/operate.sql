@@ -117,6 +117,33 @@ SELECT extract(epoch FROM pgjobq.clock())::text
 SELECT jsonb_build_object(
     'job', to_jsonb(v), 'now', pgjobq.clock(),
     'waits_for', (SELECT b.waits_for FROM pgjobq.blocked b WHERE b.job = v.id),
+    'gate', (SELECT jsonb_build_object(
+                 'key', b.key, 'limit', least(coalesce(
+                     (SELECT g.concurrency FROM pgjobq.gate g WHERE g.key = b.key),
+                     (SELECT g.concurrency FROM pgjobq.gate g WHERE g.key = e.gate ->> 'name'),
+                     (e.gate ->> 'concurrency')::int, 1), CASE WHEN e.gate ->> 'order' = 'fifo' THEN 1 END),
+                 'in_order', coalesce(e.gate ->> 'order' = 'fifo', false),
+                 'holders', (SELECT coalesce(jsonb_agg(jsonb_build_object('job', x.job, 'task', x.task, 'ref', x.ref, 'state', x.state)
+                                                       ORDER BY x.job), '[]')
+                             FROM (SELECT h.id AS job, h.task, h.ref, h.state    -- as in pass_counts()
+                                   FROM pgjobq.gate_pass p JOIN pgjobq.jobs h ON h.id = p.job
+                                   WHERE p.key = b.key AND (h.state = 'running'
+                                       OR (h.state = 'ready' AND EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = h.id AND r.seq <> r.job))
+                                       OR EXISTS (SELECT FROM pgjobq.blocked o WHERE o.job = h.id
+                                                  AND (p.keeps OR NOT starts_with(o.waits_for, 'gate:')))
+                                       OR (p.keeps AND h.state = 'scheduled'))
+                                   ORDER BY h.id LIMIT 100) x),
+                 'before', (SELECT count(*) FROM (SELECT FROM pgjobq.blocked o
+                            WHERE o.waits_for = 'gate:' || b.key AND o.job < b.job LIMIT 100000) x))
+             FROM (SELECT w.job, substr(w.waits_for, 6) AS key FROM pgjobq.blocked w
+                   WHERE w.job = v.id AND starts_with(w.waits_for, 'gate:')) b
+             LEFT JOIN LATERAL (SELECT x.gate FROM pgjobq.job j CROSS JOIN LATERAL jsonb_array_elements(j.gates) AS x(gate)
+                                WHERE j.id = b.job AND x.gate ->> 'key' = b.key LIMIT 1) e ON true),
+    'after', (SELECT coalesce(jsonb_agg(jsonb_build_object('job', x.id, 'task', x.task, 'ref', x.ref, 'state', x.state,
+                                                           'needs', x.needs) ORDER BY x.id), '[]')
+              FROM (SELECT o.id, o.task, o.ref, o.state, d.needs
+                    FROM pgjobq.dependency d JOIN pgjobq.jobs o ON o.id = d.on_job
+                    WHERE d.job = v.id AND v.state = 'blocked' AND o.finished_at IS NULL ORDER BY o.id LIMIT 100) x),
     'pauses', (SELECT coalesce(jsonb_agg(to_jsonb(p)), '[]') FROM pgjobq.paused p
                WHERE (p.kind, p.name) IN (('queue', v.queue), ('task', v.task))
                  AND (p.until IS NULL OR p.until > pgjobq.clock())),
@@ -155,6 +182,16 @@ SELECT name, setting FROM pg_settings
 WHERE name IN ('fsync', 'full_page_writes', 'autovacuum', 'track_counts', 'synchronous_commit', 'max_connections')
 UNION ALL
 SELECT 'connections', (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::text
+
+-- name: doctor_autovacuum
+-- The tables that churn: whether autovacuum is off for them, whether they have our settings; the age of the oldest row.
+SELECT c.oid::regclass::text, coalesce('autovacuum_enabled=false' = ANY (c.reloptions)
+                                       OR 'autovacuum_enabled=off' = ANY (c.reloptions), false),
+       coalesce(array_to_string(c.reloptions, ' ') LIKE '%autovacuum_vacuum_scale_factor=0%', false),
+       ARRAY[(SELECT age(d.datfrozenxid)::bigint FROM pg_database d WHERE d.datname = current_database()),
+             current_setting('autovacuum_freeze_max_age')::bigint]
+FROM pg_class c WHERE c.relnamespace = 'pgjobq'::regnamespace AND c.relname IN ('ready', 'running', 'scheduled', 'blocked')
+ORDER BY c.relname
 
 -- name: doctor_transactions
 -- Who keeps rows from being removed, for how many seconds, and how.

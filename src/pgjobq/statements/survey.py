@@ -23,6 +23,7 @@ __all__ = [
     "FailureGroup",
     "Filter",
     "GateFigures",
+    "GateLimit",
     "Holder",
     "Page",
     "QueueFigures",
@@ -30,6 +31,7 @@ __all__ = [
     "WorkerFigures",
     "counts",
     "failures",
+    "gate_limits",
     "gates",
     "look",
     "pulse",
@@ -78,6 +80,7 @@ class RunningJob(msgspec.Struct, frozen=True):
 
     job: int
     task: str
+    queue: str
     ref: str | None
     attempt: int
     started_at: datetime
@@ -125,6 +128,15 @@ class GateFigures(msgspec.Struct, frozen=True):
     """The first of those that wait, and since when it does."""
     since: datetime | None
     cap: int
+
+
+class GateLimit(msgspec.Struct, frozen=True):
+    """A gate's limit that somebody set: it goes before what its jobs say."""
+
+    key: str
+    """One key, or the name of a gate for all its keys."""
+    concurrency: int
+    set_at: datetime
 
 
 class FailureGroup(msgspec.Struct, frozen=True):
@@ -185,6 +197,11 @@ def workers(schema: str, most_jobs: int) -> Statement[list[WorkerFigures]]:
 def gates(schema: str, most: int, cap: int) -> Statement[list[GateFigures]]:
     """At most so many gates where jobs wait or hold places, those where most wait first."""
     return Statement("survey_gates", statement_text("survey_gates", schema), (str(most), str(cap)), _each(GateFigures))
+
+
+def gate_limits(schema: str) -> Statement[list[GateLimit]]:
+    """The limits of gates that were set, by key."""
+    return Statement("survey_gate_limits", statement_text("survey_gate_limits", schema), (), _each(GateLimit))
 
 
 def pulse(schema: str) -> Statement[str]:

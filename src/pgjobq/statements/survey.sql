@@ -61,7 +61,7 @@ SELECT json_build_object(
     'alive', w.expires_at > pgjobq.clock(),
     'busy', (SELECT count(*) FROM pgjobq.running r WHERE r.worker = w.id),
     'running', coalesce((SELECT json_agg(x) FROM (
-        SELECT r.job, j.task, j.ref, r.attempt, r.started_at
+        SELECT r.job, j.task, j.queue, j.ref, r.attempt, r.started_at
         FROM pgjobq.running r JOIN pgjobq.job j ON j.id = r.job
         WHERE r.worker = w.id ORDER BY r.started_at LIMIT $1::text::int) x), '[]'))::text
 FROM pgjobq.worker w ORDER BY w.app, w.host, w.pid
@@ -114,6 +114,9 @@ LEFT JOIN LATERAL (SELECT x.gate FROM pgjobq.job j CROSS JOIN LATERAL jsonb_arra
                    WHERE j.id = t.example AND x.gate ->> 'key' = t.key LIMIT 1) e ON true
 LEFT JOIN LATERAL (SELECT b.job AS id, b.since FROM pgjobq.blocked b WHERE b.job = t.example AND t.waiting > 0) w ON true
 ORDER BY t.waiting DESC, t.key LIMIT $1::text::int
+
+-- name: survey_gate_limits
+SELECT json_build_object('key', g.key, 'concurrency', g.concurrency, 'set_at', g.set_at)::text FROM pgjobq.gate g ORDER BY g.key
 
 -- name: survey_pulse
 -- A text that changes when anything does that a page shows: what a live page waits for.

@@ -1,0 +1,99 @@
+"""`pgjobq gates`: who holds the places of a gate, who waits there, and limits that go before what the code says."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+
+from pgjobq.cli.desk import CODES, add_by, age, desk, parser, show_json, show_table, whoami
+from pgjobq.cli.selection import number
+from pgjobq.errors import ConfigError
+from pgjobq.queue import Queue
+from pgjobq.settings import CommandLine
+from pgjobq.survey import Survey
+
+__all__ = ["gates"]
+
+_DESCRIPTION = """\
+Show the gates where jobs wait or hold places, those where most wait first.
+
+  list             the keys: limit, who holds places, how many wait, since when
+  set KEY N        let N jobs of this key run at once, whatever the code says;
+                   KEY may be a gate's name, for all its keys; 0: none starts
+  unset KEY        back to what the code says"""
+_EPILOG = f"""\
+{CODES}
+examples:
+  pgjobq gates
+  pgjobq gates set merchant:7 1
+  pgjobq gates set 'merchant:{{merchant_id}}' 5
+  pgjobq gates unset merchant:7
+"""
+
+
+def gates(argv: Sequence[str]) -> int:
+    """Run the subcommand; returns the exit code."""
+    options = _parser().read(argv)
+    wanted = {"list": 0, "set": 2, "unset": 1}[options.action]
+    words = [word for word in (options.key, options.places) if word is not None]
+    if len(words) != wanted:
+        raise ConfigError("pgjobq gates: wants nothing, or `set KEY N`, or `unset KEY`")
+    with desk(options) as queue:
+        if options.action == "list":
+            return _list(queue, options)
+        return _change(queue, options)
+
+
+def _parser() -> CommandLine:
+    made = parser("pgjobq gates", "pgjobq gates [list | set KEY N | unset KEY] [flags]", _DESCRIPTION, _EPILOG)
+    made.add_actions("list", "set", "unset", default="list")
+    made.add_argument("key", metavar="KEY", nargs="?", help="set, unset: the key, or the gate's name")
+    made.add_argument("places", metavar="N", nargs="?", help="set: how many jobs may run at once, from 0")
+    add_by(made)
+    return made
+
+
+def _list(queue: Queue, options: Namespace) -> int:
+    survey = Survey(queue)
+    found, limits = survey.gates(), survey.gate_limits()
+    if options.json:
+        show_json({"gates": found, "set": limits})
+        return 0
+    rows = [
+        (one.key, one.limit, _many(one.holding, one.cap), _many(one.waiting, one.cap), age(one.since),
+         ", ".join(str(holder.job) for holder in one.holders))
+        for one in found
+    ]  # fmt: skip
+    show_table(
+        ("KEY", "LIMIT", "RUNNING", "WAITING", "OLDEST", "WHO RUNS"),
+        rows,
+        nothing="no gate has jobs that wait or hold a place",
+    )
+    for limit in limits:
+        places = f"{limit.concurrency} place{'s' * (limit.concurrency != 1)}"
+        print(f"{limit.key} was set to {places} {age(limit.set_at)} ago")
+    return 0
+
+
+def _many(count: int, cap: int) -> str:
+    return f"{count:,}{'+' * (count >= cap)}"
+
+
+def _change(queue: Queue, options: Namespace) -> int:
+    by = options.by or whoami()
+    if options.action == "set":
+        places = number(options.places, "N")
+        queue.set_gate(options.key, concurrency=places, by=by)
+        done = "set" if places else "set: none of its jobs starts"
+    elif queue.unset_gate(options.key, by=by):
+        done = "back to what the code says"
+    else:
+        known = ", ".join(one.key for one in Survey(queue).gate_limits())
+        done = "nothing was set" + (f" for it, but for {known}" if known else "")
+    if options.json:
+        show_json({"action": options.action, "gate": options.key, "done": not done.startswith("nothing")})
+    else:
+        print(done)
+    sys.stdout.flush()
+    return 0
