@@ -34,6 +34,7 @@ from pgjobq.errors import (
     NoSuchJob,
     NotInJob,
     NotSerializable,
+    NotWrittenYet,
     NulCharacter,
     PayloadTooLarge,
     PgjobqError,
@@ -51,6 +52,7 @@ from pgjobq.errors import (
     UnsupportedConnection,
     UpcastFailed,
     WaitTimeout,
+    WorkflowEnded,
     WrongArgumentType,
 )
 from pgjobq.job import (
@@ -73,6 +75,7 @@ from pgjobq.queue import Queue
 from pgjobq.retry import Retry
 from pgjobq.schedule import Schedule
 from pgjobq.task import Call, Chunk, Gate, Task, Unique
+from pgjobq.workflow import Step, Workflow, WorkflowState
 
 __all__ = [
     "AppNotFound",
@@ -106,6 +109,7 @@ __all__ = [
     "NoSuchJob",
     "NotInJob",
     "NotSerializable",
+    "NotWrittenYet",
     "NulCharacter",
     "Outgoing",
     "Pause",
@@ -125,6 +129,7 @@ __all__ = [
     "Secret",
     "Snooze",
     "Stats",
+    "Step",
     "Task",
     "TaskError",
     "Unique",
@@ -137,6 +142,9 @@ __all__ = [
     "UpcastFailed",
     "WaitTimeout",
     "WorkerInfo",
+    "Workflow",
+    "WorkflowEnded",
+    "WorkflowState",
     "WrongArgumentType",
     "__version__",
     "current_job",

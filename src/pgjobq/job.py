@@ -115,6 +115,8 @@ class Job:
     """Of its arguments, as its task counts them."""
     expires_at: datetime | None = None
     """No attempt of it starts from then on."""
+    workflow: int | None = None
+    """The id of the workflow that it belongs to."""
 
     def __repr__(self) -> str:
         """One line: what a person needs to recognise the job, never its arguments (they may be private)."""

@@ -26,6 +26,7 @@ from pgjobq.schedules import ScheduleDoors
 from pgjobq.settings import check_schema_name
 from pgjobq.task import Chunk, Gate, Registry, Task, Unique, Upcast
 from pgjobq.waiting import Waiting
+from pgjobq.workflows import Workflows
 
 __all__ = ["Queue"]
 
@@ -53,7 +54,9 @@ class TaskOptions(TypedDict, total=False):
     aliases: Iterable[str]
 
 
-class Queue(Around, Enqueuing, Lookup, Changes, Operations, Limits, Ageing, ScheduleDoors, Waiting, Flow, History):
+class Queue(
+    Around, Workflows, Enqueuing, Lookup, Changes, Operations, Limits, Ageing, ScheduleDoors, Waiting, Flow, History
+):
     """A job queue in one PostgreSQL schema, and the tasks that are enqueued through it.
 
     Args:

@@ -34,7 +34,6 @@ MADE_FOR_THE_OWNER = {
     "job_fault",
     "keep_watch",
     "hold",
-    "pending",
     "note_action",
     "refuse",
     "replace_waiting",
@@ -55,6 +54,16 @@ MADE_FOR_THE_OWNER |= {
     "enter_lane",
     "is_limited",
     "make_room",
+}
+MADE_FOR_THE_OWNER |= {
+    "cancel_latecomers",
+    "enter_workflow",
+    "is_bad_end",
+    "note_workflow",
+    "sweep_workflow",
+    "waits_for_workflow",
+    "workflow_fate",
+    "workflow_is_over",
 }
 
 CAN_READ = {"viewer", "operator"}
@@ -91,6 +100,17 @@ MATRIX: dict[str, set[str]] = {
     "SELECT pgjobq.hold(1, '{2}', 'success')": NOBODY,
     "DELETE FROM pgjobq.pending": NOBODY,
     "SELECT pgjobq.ended(1)": WORKS,
+    "SELECT pgjobq.ended_many('{1}')": WORKS,
+    "SELECT * FROM pgjobq.enqueue_linked('[]')": {"producer"},
+    "SELECT pgjobq.add_to_workflow(pgjobq.start_workflow('w', open => true), '[{\"task\": \"send\"}]')": {"producer"},
+    "SELECT pgjobq.join_workflow(pgjobq.start_workflow('w'), '{}'), pgjobq.workflow_of(1)": {"producer"},
+    "SELECT pgjobq.close_workflow(1)": {"producer", "operator"},
+    "SELECT pgjobq.cancel_workflow(1), pgjobq.retry_workflow(1)": {"operator"},
+    "SELECT * FROM pgjobq.workflows": CAN_WATCH,
+    "SELECT * FROM pgjobq.member": CAN_READ | WORKS,
+    "UPDATE pgjobq.workflow SET ended_at = now()": NOBODY,
+    "SELECT pgjobq.look_at_workflows(1), pgjobq.watch_workflows()": WORKS,
+    "SELECT pgjobq.sweep_workflow(1, '{}', '{}', false)": NOBODY,
     "SELECT pgjobq.keep_watch(1)": NOBODY,
     "SELECT pgjobq.cancel_running(1)": {"operator"},
     "SELECT pgjobq.pause('queue', 'mail')": {"operator"},
@@ -221,7 +241,7 @@ def statements_of(kind: str) -> list[str]:
 
 JOBS_SQL = "".join(
     (migrate._HERE / "statements" / name).read_text()
-    for name in ("jobs.sql", "operate.sql", "ageing.sql", "schedules.sql", "history.sql")
+    for name in ("jobs.sql", "operate.sql", "ageing.sql", "schedules.sql", "history.sql", "workflows.sql")
 )
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many", "enqueue_unique"), "producer")
 NEEDS |= {"enqueue_after": "producer", "retry_from": "operator"}
@@ -233,6 +253,11 @@ NEEDS |= dict.fromkeys(
     (f"{what}_schedule" for what in ("put", "pause", "resume", "run", "reset", "delete")), "operator"
 )
 NEEDS |= {"complete_within": "worker"}
+NEEDS |= dict.fromkeys(
+    ("enqueue_linked", "start_workflow", "add_to_workflow", "join_workflow", "close_workflow", "workflow_of"),
+    "producer",
+)
+NEEDS |= dict.fromkeys(("cancel_workflow", "retry_workflow"), "operator")
 
 
 def explain(conn: Connection, name: str) -> None:

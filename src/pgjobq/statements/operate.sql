@@ -160,6 +160,10 @@ SELECT jsonb_build_object(
     'pace', (SELECT count(*) FROM pgjobq.finished f WHERE f.finished_at > pgjobq.clock() - interval '1 minute') / 60.0,
     'holder', (SELECT w.host || ' (pid ' || w.pid || ')' FROM pgjobq.worker w WHERE w.id = v.worker::uuid),
     'lease_over', (SELECT NOT EXISTS (SELECT FROM pgjobq.worker w WHERE w.id = v.worker::uuid AND w.expires_at > now())),
+    'workflow', (SELECT jsonb_build_object('id', w.id, 'name', w.name)
+                 FROM pgjobq.member m JOIN pgjobq.workflow w ON w.id = m.workflow WHERE m.job = v.id),
+    'wholes', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'name', w.name) ORDER BY w.id), '[]')
+               FROM pgjobq.pending p JOIN pgjobq.workflow w ON w.id = p.on_job WHERE p.job = v.id),
     'cancel_requested', EXISTS (SELECT FROM pgjobq.cancel_request c WHERE c.job = v.id),
     'failures', (SELECT count(*) FROM pgjobq.attempt_error e WHERE e.job = v.id),
     'error', (SELECT e.kind || ': ' || e.message FROM pgjobq.attempt_error e WHERE e.job = v.id

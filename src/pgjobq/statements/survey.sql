@@ -94,7 +94,7 @@ WITH RECURSIVE waits AS (       -- from one to the next in the index
               WHERE p.key = k.key AND (
                   EXISTS (SELECT FROM pgjobq.running r WHERE r.job = p.job)
                   OR EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = p.job AND r.seq <> r.job)
-                  OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job
+                  OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job AND b.waits_for <> 'jobs'
                              AND (p.keeps OR NOT starts_with(b.waits_for, 'gate:')))
                   OR (p.keeps AND EXISTS (SELECT FROM pgjobq.scheduled s WHERE s.job = p.job)))
               LIMIT $2::text::int) x) h
@@ -130,6 +130,7 @@ SELECT md5(concat_ws(' ',
     (SELECT count(*) FROM (SELECT FROM pgjobq.blocked LIMIT 1000) x),
     (SELECT max(finished_at) FROM (SELECT finished_at FROM pgjobq.finished
                                    WHERE finished_at > pgjobq.clock() - interval '10 minutes') x),
+    (SELECT count(*) FROM (SELECT FROM pgjobq.workflow WHERE ended_at IS NULL LIMIT 1000) x),
     (SELECT count(*) FROM pgjobq.worker WHERE expires_at > pgjobq.clock())))
 
 -- name: fault_of
