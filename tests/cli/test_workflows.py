@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
-from cli.test_operate import Run, run
 from pgjobq import Queue
 from sql.support.hand import Hand
 
-__all__ = ["run"]
-
-
-@pytest.fixture
-def hand(dsn: str) -> Iterator[Hand]:
-    with Hand(dsn) as opened:
-        yield opened
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from pgjobq.cli.desk import age, confirm, desk, parser, show_json, show_table, whoami
+from pgjobq.cli.selection import number
 from pgjobq.errors import ConfigError
 from pgjobq.queue import Queue
 from pgjobq.workflow import Workflow
 
 __all__ = ["workflows"]
 
-_ACTIONS = ("list", "show", "cancel", "retry")
 _DESCRIPTION = """\
 Look at workflows and batches, newest first, and do something about one.
 
@@ -43,7 +43,7 @@ examples:
 def workflows(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     made = parser("pgjobq workflows", "pgjobq workflows ACTION [ID] [filters] [flags]", _DESCRIPTION, _EPILOG)
-    made.add_argument("action", metavar="ACTION", help="list, show, cancel or retry")
+    made.add_actions("list", "show", "cancel", "retry")
     made.add_argument("id", metavar="ID", nargs="?", help="a workflow by its id")
     group = made.add_argument_group("filters")
     group.add_argument("--name", metavar="NAME", help="of this name")
@@ -57,24 +57,22 @@ def workflows(argv: Sequence[str]) -> int:
     care.add_argument("--reason", metavar="TEXT", help="cancel: why, for its jobs and the audit")
     care.add_argument("--by", metavar="NAME", help="who wants this, for the audit (default: your login)")
     options = made.read(argv)
-    if options.action not in _ACTIONS:
-        raise ConfigError(f"pgjobq workflows {options.action!r}: wants one of {', '.join(_ACTIONS)}")
     with desk(options) as queue:
         if options.action == "list":
             return _list(queue, options)
         if options.id is None:
             raise ConfigError(f"pgjobq workflows {options.action}: wants one ID")
-        number = _number(options.id, "ID")
+        wanted = number(options.id, "ID")
         found = queue.get_workflow(number)
         if found is None:
-            print(f"pgjobq: there is no workflow {number}", file=sys.stderr)
+            print(f"pgjobq: there is no workflow {wanted}", file=sys.stderr)
             return 1
         return _show(queue, options, found) if options.action == "show" else _change(queue, options, found)
 
 
 def _list(queue: Queue, options: Namespace) -> int:
-    before = None if options.before is None else _number(options.before, "--before")
-    limit = _number(options.limit, "--limit")
+    before = None if options.before is None else number(options.before, "--before")
+    limit = number(options.limit, "--limit")
     found = queue.workflows(name=options.name, ref=options.ref, state=options.state, before=before, limit=limit)
     if options.json:
         show_json(found)
@@ -136,9 +134,3 @@ def _tell(options: Namespace, found: Workflow, count: int) -> int:
         jobs = f"{count:,} job{'s' * (count != 1)}"
         print(f"{jobs} would be affected by {options.action}" if options.dry_run else f"{jobs} {done}")
     return 0
-
-
-def _number(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise ConfigError(f"{what} {text!r}: wants a whole number")
-    return int(text)
