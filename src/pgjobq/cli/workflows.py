@@ -63,7 +63,7 @@ def workflows(argv: Sequence[str]) -> int:
         if options.id is None:
             raise ConfigError(f"pgjobq workflows {options.action}: wants one ID")
         wanted = number(options.id, "ID")
-        found = queue.get_workflow(number)
+        found = queue.get_workflow(wanted)
         if found is None:
             print(f"pgjobq: there is no workflow {wanted}", file=sys.stderr)
             return 1
