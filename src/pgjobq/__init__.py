@@ -17,10 +17,12 @@ from pgjobq.current import ChunkJob, CurrentJob, current_job, note_job
 from pgjobq.encryption import Keyring
 from pgjobq.errors import (
     AppNotFound,
+    AttemptEnding,
     CannotDecrypt,
     ConfigError,
     DuplicateTask,
     EnqueueError,
+    EventTimeout,
     InvalidOption,
     IsolatedProcessDied,
     JobExists,
@@ -42,6 +44,7 @@ from pgjobq.errors import (
     SchemaError,
     SchemaMissing,
     SchemaOutdated,
+    StepError,
     TaskError,
     UnknownArgument,
     UnknownSchedule,
@@ -61,10 +64,12 @@ from pgjobq.job import (
     Job,
     JobState,
     Pause,
+    Progress,
     QueueAgeing,
     QueueLimit,
     QueueStats,
     Stats,
+    Step,
     WorkerInfo,
 )
 from pgjobq.middleware import Outgoing
@@ -76,6 +81,7 @@ from pgjobq.task import Call, Chunk, Gate, Task, Unique
 
 __all__ = [
     "AppNotFound",
+    "AttemptEnding",
     "AttemptError",
     "AuditEntry",
     "Call",
@@ -88,6 +94,7 @@ __all__ = [
     "DuplicateTask",
     "EnqueueError",
     "EnqueuedJob",
+    "EventTimeout",
     "Explanation",
     "Gate",
     "InvalidOption",
@@ -111,6 +118,7 @@ __all__ = [
     "Pause",
     "PayloadTooLarge",
     "PgjobqError",
+    "Progress",
     "Queue",
     "QueueAgeing",
     "QueueFull",
@@ -125,6 +133,8 @@ __all__ = [
     "Secret",
     "Snooze",
     "Stats",
+    "Step",
+    "StepError",
     "Task",
     "TaskError",
     "Unique",

@@ -9,7 +9,7 @@ from typing import Any
 from pgjobq.doors import Doors
 from pgjobq.errors import InvalidOption
 from pgjobq.job import Job
-from pgjobq.statements import Statement, operate
+from pgjobq.statements import Statement, operate, steps
 from pgjobq.statements import jobs as statements
 from pgjobq.task import Call, Options
 
@@ -19,17 +19,22 @@ __all__ = ["Changes"]
 class Changes(Doors):
     """What may be done to a single job; many at once are changed by `retry_all`, `cancel_all` and `move_all`."""
 
-    def retry(self, job: int, *, by: str | None = None, conn: object = None) -> bool:
+    def retry(self, job: int, *, forget_steps: bool = False, by: str | None = None, conn: object = None) -> bool:
         """Run a failed or cancelled job again, with a fresh budget of attempts; one that had expired, without a limit.
+
+        It goes on behind the steps that its attempts have taken; with `forget_steps` it begins anew.
 
         `by`, here and below: who wants this, for the audit; None: the database's role. False when it is neither failed
         nor cancelled (any more): of two presses of one button the second changes nothing.
         """
-        return self._run(self._act("retry", job, by), conn)
+        return self._run(self._retry(job, forget_steps, by), conn)
 
-    async def aretry(self, job: int, *, by: str | None = None, conn: object = None) -> bool:
+    async def aretry(self, job: int, *, forget_steps: bool = False, by: str | None = None, conn: object = None) -> bool:
         """The async twin of `retry`."""
-        return await self._arun(self._act("retry", job, by), conn)
+        return await self._arun(self._retry(job, forget_steps, by), conn)
+
+    def _retry(self, job: int, forget_steps: bool, by: str | None) -> Statement[bool]:
+        return steps.retry_anew(self.schema, job, by) if forget_steps else self._act("retry", job, by)
 
     def cancel(self, job: int, *, by: str | None = None, conn: object = None) -> bool:
         """Cancel a job that waits (scheduled, blocked or ready). False when it runs, has ended or does not exist."""

@@ -162,6 +162,10 @@ def _blocked(facts: Facts) -> Iterator[str]:
         yield f"It waits for a worker that knows version {version} of the arguments of {task!r}: deploy one that does."
     elif kind == "task":
         yield f"It waits for a worker that knows {name!r}: the last one that took it did not."
+    elif kind == "event":
+        until = facts.job.run_at
+        for_how_long = f" until {until.isoformat(timespec='seconds')}" if until else ""
+        yield f"It waits for the event {name!r}{for_how_long}, in the midst of its work: `emit` lets it go on."
     elif kind == "gate":
         yield from _at_gate(facts, name)
     elif kind == "jobs":

@@ -57,6 +57,8 @@ MADE_FOR_THE_OWNER |= {
     "make_room",
 }
 
+MADE_FOR_THE_OWNER |= {"emission_id_seq", "keep_lease", "name_fault"}
+
 CAN_READ = {"viewer", "operator"}
 CAN_WATCH = CAN_READ | {"monitor"}
 WORKS = {"worker"}
@@ -143,6 +145,24 @@ MATRIX: dict[str, set[str]] = {
     "SELECT pgjobq.age(1)": WORKS,
     "SELECT pgjobq.set_ageing('mail', '1 hour'), pgjobq.unset_ageing('mail')": {"operator"},
     "SELECT * FROM pgjobq.ageing": CAN_WATCH,
+    "SELECT pgjobq.emit('paid')": {"producer", "operator", "worker"},
+    "SELECT pgjobq.forget_steps(1)": {"operator"},
+    "SELECT value FROM pgjobq.step": CAN_READ | WORKS,
+    "SELECT value FROM pgjobq.checkpoint": CAN_READ | WORKS,
+    "SELECT message FROM pgjobq.progress": CAN_READ | WORKS,
+    "SELECT progress FROM pgjobq.jobs": CAN_READ,
+    "SELECT payload FROM pgjobq.event": CAN_READ,
+    "SELECT event FROM pgjobq.emission": WORKS,
+    "DELETE FROM pgjobq.step": WORKS,
+    "DELETE FROM pgjobq.event": NOBODY,
+    "UPDATE pgjobq.step SET value = '1'": NOBODY,
+    "INSERT INTO pgjobq.emission (at, keep, event) VALUES (now(), now(), 'paid')": NOBODY,
+    "SELECT pgjobq.remember_step(1, 1, gen_random_uuid(), 'a')": WORKS,
+    "SELECT pgjobq.sleep_step(1, 1, gen_random_uuid(), 'a', 1)": WORKS,
+    "SELECT pgjobq.wait_step(1, 1, gen_random_uuid(), 'a', 'e', 1)": WORKS,
+    "SELECT pgjobq.keep_checkpoint(1, 1, gen_random_uuid(), '1')": WORKS,
+    "SELECT pgjobq.report_progress('[]')": WORKS,
+    "SELECT pgjobq.deliver(1), pgjobq.tend_events()": WORKS,
     # what nobody does but the owner: facts are not rewritten, no job is made but by enqueue()
     "INSERT INTO pgjobq.job SELECT * FROM pgjobq.job": NOBODY,
     "UPDATE pgjobq.job SET task = 'other'": NOBODY,
@@ -221,7 +241,7 @@ def statements_of(kind: str) -> list[str]:
 
 JOBS_SQL = "".join(
     (migrate._HERE / "statements" / name).read_text()
-    for name in ("jobs.sql", "operate.sql", "ageing.sql", "schedules.sql", "history.sql")
+    for name in ("jobs.sql", "operate.sql", "ageing.sql", "schedules.sql", "history.sql", "steps.sql")
 )
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many", "enqueue_unique"), "producer")
 NEEDS |= {"enqueue_after": "producer", "retry_from": "operator"}
@@ -233,6 +253,9 @@ NEEDS |= dict.fromkeys(
     (f"{what}_schedule" for what in ("put", "pause", "resume", "run", "reset", "delete")), "operator"
 )
 NEEDS |= {"complete_within": "worker"}
+NEEDS |= {"emit": "producer", "forget_steps": "operator", "retry_anew": "operator"}
+NEEDS |= dict.fromkeys(("remember_step", "sleep_step", "wait_step", "keep_checkpoint", "report_progress"), "worker")
+NEEDS |= {"recall": "worker"}
 
 
 def explain(conn: Connection, name: str) -> None:

@@ -89,8 +89,8 @@ def test_a_heartbeat_stays_on_its_page(hand: Hand) -> None:
 
 
 def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
-    """Facts are append-only, rows of state are moved; a heartbeat, a key's holder, a schedule and an edit by hand are
-    neither."""
+    """Facts are append-only, rows of state are moved; a heartbeat, a key's holder, a schedule, a step that is not over
+    and an edit by hand are neither."""
     texts = [FILE.read_text(), *(path.read_text() for path in sorted((FILE.parent / "statements").glob("*.sql")))]
     code = "\n".join(re.sub(r"--[^\n]*", "", text) for text in texts)
     assert sorted(re.findall(r"\bUPDATE\s+(?!SKIP|OF\b|ON\b|\()(\S+)", code)) == [
@@ -101,6 +101,12 @@ def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
         "SET",  # set_ageing()
         "SET",  # count_history(), what is put together
         "SET",  # write_history()
+        "SET",  # sleep_step(): which attempt has met it last
+        "SET",  # wait_step(): likewise
+        "SET",  # wait_step(): an event whose time was over
+        "SET",  # deliver(): likewise
+        "SET",  # keep_checkpoint()
+        "SET",  # report_progress()
         "pgjobq.job",  # edit()
         "pgjobq.job",  # move()
         "pgjobq.job",  # retry(): what had expired does so no more
@@ -113,6 +119,8 @@ def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
         "pgjobq.schedule",
         "pgjobq.schedule",
         "pgjobq.schedule",
+        "pgjobq.step",  # sleep_step(): it is over
+        "pgjobq.step",  # wait_step()
         "pgjobq.unique_key",
         "pgjobq.unique_key",
         "pgjobq.unique_key",

@@ -280,7 +280,7 @@ CREATE TABLE pgjobq.allowed (
 );
 
 -- Let a role that exists be one of:
---   producer   enqueue, and read nothing, its own jobs included
+--   producer   enqueue and emit events, and read nothing, its own jobs included
 --   monitor    see which jobs there are and where they stand, without arguments, headers, results and error texts
 --   viewer     read jobs, their arguments and their errors
 --   operator   the same, and retry, cancel, move, purge, pause, resume and set the limits of gates
@@ -295,7 +295,7 @@ DECLARE
 BEGIN
     CASE allow.what
     WHEN 'producer' THEN
-        functions := ARRAY['enqueue', 'enqueue_alike', 'enqueue_many', 'enqueue_after', 'enqueue_unique'];
+        functions := ARRAY['enqueue', 'enqueue_alike', 'enqueue_many', 'enqueue_after', 'enqueue_unique', 'emit'];
     WHEN 'monitor' THEN
         functions := ARRAY['clock'];
         grants := ARRAY[
@@ -312,15 +312,17 @@ BEGIN
     WHEN 'viewer', 'operator' THEN
         functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'limit_queue', 'unlimit_queue', 'retry', 'retry_from', 'cancel', 'cancel_running', 'pause', 'resume', 'act',
                                                            'set_gate', 'unset_gate', 'set_ageing', 'unset_ageing', 'edit', 'put_schedule', 'pause_schedule',
-                                                           'resume_schedule', 'run_schedule', 'reset_schedule', 'delete_schedule']
+                                                           'resume_schedule', 'run_schedule', 'reset_schedule', 'delete_schedule',
+                                                           'emit', 'forget_steps']
                           ELSE ARRAY['clock', 'watch'] END;
         grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.dependency, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
                          pgjobq.migration, pgjobq.paused, pgjobq.queue_limit, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass,
                          pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished, pgjobq.job,
-                         pgjobq.schedules, pgjobq.history, pgjobq.ageing'];
+                         pgjobq.schedules, pgjobq.history, pgjobq.ageing, pgjobq.step, pgjobq.event, pgjobq.progress, pgjobq.checkpoint'];
     WHEN 'worker' THEN
         functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'release', 'expire', 'follow_limits', 'watch_dependencies', 'complete', 'end_pauses', 'follow_cancels',
-                           'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps', 'tick', 'declare_schedules', 'write_history', 'age'];
+                           'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps', 'tick', 'declare_schedules', 'write_history', 'age',
+                           'remember_step', 'sleep_step', 'wait_step', 'keep_checkpoint', 'report_progress', 'deliver', 'tend_events', 'emit'];
         grants := ARRAY[
             'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.schedule',
             'SELECT, DELETE ON pgjobq.job, pgjobq.lane',
@@ -331,8 +333,8 @@ BEGIN
             'SELECT, UPDATE (until), DELETE ON pgjobq.unique_key',
             'SELECT, INSERT ON pgjobq.gate_look',
             'SELECT, INSERT, UPDATE, DELETE ON pgjobq.worker',
-            'SELECT, DELETE ON pgjobq.awaited, pgjobq.dependency',
-            'SELECT ON pgjobq.look',
+            'SELECT, DELETE ON pgjobq.awaited, pgjobq.dependency, pgjobq.step, pgjobq.progress, pgjobq.checkpoint',
+            'SELECT ON pgjobq.look, pgjobq.emission, pgjobq.event_look',
             'SELECT, UPDATE ON SEQUENCE pgjobq.idle_until, pgjobq.next_look, pgjobq.watched_until',
             'USAGE ON SEQUENCE pgjobq.job_id_seq'];
         IF current_setting('server_version_num')::int >= 170000 THEN    -- before that, only the owner can VACUUM
@@ -968,7 +970,7 @@ CREATE FUNCTION pgjobq.pass_counts(job bigint, keeps boolean) RETURNS boolean LA
     SELECT EXISTS (SELECT FROM pgjobq.running r WHERE r.job = pass_counts.job)
         OR EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = pass_counts.job AND r.seq <> r.job)
         OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = pass_counts.job
-                   AND (pass_counts.keeps OR NOT starts_with(b.waits_for, 'gate:')))
+                   AND (pass_counts.keeps OR NOT (starts_with(b.waits_for, 'gate:') OR starts_with(b.waits_for, 'event:'))))
         OR (pass_counts.keeps AND EXISTS (SELECT FROM pgjobq.scheduled s WHERE s.job = pass_counts.job))
 $$;
 
@@ -2054,6 +2056,371 @@ BEGIN
     RETURN largest;
 END $$;
 
+-- ---------------------------------------------------------------------------------------------- steps and events
+-- What a handler has done for good is remembered under a name, so that the next attempt goes on behind it. A sleep and a
+-- wait for an event are steps that are not over: the handler ends, no worker is held, and the job stands in `scheduled` or
+-- in `blocked` (`event:NAME`). wait_step() alone, called by an attempt, decides what came of a wait and writes it down; all
+-- else only sees to it that there is an attempt: whoever emits only adds to `emission` and conflicts with nobody, however
+-- long its transaction is open, and deliver() looks, in a transaction of its own, at what is committed.
+
+-- What attempts have done for good. Deleted with the job, or by forget_steps().
+CREATE TABLE pgjobq.step (
+    job        bigint NOT NULL,
+    started_at timestamptz NOT NULL,
+    ended_at   timestamptz,                 -- NULL: a sleep or a wait that is not over
+    until      timestamptz,                 -- when a sleep is over, or a wait in vain
+    attempt    int NOT NULL,                -- that did it
+    timed_out  boolean NOT NULL DEFAULT false,
+    kind       text NOT NULL CHECK (kind IN ('step', 'sleep', 'wait')),
+    name       text NOT NULL,
+    event      text,                        -- that a wait waits for
+    value      jsonb,
+    PRIMARY KEY (job, name)
+);
+CREATE INDEX step_waits ON pgjobq.step (event) WHERE ended_at IS NULL;
+
+-- Events as they were emitted, until deliver() has seen them. Not unique: two that emit the same never wait for each other.
+CREATE TABLE pgjobq.emission (
+    id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at      timestamptz NOT NULL,
+    keep    timestamptz NOT NULL,
+    event   text NOT NULL,
+    payload jsonb
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX emission_event ON pgjobq.emission (event);
+
+-- Events that have happened: of several emissions the one that was met first, the same for everybody.
+CREATE TABLE pgjobq.event (
+    name    text PRIMARY KEY,
+    at      timestamptz NOT NULL,
+    keep    timestamptz NOT NULL,           -- remembered until then
+    payload jsonb
+);
+CREATE INDEX event_keep ON pgjobq.event (keep);
+
+-- Jobs that may have waited long enough for an event, and when to look.
+CREATE TABLE pgjobq.event_look (
+    job bigint NOT NULL,
+    at  timestamptz NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX event_look_at ON pgjobq.event_look (at);
+
+-- How far a job has come, as its latest report says. Deleted with the job, like its checkpoint.
+CREATE TABLE pgjobq.progress (
+    job     bigint PRIMARY KEY,
+    at      timestamptz NOT NULL,
+    done    float8 NOT NULL,
+    total   float8,
+    attempt int NOT NULL,
+    message text
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- Where the next attempt goes on.
+CREATE TABLE pgjobq.checkpoint (
+    job     bigint PRIMARY KEY,
+    at      timestamptz NOT NULL,
+    attempt int NOT NULL,
+    value   jsonb
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- ---------------------------------------------------------------------------------------------- steps
+-- What is wrong with the name of a step or an event; NULL when nothing is.
+CREATE FUNCTION pgjobq.name_fault(what text, name text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN coalesce(length(name), 0) NOT BETWEEN 1 AND 255
+                THEN what || ' has ' || coalesce(length(name), 0)::text || ' characters: wants 1 to 255' END
+$$;
+
+-- Whether this attempt still holds its job. If so, nobody takes the job away before the caller's transaction has ended: what
+-- it writes about the job and a rescue come one after the other.
+CREATE FUNCTION pgjobq.keep_lease(job bigint, attempt int, worker uuid) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    PERFORM FROM pgjobq.running r
+    WHERE r.job = keep_lease.job AND r.attempt = keep_lease.attempt AND r.worker = keep_lease.worker FOR KEY SHARE;
+    RETURN FOUND;
+END $$;
+
+-- Remember what a step gave, in the caller's transaction: what the step has written and its memory commit together or not
+-- at all. `seconds`: how long it took. False: this attempt no longer holds the job (the caller must roll back).
+CREATE FUNCTION pgjobq.remember_step(
+    job bigint, attempt int, worker uuid, name text, value jsonb DEFAULT NULL, seconds float8 DEFAULT 0
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    fault text := pgjobq.name_fault('the name of a step', remember_step.name);
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    IF NOT pgjobq.keep_lease(remember_step.job, remember_step.attempt, remember_step.worker) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO pgjobq.step (job, started_at, ended_at, attempt, kind, name, value)
+    VALUES (remember_step.job, pgjobq.clock() - make_interval(secs => greatest(remember_step.seconds, 0)), pgjobq.clock(),
+            remember_step.attempt, 'step', remember_step.name, remember_step.value);
+    RETURN true;
+END $$;
+
+-- Begin a sleep of so many seconds, or go on with it. Returns the seconds that are left, 0 when it is over; NULL: this
+-- attempt no longer holds the job.
+CREATE FUNCTION pgjobq.sleep_step(job bigint, attempt int, worker uuid, name text, seconds float8) RETURNS float8
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    started timestamptz := pgjobq.clock();
+    fault   text := pgjobq.name_fault('the name of a step', sleep_step.name);
+    due     timestamptz;
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    IF NOT pgjobq.keep_lease(sleep_step.job, sleep_step.attempt, sleep_step.worker) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO pgjobq.step AS s (job, started_at, until, attempt, kind, name)
+    VALUES (sleep_step.job, started, started + make_interval(secs => sleep_step.seconds), sleep_step.attempt, 'sleep',
+            sleep_step.name)
+    ON CONFLICT ON CONSTRAINT step_pkey DO UPDATE SET attempt = excluded.attempt
+    RETURNING s.until INTO due;
+    IF due > started THEN
+        RETURN extract(epoch FROM due - started);
+    END IF;
+    UPDATE pgjobq.step s SET ended_at = started
+    WHERE s.job = sleep_step.job AND s.name = sleep_step.name AND s.ended_at IS NULL;
+    RETURN 0;
+END $$;
+
+-- Forget what attempts of a job have done, all of it and its checkpoint or the step of one name, so that it is done anew.
+-- Returns how many steps were forgotten. A running attempt goes on with what it knows.
+CREATE FUNCTION pgjobq.forget_steps(job bigint, name text DEFAULT NULL, who text DEFAULT NULL) RETURNS int LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    gone int;
+BEGIN
+    DELETE FROM pgjobq.step s WHERE s.job = forget_steps.job AND (forget_steps.name IS NULL OR s.name = forget_steps.name);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    IF forget_steps.name IS NULL THEN
+        DELETE FROM pgjobq.checkpoint c WHERE c.job = forget_steps.job;
+        DELETE FROM pgjobq.progress p WHERE p.job = forget_steps.job;
+    END IF;
+    IF gone > 0 THEN
+        INSERT INTO pgjobq.event_look (job, at) VALUES (forget_steps.job, pgjobq.clock());    -- it may wait for nothing now
+        PERFORM pgjobq.note_action(forget_steps.who, 'forget_steps', 1, jsonb_build_object(
+            'job', forget_steps.job, 'name', forget_steps.name));
+    END IF;
+    RETURN gone;
+END $$;
+
+-- Keep a value for the next attempt in place of the last one. False: this attempt no longer holds the job.
+CREATE FUNCTION pgjobq.keep_checkpoint(job bigint, attempt int, worker uuid, value jsonb) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    IF NOT pgjobq.keep_lease(keep_checkpoint.job, keep_checkpoint.attempt, keep_checkpoint.worker) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO pgjobq.checkpoint (job, at, attempt, value)
+    VALUES (keep_checkpoint.job, pgjobq.clock(), keep_checkpoint.attempt, keep_checkpoint.value)
+    ON CONFLICT ON CONSTRAINT checkpoint_pkey
+    DO UPDATE SET at = excluded.at, attempt = excluded.attempt, value = excluded.value;
+    RETURN true;
+END $$;
+
+-- Write down how far jobs have come: an array of {"job", "attempt", "worker", "done", "total", "message"}. Returns those whose
+-- attempt still holds its job, or has ended it. Tells whoever watches.
+CREATE FUNCTION pgjobq.report_progress(reports jsonb) RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    held bigint[];
+BEGIN
+    WITH said AS (
+        SELECT x.* FROM jsonb_to_recordset(report_progress.reports) AS x(
+            job bigint, attempt int, worker uuid, done float8, total float8, message text)
+        WHERE EXISTS (SELECT FROM pgjobq.running r
+                      WHERE r.job = x.job AND r.attempt = x.attempt AND r.worker = x.worker)
+           OR EXISTS (SELECT FROM pgjobq.finished f
+                      WHERE f.job = x.job AND f.attempt = x.attempt AND f.worker = x.worker)
+    ), written AS (
+        INSERT INTO pgjobq.progress AS p (job, at, done, total, attempt, message)
+        SELECT s.job, pgjobq.clock(), s.done, s.total, s.attempt, s.message FROM said s ORDER BY s.job
+        ON CONFLICT ON CONSTRAINT progress_pkey DO UPDATE SET
+            at = excluded.at, done = excluded.done, total = excluded.total, attempt = excluded.attempt, message = excluded.message
+        WHERE p.attempt <= excluded.attempt
+    )
+    SELECT array_agg(s.job) INTO held FROM said s;
+    IF pgjobq.watched() THEN
+        PERFORM pg_notify('pgjobq:progress', h.job::text)
+        FROM (SELECT DISTINCT unnest(held) AS job) h
+        WHERE EXISTS (SELECT FROM pgjobq.awaited a WHERE a.job = h.job AND a.until > clock_timestamp());
+    END IF;
+    RETURN QUERY SELECT unnest(held);
+END $$;
+
+-- ---------------------------------------------------------------------------------------------- events
+-- An event is a name that happens once, such as `order:42:paid`, with a payload. It is remembered, so a wait that begins after
+-- it returns at once.
+--
+-- WHY NO EVENT IS MISSED: an emission is deleted in the transaction that puts its event in `event`, so of one that is committed
+-- every snapshot shows the one or the other. deliver() finds the waits that are committed; a wait that was not yet has asked
+-- for a look after its own commit, and whatever deliver() overlooked because of that was committed before.
+
+-- Let an event happen. `keep`: for how long it is remembered. False: one of this name has happened, and stands. Of two that
+-- emit at once one is met first, and stands for everybody; both are told true.
+CREATE FUNCTION pgjobq.emit(event text, payload jsonb DEFAULT NULL, keep interval DEFAULT '30 days') RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    fault text := coalesce(pgjobq.name_fault('the name of an event', emit.event),
+                           CASE WHEN coalesce(emit.keep <= interval '0', true)
+                                THEN 'keep is ' || coalesce(emit.keep::text, 'null') || ': wants more than no time' END);
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    IF EXISTS (SELECT FROM pgjobq.event e WHERE e.name = emit.event AND e.keep > pgjobq.clock()) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO pgjobq.emission (at, keep, event, payload)
+    VALUES (pgjobq.clock(), pgjobq.clock() + emit.keep, emit.event, emit.payload);
+    PERFORM pg_notify('pgjobq:due', '');
+    RETURN true;
+END $$;
+
+-- Begin to wait for an event, for so many seconds (NULL: for ever), or go on with it. `state`: came, with the payload in
+-- `value`; late; waits: then the attempt has to end, and another one comes when there is something to know. NULL: this
+-- attempt no longer holds the job.
+CREATE FUNCTION pgjobq.wait_step(
+    job bigint, attempt int, worker uuid, name text, event text, seconds float8, OUT state text, OUT value jsonb
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    started timestamptz := pgjobq.clock();
+    fault   text := coalesce(pgjobq.name_fault('the name of a step', wait_step.name),
+                             pgjobq.name_fault('the name of an event', wait_step.event));
+    due     timestamptz;
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    IF NOT pgjobq.keep_lease(wait_step.job, wait_step.attempt, wait_step.worker) THEN
+        RETURN;
+    END IF;
+    INSERT INTO pgjobq.step AS s (job, started_at, until, attempt, kind, name, event)
+    VALUES (wait_step.job, started, started + make_interval(secs => wait_step.seconds), wait_step.attempt, 'wait',
+            wait_step.name, wait_step.event)
+    ON CONFLICT ON CONSTRAINT step_pkey DO UPDATE SET attempt = excluded.attempt, event = excluded.event
+    RETURNING s.until INTO due;
+    INSERT INTO pgjobq.event AS e (name, at, keep, payload)         -- not delivered yet: here and now, for everybody
+    SELECT m.event, m.at, m.keep, m.payload FROM pgjobq.emission m WHERE m.event = wait_step.event ORDER BY m.id LIMIT 1
+    ON CONFLICT ON CONSTRAINT event_pkey DO UPDATE SET at = excluded.at, keep = excluded.keep, payload = excluded.payload
+    WHERE e.keep <= pgjobq.clock();
+    SELECT 'came', e.payload INTO state, value FROM pgjobq.event e WHERE e.name = wait_step.event;
+    IF state IS NULL AND due <= started THEN
+        state := 'late';
+    END IF;
+    IF state IS NOT NULL THEN
+        UPDATE pgjobq.step s
+        SET ended_at = started, value = wait_step.value, timed_out = wait_step.state = 'late'
+        WHERE s.job = wait_step.job AND s.name = wait_step.name;
+        RETURN;
+    END IF;
+    state := 'waits';
+    INSERT INTO pgjobq.event_look (job, at) VALUES (wait_step.job, started + interval '1 second');
+    IF due IS NOT NULL THEN
+        INSERT INTO pgjobq.event_look (job, at) VALUES (wait_step.job, due);
+        PERFORM pgjobq.wake_at(due);
+    END IF;
+END $$;
+
+-- Let events happen that were emitted, and have those jobs run that waited for one, or long enough: up to so many of each.
+-- Returns at how many it looked.
+CREATE FUNCTION pgjobq.deliver(most int) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    started  timestamptz := pgjobq.clock();
+    happened text[];
+    looked   bigint[];
+    free     bigint[];
+    total    bigint;
+    lanes    record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pgjobq.emission) AND NOT EXISTS (SELECT FROM pgjobq.event_look l WHERE l.at <= started) THEN
+        RETURN 0;
+    END IF;
+    PERFORM pg_current_xact_id();           -- the xid before the numbers: see the head of this file
+    WITH met AS (
+        DELETE FROM pgjobq.emission WHERE ctid = ANY (ARRAY(
+            SELECT m.ctid FROM pgjobq.emission m ORDER BY m.id LIMIT deliver.most FOR UPDATE SKIP LOCKED))
+        RETURNING id, at, keep, event, payload
+    ), events AS (
+        INSERT INTO pgjobq.event AS e (name, at, keep, payload)
+        SELECT DISTINCT ON (m.event) m.event, m.at, m.keep, m.payload FROM met m ORDER BY m.event, m.id
+        ON CONFLICT ON CONSTRAINT event_pkey DO UPDATE SET at = excluded.at, keep = excluded.keep, payload = excluded.payload
+        WHERE e.keep <= started
+    )
+    SELECT array_agg(DISTINCT m.event), count(*) INTO happened, total FROM met m;
+    INSERT INTO pgjobq.event_look (job, at)
+    SELECT s.job, started FROM pgjobq.step s WHERE s.event = ANY (happened) AND s.ended_at IS NULL;
+    WITH taken AS (
+        DELETE FROM pgjobq.event_look WHERE ctid = ANY (ARRAY(
+            SELECT l.ctid FROM pgjobq.event_look l WHERE l.at <= started
+            ORDER BY l.at LIMIT deliver.most FOR UPDATE SKIP LOCKED))
+        RETURNING job)
+    SELECT array_agg(DISTINCT t.job), greatest(total, count(*)) INTO looked, total FROM taken t;
+    free := ARRAY(SELECT b.job FROM pgjobq.blocked b WHERE b.job = ANY (looked) AND starts_with(b.waits_for, 'event:')
+                  ORDER BY b.job FOR UPDATE SKIP LOCKED);
+    -- Somebody has it in hand, or its attempt has yet to end: look once more, soon.
+    INSERT INTO pgjobq.event_look (job, at)
+    SELECT b.job, started + interval '0.3 seconds' FROM pgjobq.blocked b
+    WHERE b.job = ANY (looked) AND starts_with(b.waits_for, 'event:') AND NOT b.job = ANY (free)
+    UNION
+    SELECT r.job, started + interval '0.1 seconds' FROM pgjobq.running r
+    WHERE r.job = ANY (looked) AND EXISTS (
+        SELECT FROM pgjobq.step s WHERE s.job = r.job AND s.attempt = r.attempt AND s.kind = 'wait' AND s.ended_at IS NULL);
+    FOR lanes IN
+        WITH woken AS (
+            DELETE FROM pgjobq.blocked b
+            WHERE b.job = ANY (free) AND starts_with(b.waits_for, 'event:') AND (
+                EXISTS (SELECT FROM pgjobq.step s WHERE s.job = b.job AND s.kind = 'wait' AND s.ended_at IS NULL
+                        AND (s.until <= started OR EXISTS (SELECT FROM pgjobq.event e WHERE e.name = s.event)
+                             OR EXISTS (SELECT FROM pgjobq.emission m WHERE m.event = s.event)))
+                OR NOT EXISTS (SELECT FROM pgjobq.step s WHERE s.job = b.job AND s.kind = 'wait' AND s.ended_at IS NULL))
+            RETURNING b.job, b.priority, b.attempt, b.spared, b.queue
+        ), placed AS MATERIALIZED (
+            SELECT w.*, pgjobq.gate_ahead(j.gates, true) AS ahead FROM woken w JOIN pgjobq.job j ON j.id = w.job
+        ), soon AS (
+            INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+            SELECT nextval('pgjobq.job_id_seq'), job, priority, attempt, spared, queue
+            FROM (SELECT * FROM placed WHERE ahead IS NULL ORDER BY priority, job) p
+        ), gated AS (
+            INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+            SELECT job, started, priority, attempt, spared, queue, ahead FROM placed WHERE ahead IS NOT NULL
+        ), looks AS (
+            INSERT INTO pgjobq.gate_look (key) SELECT DISTINCT substr(ahead, 6) FROM placed WHERE ahead IS NOT NULL
+        )
+        SELECT queue, priority, bool_or(ahead IS NOT NULL) AS is_gated FROM placed GROUP BY queue, priority
+    LOOP
+        PERFORM pgjobq.open_lane(lanes.queue, lanes.priority);
+        PERFORM pgjobq.wake(lanes.queue);
+        IF lanes.is_gated THEN
+            PERFORM pgjobq.wake_at(started);
+        END IF;
+    END LOOP;
+    RETURN total;
+END $$;
+
+-- Now and then: forget events whose time is over, unless somebody waits for one; and look at every job that should have been
+-- found, whoever failed to ask for it.
+CREATE FUNCTION pgjobq.tend_events() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    DELETE FROM pgjobq.event WHERE ctid = ANY (ARRAY(
+        SELECT e.ctid FROM pgjobq.event e WHERE e.keep <= pgjobq.clock()
+          AND NOT EXISTS (SELECT FROM pgjobq.step s WHERE s.event = e.name AND s.ended_at IS NULL)
+        LIMIT 10000 FOR UPDATE SKIP LOCKED));
+    INSERT INTO pgjobq.event_look (job, at)
+    SELECT b.job, pgjobq.clock() FROM pgjobq.blocked b
+    WHERE b.waits_for >= 'event:' AND b.waits_for < 'event;' AND starts_with(b.waits_for, 'event:') AND (
+        EXISTS (SELECT FROM pgjobq.step s WHERE s.job = b.job AND s.kind = 'wait' AND s.ended_at IS NULL
+                AND (s.until <= pgjobq.clock() OR EXISTS (SELECT FROM pgjobq.event e WHERE e.name = s.event)))
+        OR NOT EXISTS (SELECT FROM pgjobq.step s WHERE s.job = b.job AND s.kind = 'wait' AND s.ended_at IS NULL));
+END $$;
+
 -- ---------------------------------------------------------------------------------------------- many jobs at once
 -- For lists of what went wrong, newest job first; a job that succeeds pays nothing for it.
 CREATE INDEX finished_badly_job ON pgjobq.finished (outcome, job) WHERE outcome <> 's';
@@ -2123,6 +2490,9 @@ BEGIN
     END IF;
     DELETE FROM pgjobq.attempt_error e WHERE e.job = purge.job;
     DELETE FROM pgjobq.dependency d WHERE d.job = purge.job;
+    DELETE FROM pgjobq.step s WHERE s.job = purge.job;
+    DELETE FROM pgjobq.progress p WHERE p.job = purge.job;
+    DELETE FROM pgjobq.checkpoint c WHERE c.job = purge.job;
     DELETE FROM pgjobq.job j WHERE j.id = purge.job;
     RETURN true;
 END $$;
@@ -2163,13 +2533,16 @@ SELECT j.id, j.task, j.queue, j.priority, j.ref, j.tags, j.args, j.headers, j.cr
             WHEN b.job IS NOT NULL THEN 'blocked'
             WHEN coalesce(first.job, again.job) IS NOT NULL THEN 'ready' END AS state,
        coalesce(f.attempt, x.attempt, s.attempt, b.attempt, first.attempt, again.attempt) AS attempt,
-       s.run_at, coalesce(f.started_at, x.started_at) AS started_at, f.finished_at,
+       coalesce(s.run_at, CASE WHEN starts_with(b.waits_for, 'event:')      -- then it goes on at the latest
+                               THEN (SELECT min(w.until) FROM pgjobq.step w WHERE w.job = j.id AND w.ended_at IS NULL) END) AS run_at,
+       coalesce(f.started_at, x.started_at) AS started_at, f.finished_at,
        coalesce(f.worker, x.worker) AS worker, f.result,
        CASE WHEN b.job IS NOT NULL THEN 'waits for ' || b.waits_for
             ELSE coalesce(f.reason, (SELECT e.kind || ': ' || e.message FROM pgjobq.attempt_error e
                                      WHERE e.job = j.id AND f.outcome IS DISTINCT FROM 's'
                                      ORDER BY e.attempt DESC LIMIT 1)) END AS reason,
-       coalesce(j.version, 1) AS version, j.expires_at
+       coalesce(j.version, 1) AS version, j.expires_at,
+       (SELECT to_jsonb(p) - 'job' FROM pgjobq.progress p WHERE p.job = j.id) AS progress
 FROM pgjobq.job j
 LEFT JOIN pgjobq.finished f ON f.job = j.id
 LEFT JOIN pgjobq.running x ON x.job = j.id

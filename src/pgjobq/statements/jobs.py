@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from pgjobq.errors import InvalidOption
-from pgjobq.job import AttemptError, Job, JobState
+from pgjobq.job import AttemptError, Job, JobState, Progress
 from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
 from pgjobq.task import Call, Options
@@ -272,6 +272,7 @@ class _JobRow(msgspec.Struct):
     reason: str | None
     version: int = 1  # a database that is yet to be migrated does not tell
     expires_at: datetime | None = None
+    progress: Progress | None = None
 
 
 _decode_job = msgspec.json.Decoder(_JobRow).decode

@@ -28,9 +28,10 @@ WITH mine AS MATERIALIZED (
 SELECT count(*) FROM due WHERE (SELECT count(*) FROM told) IS NOT NULL
 
 -- name: anything_due
--- Or somebody should look at a gate.
+-- Or somebody should look at a gate, or whether an event has come.
 (SELECT true FROM pgjobq.scheduled WHERE run_at <= pgjobq.clock() LIMIT 1) UNION ALL (SELECT true FROM pgjobq.gate_look LIMIT 1)
 UNION ALL (SELECT true FROM pgjobq.look WHERE at <= clock_timestamp() LIMIT 1)
+UNION ALL (SELECT true FROM pgjobq.event_look WHERE at <= pgjobq.clock() LIMIT 1) UNION ALL (SELECT true FROM pgjobq.emission LIMIT 1)
 
 -- name: look_at_gates
 -- Let jobs through up to $1 gates at which somebody should look. Returns how many were asked for.
@@ -44,7 +45,7 @@ SELECT pgjobq.sweep_gates()
 -- Seconds until the next job is due (NULL: none), and until the next tick of a schedule (NULL: none); and note when we look
 -- again: at the earlier one, after $1 seconds at the most.
 WITH next AS MATERIALIZED (
-    SELECT (SELECT min(run_at) FROM pgjobq.scheduled) - pgjobq.clock() AS wait,
+    SELECT least((SELECT min(run_at) FROM pgjobq.scheduled), (SELECT min(at) FROM pgjobq.event_look)) - pgjobq.clock() AS wait,
            (SELECT min(next_at) FROM pgjobq.schedule WHERE paused_at IS NULL AND retired_at IS NULL) - pgjobq.clock() AS tick
 )
 SELECT extract(epoch FROM next.wait)::float8,
@@ -167,6 +168,14 @@ WITH mine AS MATERIALIZED (
 ), dependencies AS (
     DELETE FROM pgjobq.dependency
     WHERE job = ANY (ARRAY(SELECT job FROM old WHERE (SELECT EXISTS (SELECT FROM pgjobq.dependency))))
+), steps AS (
+    DELETE FROM pgjobq.step WHERE job = ANY (ARRAY(SELECT job FROM old WHERE (SELECT EXISTS (SELECT FROM pgjobq.step))))
+), progress AS (
+    DELETE FROM pgjobq.progress
+    WHERE job = ANY (ARRAY(SELECT job FROM old WHERE (SELECT EXISTS (SELECT FROM pgjobq.progress))))
+), checkpoints AS (
+    DELETE FROM pgjobq.checkpoint
+    WHERE job = ANY (ARRAY(SELECT job FROM old WHERE (SELECT EXISTS (SELECT FROM pgjobq.checkpoint))))
 ), facts AS (
     DELETE FROM pgjobq.job WHERE id = ANY (ARRAY(SELECT job FROM old))  -- sorted: half the cost of a join
 ), keys AS (
@@ -238,12 +247,14 @@ WHERE s.schemaname = 'pgjobq' AND s.relname IN ('ready', 'running', 'scheduled',
 DELETE FROM pgjobq.awaited WHERE until < clock_timestamp()
 
 -- name: release
--- Let up to $1 jobs go whose predecessors have ended as they need it, and cancel those for which that cannot be any more.
-SELECT pgjobq.release($1::int)
+-- Let up to $1 jobs go whose predecessors have ended as they need it, and cancel those for which that cannot be any more; let up
+-- to $1 events happen, and have those jobs run that waited for one.
+SELECT pgjobq.release($1::int) + pgjobq.deliver($1::int)
 
 -- name: write_history
 -- Count the minutes that are over. Seconds until there is another one.
 SELECT pgjobq.write_history()
 
 -- name: watch_dependencies
-SELECT pgjobq.watch_dependencies()
+-- And events that are to be forgotten, or were overlooked.
+SELECT pgjobq.watch_dependencies(), pgjobq.tend_events()
