@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from pgjobq.job import Step
-from pgjobq.statements.jobs import _flag, _id_text
+from pgjobq.statements.jobs import _flag, id_text
 from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
 
@@ -44,7 +44,7 @@ class Attempt:
     @property
     def params(self) -> tuple[str, str, str]:
         """As every fenced function takes them."""
-        return _id_text(self.job), str(self.attempt), str(self.worker)
+        return id_text(self.job), str(self.attempt), str(self.worker)
 
 
 class Remembered(msgspec.Struct):
@@ -103,7 +103,7 @@ _decode_step = msgspec.json.Decoder(Step).decode
 
 def recall(schema: str, job: int) -> Statement[Memory]:
     """What earlier attempts have left."""
-    return Statement("recall", statement_text("recall", schema), (_id_text(job),), _memory)
+    return Statement("recall", statement_text("recall", schema), (id_text(job),), _memory)
 
 
 def remember_step(schema: str, who: Attempt, name: str, value: str, seconds: float) -> Statement[bool]:
@@ -142,12 +142,12 @@ def emit(schema: str, event: str, payload: str | None, keep: float) -> Statement
 
 def steps(schema: str, job: int) -> Statement[list[Step]]:
     """What attempts of a job have done, first thing first."""
-    return Statement("steps", statement_text("steps", schema), (_id_text(job),), _steps)
+    return Statement("steps", statement_text("steps", schema), (id_text(job),), _steps)
 
 
 def forget_steps(schema: str, job: int, name: str | None, by: str | None) -> Statement[int]:
     """Forget one step of a job, or all and its checkpoint; gives how many steps were forgotten."""
-    params = (_id_text(job), name, by)
+    params = (id_text(job), name, by)
     return Statement("forget_steps", statement_text("forget_steps", schema), params, _number)
 
 
