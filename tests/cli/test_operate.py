@@ -65,7 +65,8 @@ def test_steps(run: Run, hand: Hand) -> None:
     assert any(line.startswith("paid (wait) 1 waits for order:7:paid") for line in lines)
     columns = "job, started_at, ended_at, attempt, kind, name"
     hand.sql(f"INSERT INTO pgjobq.step ({columns}) VALUES ($1, now(), now(), 1, 'step', 'a')", other)
-    assert run("jobs", "retry", "--forget-steps") == (2, "", "pgjobq: pgjobq jobs retry --forget-steps: wants one ID\n")
+    code, _, told = run("jobs", "retry", "--forget-steps")
+    assert (code, "--forget-steps: wants one ID" in told) == (2, True)
     assert run("jobs", "retry", str(other), "--forget-steps", "--dry-run")[1] == "1 job would be affected by retry\n"
     assert run("jobs", "retry", str(other), "--forget-steps")[1] == "1 job will run again\n"
     assert hand.value("SELECT count(*) FROM pgjobq.step WHERE job = $1", other) == 0
