@@ -58,6 +58,7 @@ from pgjobq.job import (
     AuditEntry,
     EnqueuedJob,
     Explanation,
+    GateFigures,
     Job,
     JobState,
     Pause,
@@ -72,7 +73,7 @@ from pgjobq.outcome import Discard, Snooze
 from pgjobq.queue import Queue
 from pgjobq.retry import Retry
 from pgjobq.schedule import Schedule
-from pgjobq.task import Call, Chunk, Gate, Task, Unique
+from pgjobq.task import Call, Chunk, Gate, Quota, Rate, Task, Unique
 
 __all__ = [
     "AppNotFound",
@@ -90,6 +91,7 @@ __all__ = [
     "EnqueuedJob",
     "Explanation",
     "Gate",
+    "GateFigures",
     "InvalidOption",
     "IsolatedProcessDied",
     "Job",
@@ -116,6 +118,8 @@ __all__ = [
     "QueueFull",
     "QueueLimit",
     "QueueStats",
+    "Quota",
+    "Rate",
     "Retry",
     "Schedule",
     "ScheduleError",

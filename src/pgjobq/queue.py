@@ -14,6 +14,7 @@ from pgjobq.encryption import Keyring
 from pgjobq.enqueuing import Enqueuing
 from pgjobq.errors import ConfigError
 from pgjobq.flow import Flow
+from pgjobq.gates import Gates
 from pgjobq.history import History
 from pgjobq.limits import Limits
 from pgjobq.listeners import Listeners
@@ -53,7 +54,9 @@ class TaskOptions(TypedDict, total=False):
     aliases: Iterable[str]
 
 
-class Queue(Around, Enqueuing, Lookup, Changes, Operations, Limits, Ageing, ScheduleDoors, Waiting, Flow, History):
+class Queue(
+    Around, Enqueuing, Lookup, Changes, Operations, Limits, Gates, Ageing, ScheduleDoors, Waiting, Flow, History
+):
     """A job queue in one PostgreSQL schema, and the tasks that are enqueued through it.
 
     Args:
