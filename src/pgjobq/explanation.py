@@ -187,15 +187,15 @@ def _at_gate(facts: Facts, name: str) -> Iterator[str]:
     short = _short_of(gate, facts.now)
     held, most = len(gate.holders), f"{gate.limit} place{'s' * (gate.limit != 1)}"
     if gate.limit == 0:
-        yield f"It waits at the gate {name!r}, which is closed: its limit was set to 0."
+        yield f"It waits at the gate {gate.key!r}, which is closed: its limit was set to 0."
     elif short is not None:
-        yield f"It waits at the gate {name!r}: {short}."
+        yield f"It waits at the gate {gate.key!r}: {short}."
     elif gate.limit is None:
-        yield f"It waits at the gate {name!r}: a live worker lets jobs through as others start."
+        yield f"It waits at the gate {gate.key!r}: a live worker lets jobs through as others start."
     elif held >= gate.limit:
-        yield f"It waits at the gate {name!r}, of whose {most} {_are(held)} taken, by {_named(gate.holders)}."
+        yield f"It waits at the gate {gate.key!r}, of whose {most} {_are(held)} taken, by {_named(gate.holders)}."
     else:
-        yield f"It waits at the gate {name!r}, of whose {most} {_are(held)} taken: a live worker lets it in soon."
+        yield f"It waits at the gate {gate.key!r}, of whose {most} {_are(held)} taken: a live worker lets it in soon."
     if gate.before:
         order = " The gate keeps the order of the calls." if gate.in_order else ""
         yield f"{gate.before:,} older {'job waits' if gate.before == 1 else 'jobs wait'} at it too.{order}"
