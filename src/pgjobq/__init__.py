@@ -61,6 +61,7 @@ from pgjobq.job import (
     AuditEntry,
     EnqueuedJob,
     Explanation,
+    GateFigures,
     Job,
     JobState,
     Pause,
@@ -77,7 +78,7 @@ from pgjobq.outcome import Discard, Snooze
 from pgjobq.queue import Queue
 from pgjobq.retry import Retry
 from pgjobq.schedule import Schedule
-from pgjobq.task import Call, Chunk, Gate, Task, Unique
+from pgjobq.task import Call, Chunk, Gate, Quota, Rate, Task, Unique
 
 __all__ = [
     "AppNotFound",
@@ -97,6 +98,7 @@ __all__ = [
     "EventTimeout",
     "Explanation",
     "Gate",
+    "GateFigures",
     "InvalidOption",
     "IsolatedProcessDied",
     "Job",
@@ -124,6 +126,8 @@ __all__ = [
     "QueueFull",
     "QueueLimit",
     "QueueStats",
+    "Quota",
+    "Rate",
     "Retry",
     "Schedule",
     "ScheduleError",

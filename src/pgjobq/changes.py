@@ -1,4 +1,4 @@
-"""The doors of a Queue that change one job, or a limit."""
+"""The doors of a Queue that change one job."""
 
 from __future__ import annotations
 
@@ -46,29 +46,6 @@ class Changes(Doors):
 
     def _act(self, what: str, job: int, by: str | None) -> Statement[bool]:
         return operate.act_on_one(self.schema, what, job, by)
-
-    def set_gate(self, key: str, *, concurrency: int, by: str | None = None, conn: object = None) -> None:
-        """Set the limit of a gate in place of what its jobs were enqueued with, from now on and until `unset_gate`.
-
-        Args:
-            key: one key (`merchant:42`), or the name of a gate (`merchant:{merchant_id}`) for all its keys.
-            concurrency: how many jobs of a key may run at once; 0: none is started. What runs goes on.
-            by: who wants this, for the audit; None: the database's role.
-            conn: the connection whose transaction this joins; None: one of our own.
-        """
-        self._run(statements.set_gate(self.schema, key, concurrency, by), conn)
-
-    async def aset_gate(self, key: str, *, concurrency: int, by: str | None = None, conn: object = None) -> None:
-        """The async twin of `set_gate`."""
-        await self._arun(statements.set_gate(self.schema, key, concurrency, by), conn)
-
-    def unset_gate(self, key: str, *, by: str | None = None, conn: object = None) -> bool:
-        """Back to the limit that the jobs were enqueued with. False: none was set."""
-        return self._run(statements.unset_gate(self.schema, key, by), conn)
-
-    async def aunset_gate(self, key: str, *, by: str | None = None, conn: object = None) -> bool:
-        """The async twin of `unset_gate`."""
-        return await self._arun(statements.unset_gate(self.schema, key, by), conn)
 
     def edit(
         self,

@@ -216,15 +216,80 @@ class AttemptError:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A queue or a task whose jobs do not start."""
+    """A queue, a task or a gate whose jobs do not start."""
 
-    kind: Literal["queue", "task"]
+    kind: Literal["queue", "task", "gate"]
     name: str
     since: datetime
     until: datetime | None
     """When it ends by itself; None: not before somebody resumes it."""
     reason: str | None
     who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A job that has a place at a gate."""
+
+    job: int
+    task: str
+    ref: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RateFigures:
+    """A gate's rate, and what is left of it."""
+
+    limit: int
+    per: float
+    """Seconds."""
+    burst: int
+    left: int
+    """Jobs that may start at once, but for those that were let through and have not started."""
+    next: float
+    """Seconds until the next one may; 0: now."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaFigures:
+    """A gate's quota, and what is used of it."""
+
+    limit: int
+    per: str | float
+    """day, week, month, or seconds."""
+    tz: str | None
+    used: int
+    """Starts in this period, with the jobs that were let through and have not started."""
+    ends: datetime
+    """When the next period begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateFigures:
+    """One gate's key where jobs wait or hold places; a count that equals `cap` means that many or more."""
+
+    key: str
+    limit: int | None
+    """Places, as somebody set them, else as its jobs say; None: there may be any number."""
+    in_order: bool
+    """One at a time, in the order of the calls."""
+    holding: int
+    waiting: int
+    holders: tuple[Holder, ...]
+    """The first few of those that have a place."""
+    first: int | None
+    """The first of those that wait, and since when it does."""
+    since: datetime | None
+    cap: int
+    rate: RateFigures | None = None
+    quota: QuotaFigures | None = None
+    is_fair: bool = False
+    """Its places go round between the values of `fair`."""
+    weights: dict[str, int] | None = None
+    """Of shares, as somebody set them."""
+    pause: Pause | None = None
+    set_at: datetime | None = None
+    """When somebody last set a limit of it."""
 
 
 @dataclass(frozen=True, slots=True)

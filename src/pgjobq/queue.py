@@ -15,6 +15,7 @@ from pgjobq.encryption import Keyring
 from pgjobq.enqueuing import Enqueuing
 from pgjobq.errors import ConfigError
 from pgjobq.flow import Flow
+from pgjobq.gates import Gates
 from pgjobq.history import History
 from pgjobq.limits import Limits
 from pgjobq.listeners import Listeners
@@ -63,6 +64,7 @@ class Queue(
     Changes,
     Operations,
     Limits,
+    Gates,
     Ageing,
     ScheduleDoors,
     Waiting,

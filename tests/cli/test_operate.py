@@ -235,7 +235,7 @@ def test_health(run: Run, hand: Hand) -> None:
         (["jobs", "list", "--args", "[1]"], "wants a JSON object"),
         (["jobs", "list", "--newer-than", "soon"], "wants a duration such as"),
         (["jobs", "list", "--limit", "0"], "from 1 to 10,000"),
-        (["pause"], "either a queue or a task"),
+        (["pause"], "name one: queue="),
         (["purge", "--yes"], "wants IDs or a filter"),
         (["explain", "x"], "wants a whole number"),
     ],

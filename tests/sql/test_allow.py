@@ -44,7 +44,17 @@ MADE_FOR_THE_OWNER = {
     "unpark",
     "watched",
 }
-MADE_FOR_THE_OWNER |= {"admit", "gate_room", "gates_fault", "pass_counts"}
+MADE_FOR_THE_OWNER |= {"admit", "admit_at", "gate_room", "gates_fault", "pass_alone", "pass_counts", "pass_together"}
+MADE_FOR_THE_OWNER |= {"call_back", "gate_has_tokens", "gate_limits", "gate_window", "join_round", "look_later"}
+MADE_FOR_THE_OWNER |= {
+    "quota_fault",
+    "quota_period",
+    "rate_burst",
+    "rate_fault",
+    "rate_step",
+    "see_starts",
+    "take_turns",
+}
 MADE_FOR_THE_OWNER |= {"age_mark", "is_waiting"}
 MADE_FOR_THE_OWNER |= {"count_history", "history_bounds", "history_sum"}
 MADE_FOR_THE_OWNER |= {"ask_cancel", "change_waiting", "drop_waiting", "expiry", "set_expiry"}
@@ -107,7 +117,10 @@ MATRIX: dict[str, set[str]] = {
     "DELETE FROM pgjobq.paused": NOBODY,
     "SELECT pgjobq.set_gate('api', 1)": {"operator"},
     "SELECT pgjobq.unset_gate('api')": {"operator"},
-    "SELECT * FROM pgjobq.gate_pass": CAN_WATCH,
+    'SELECT pgjobq.gate_figures(\'{"key": "api"}\')': CAN_READ,
+    "SELECT * FROM pgjobq.gate_pass, pgjobq.gate_meter, pgjobq.gate_share": CAN_WATCH,
+    "UPDATE pgjobq.gate_meter SET used = 0": NOBODY,
+    "SELECT pgjobq.forget_meters(1)": WORKS,
     "SELECT pgjobq.edit(1, priority => 3)": {"operator"},
     "SELECT name, task, expression, next_at, last_job FROM pgjobq.schedules": CAN_WATCH,
     "SELECT args FROM pgjobq.schedules": CAN_READ,
@@ -241,7 +254,7 @@ def statements_of(kind: str) -> list[str]:
 
 JOBS_SQL = "".join(
     (migrate._HERE / "statements" / name).read_text()
-    for name in ("jobs.sql", "operate.sql", "ageing.sql", "schedules.sql", "history.sql", "steps.sql")
+    for name in ("jobs.sql", "operate.sql", "ageing.sql", "schedules.sql", "history.sql", "gates.sql", "steps.sql")
 )
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many", "enqueue_unique"), "producer")
 NEEDS |= {"enqueue_after": "producer", "retry_from": "operator"}
