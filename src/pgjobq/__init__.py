@@ -17,10 +17,12 @@ from pgjobq.current import ChunkJob, CurrentJob, current_job, note_job
 from pgjobq.encryption import Keyring
 from pgjobq.errors import (
     AppNotFound,
+    AttemptEnding,
     CannotDecrypt,
     ConfigError,
     DuplicateTask,
     EnqueueError,
+    EventTimeout,
     InvalidOption,
     IsolatedProcessDied,
     JobExists,
@@ -43,6 +45,7 @@ from pgjobq.errors import (
     SchemaError,
     SchemaMissing,
     SchemaOutdated,
+    StepError,
     TaskError,
     UnknownArgument,
     UnknownSchedule,
@@ -60,13 +63,16 @@ from pgjobq.job import (
     AuditEntry,
     EnqueuedJob,
     Explanation,
+    GateFigures,
     Job,
     JobState,
     Pause,
+    Progress,
     QueueAgeing,
     QueueLimit,
     QueueStats,
     Stats,
+    Step,
     WorkerInfo,
 )
 from pgjobq.middleware import Outgoing
@@ -74,11 +80,12 @@ from pgjobq.outcome import Discard, Snooze
 from pgjobq.queue import Queue
 from pgjobq.retry import Retry
 from pgjobq.schedule import Schedule
-from pgjobq.task import Call, Chunk, Gate, Task, Unique
-from pgjobq.workflow import Step, Workflow, WorkflowState
+from pgjobq.task import Call, Chunk, Gate, Quota, Rate, Task, Unique
+from pgjobq.workflow import PlannedJob, Workflow, WorkflowState
 
 __all__ = [
     "AppNotFound",
+    "AttemptEnding",
     "AttemptError",
     "AuditEntry",
     "Call",
@@ -91,8 +98,10 @@ __all__ = [
     "DuplicateTask",
     "EnqueueError",
     "EnqueuedJob",
+    "EventTimeout",
     "Explanation",
     "Gate",
+    "GateFigures",
     "InvalidOption",
     "IsolatedProcessDied",
     "Job",
@@ -115,11 +124,15 @@ __all__ = [
     "Pause",
     "PayloadTooLarge",
     "PgjobqError",
+    "PlannedJob",
+    "Progress",
     "Queue",
     "QueueAgeing",
     "QueueFull",
     "QueueLimit",
     "QueueStats",
+    "Quota",
+    "Rate",
     "Retry",
     "Schedule",
     "ScheduleError",
@@ -130,6 +143,7 @@ __all__ = [
     "Snooze",
     "Stats",
     "Step",
+    "StepError",
     "Task",
     "TaskError",
     "Unique",

@@ -11,12 +11,14 @@ from pgjobq.job import EnqueuedJob, Job
 from pgjobq.task import Call
 from pgjobq.task.options import MOST_PREDECESSORS, Needs
 from pgjobq.wording import did_you_mean, quote
-from pgjobq.workflow import Step, Workflow
+from pgjobq.workflow import PlannedJob, Workflow
 
 __all__ = ["After", "Draft"]
 
-After = Step | int | EnqueuedJob | Job | Workflow | Iterable[Step | int | EnqueuedJob | Job | Workflow] | None
-"""What a step comes after."""
+After = (
+    PlannedJob | int | EnqueuedJob | Job | Workflow | Iterable[PlannedJob | int | EnqueuedJob | Job | Workflow] | None
+)
+"""What a job comes after."""
 
 _WHOLE: Final = -1
 """In `depends_on`, until the id is known: the workflow itself."""
@@ -36,13 +38,13 @@ class Draft:
     """A workflow, or what is to be added to one, between the lines of a `with` block (or `async with`).
 
     Nothing is written before the block ends, and nothing at all when it ends with an exception. Afterwards `id` is the
-    workflow's, and each step has its job's id.
+    workflow's, and each planned job has its id.
 
     Attributes:
         name, ref: of a new workflow.
-        needs: what a step needs of those it comes after, unless it says otherwise.
+        needs: what a job needs of those it comes after, unless it says otherwise.
         conn: the connection whose transaction it joins; None: a transaction of its own.
-        steps, streams: what was added so far: for whoever writes it.
+        jobs, streams: what was added so far: for whoever writes it.
     """
 
     def __init__(
@@ -59,14 +61,14 @@ class Draft:
         self.name, self.ref, self.conn = name, ref, conn
         self.needs = _checked_needs(needs)
         self.workflow = workflow
-        self.steps: list[Step] = []
+        self.jobs: list[PlannedJob] = []
         self.streams: list[Iterable[Call] | AsyncIterable[Call]] = []
         self._id: int | None = None
         self._ended = False
 
     def __repr__(self) -> str:
         about = self.name if self._id is None else f"{self.name or ''} #{self._id}".strip()
-        return f"<Draft {about} {len(self.steps)} steps>"
+        return f"<Draft {about} {len(self.jobs)} jobs>"
 
     @property
     def id(self) -> int:
@@ -77,45 +79,45 @@ class Draft:
 
     # ------------------------------------------------------------------------------------------ what belongs to it
 
-    def add(self, call: Call, *, after: After = None, needs: Needs | None = None) -> Step:
+    def add(self, call: Call, *, after: After = None, needs: Needs | None = None) -> PlannedJob:
         """One more job.
 
         Args:
             call: `task.call(…)`, or `task.using(…).call(…)` with any option but `conn`.
-            after: what must have ended before: steps, jobs, ids or whole workflows, up to 10,000; None: nothing.
+            after: what must have ended before: planned jobs, jobs, ids or whole workflows, up to 10,000; None: nothing.
             needs: what of them: "success", "any" or "failure"; None: as the workflow says.
 
         Raises InvalidOption, EnqueueError.
         """
         self._check(call)
-        steps, ids = _split(after)
+        planned, ids = _split(after)
         ids += call.options.depends_on
-        if len(steps) + len(ids) > MOST_PREDECESSORS:
+        if len(planned) + len(ids) > MOST_PREDECESSORS:
             raise InvalidOption(
-                f"{call.task.name} comes after {len(steps) + len(ids):,} jobs; {MOST_PREDECESSORS:,} is the most. "
+                f"{call.task.name} comes after {len(planned) + len(ids):,} jobs; {MOST_PREDECESSORS:,} is the most. "
                 "Let them be a batch of their own, and depend on that as a whole."
             )
         if needs is None:
             needs = call.options.needs if call.options.depends_on else self.needs
-        mine = {id(step) for step in self.steps} if any(not step.is_written for step in steps) else set()
-        for step in steps:
-            if not step.is_written and id(step) not in mine:
-                raise InvalidOption(f"after={step!r} is a step of another workflow that is not written yet")
-        step = Step(call, tuple(steps), tuple(ids), _checked_needs(needs), self._writer)
-        self.steps.append(step)
-        return step
+        mine = {id(job) for job in self.jobs} if any(not job.is_written for job in planned) else set()
+        for job in planned:
+            if not job.is_written and id(job) not in mine:
+                raise InvalidOption(f"after={job!r} is a job of another workflow that is not written yet")
+        job = PlannedJob(call, tuple(planned), tuple(ids), _checked_needs(needs), self._writer)
+        self.jobs.append(job)
+        return job
 
-    def add_all(self, calls: Iterable[Call], *, after: After = None, needs: Needs | None = None) -> list[Step]:
-        """Fan out: each of these, after the same. For what comes after all of them: `add(…, after=steps)`."""
+    def add_all(self, calls: Iterable[Call], *, after: After = None, needs: Needs | None = None) -> list[PlannedJob]:
+        """Fan out: each of these, after the same. For what comes after all of them: `add(…, after=jobs)`."""
         before = list(after) if isinstance(after, Iterable) else after
         return [self.add(call, after=before, needs=needs) for call in calls]
 
-    def chain(self, *calls: Call, after: After = None, needs: Needs | None = None) -> list[Step]:
+    def chain(self, *calls: Call, after: After = None, needs: Needs | None = None) -> list[PlannedJob]:
         """One after the other."""
-        steps: list[Step] = []
+        planned: list[PlannedJob] = []
         for call in calls:
-            steps.append(self.add(call, after=steps[-1] if steps else after, needs=needs))
-        return steps
+            planned.append(self.add(call, after=planned[-1] if planned else after, needs=needs))
+        return planned
 
     def add_many(self, calls: Iterable[Call] | AsyncIterable[Call]) -> None:
         """Many jobs that come after nothing, from any iterable, async ones in `async with`: it is read when the block
@@ -125,7 +127,7 @@ class Draft:
         self._open()
         self.streams.append(calls)
 
-    def when_done(self, call: Call, *, needs: Needs = "success") -> Step:
+    def when_done(self, call: Call, *, needs: Needs = "success") -> PlannedJob:
         """A job that waits for the whole, whatever is added to it meanwhile: a callback.
 
         Args:
@@ -135,9 +137,9 @@ class Draft:
 
         It is enqueued with the workflow, so it runs once or not at all. It is not among the jobs that are counted.
         """
-        step = self.add(call, needs=needs)
-        step.depends_on = (*step.depends_on, _WHOLE)
-        return step
+        job = self.add(call, needs=needs)
+        job.depends_on = (*job.depends_on, _WHOLE)
+        return job
 
     # ------------------------------------------------------------------------------------------ the end of the block
 
@@ -166,9 +168,9 @@ class Draft:
     def written(self, workflow: int) -> None:
         """For whoever writes it: this is its id."""
         self._id = workflow
-        for step in self.steps:
-            if _WHOLE in step.depends_on:
-                step.depends_on = tuple(workflow if job == _WHOLE else job for job in step.depends_on)
+        for job in self.jobs:
+            if _WHOLE in job.depends_on:
+                job.depends_on = tuple(workflow if on == _WHOLE else on for on in job.depends_on)
 
     def _open(self) -> None:
         if self._ended:
@@ -192,20 +194,20 @@ def _checked_needs(needs: Any) -> Needs:
     return found
 
 
-def _split(after: After) -> tuple[list[Step], list[int]]:
-    """The steps of this or of an earlier workflow, and the ids."""
-    steps: dict[int, Step] = {}
+def _split(after: After) -> tuple[list[PlannedJob], list[int]]:
+    """The planned jobs of this or of an earlier workflow, and the ids."""
+    planned: dict[int, PlannedJob] = {}
     ids: dict[int, None] = {}
     for one in _each(after):
-        if isinstance(one, Step):
-            steps[id(one)] = one
+        if isinstance(one, PlannedJob):
+            planned[id(one)] = one
         elif isinstance(one, EnqueuedJob | Job | Workflow | Draft):
             ids[one.id] = None
         elif type(one) is int and 0 < one < 2**63:
             ids[one] = None
         else:
-            raise InvalidOption(f"after holds {quote(one)}: wants steps, jobs, their ids or workflows")
-    return list(steps.values()), list(ids)
+            raise InvalidOption(f"after holds {quote(one)}: wants jobs, planned or enqueued, their ids or workflows")
+    return list(planned.values()), list(ids)
 
 
 def _each(after: Any) -> Iterator[Any]:

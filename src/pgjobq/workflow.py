@@ -1,4 +1,4 @@
-"""What a queue tells about a workflow, and the handles of its steps: plain values that hold no connection."""
+"""What a queue tells about a workflow, and the handles of its planned jobs: plain values that hold no connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgjobq.job import JobState
 if TYPE_CHECKING:
     from pgjobq.task import Call
 
-__all__ = ["Step", "Workflow", "WorkflowGraph", "WorkflowLink", "WorkflowNode", "WorkflowState"]
+__all__ = ["PlannedJob", "Workflow", "WorkflowGraph", "WorkflowLink", "WorkflowNode", "WorkflowState"]
 
 
 class WorkflowState(StrEnum):
@@ -112,17 +112,19 @@ class WorkflowGraph:
     """Whether a node stands for all jobs of a task."""
 
 
-class Step:
+class PlannedJob:
     """A job of a workflow that is being written down; its id is known once it is written."""
 
     __slots__ = ("_door", "_id", "after", "call", "depends_on", "needs")
 
-    def __init__(self, call: Call, after: tuple[Step, ...], depends_on: tuple[int, ...], needs: str, door: Any) -> None:
+    def __init__(
+        self, call: Call, after: tuple[PlannedJob, ...], depends_on: tuple[int, ...], needs: str, door: Any
+    ) -> None:
         self.call, self.after, self.depends_on, self.needs = call, after, depends_on, needs
         self._door, self._id = door, None
 
     def __repr__(self) -> str:
-        return f"<Step {self.call.task.name} {'not written yet' if self._id is None else f'#{self._id}'}>"
+        return f"<PlannedJob {self.call.task.name} {'not written yet' if self._id is None else f'#{self._id}'}>"
 
     _id: int | None
 
@@ -131,8 +133,8 @@ class Step:
         """The job's id; 0 when its unique key skipped it. Raises NotWrittenYet inside the `with` block."""
         if self._id is None:
             raise NotWrittenYet(
-                f"the step {self.call.task.name} has no id yet: the workflow is written when its `with` block ends; "
-                "inside it give the step itself, as in after=step"
+                f"the job {self.call.task.name} has no id yet: the workflow is written when its `with` block ends; "
+                "inside it give the job itself, as in after=job"
             )
         return self._id
 

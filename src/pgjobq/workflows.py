@@ -37,8 +37,8 @@ class Workflows(Enqueuing):
         Args:
             name: what sort of workflow it is, 1 to 255 characters.
             ref: the business thing it belongs to, such as "order:42"; its jobs have refs of their own.
-            needs: what its steps need of those they come after, unless one says otherwise; "any": it goes on when a
-                step fails.
+            needs: what its jobs need of those they come after, unless one says otherwise; "any": it goes on when a
+                job fails.
             conn: the connection, cursor or session whose transaction it joins; None: a transaction of its own.
 
         It is written when the block ends; see Draft for what goes into it. Raises InvalidOption.
@@ -264,7 +264,7 @@ class Workflows(Enqueuing):
         self._through(passages, ids)
 
     def _beginning(self, draft: Draft, passages: list[Any]) -> Saying:
-        """The workflow, and its steps."""
+        """The workflow, and its jobs."""
         workflow = draft.workflow
         if workflow is None:
             workflow = yield statements.start(self.schema, draft.name or "", draft.ref)
@@ -276,12 +276,12 @@ class Workflows(Enqueuing):
         assert workflow is not None
         draft.written(workflow)
         ids: list[int] = []
-        for start in range(0, len(draft.steps), PORTION_JOBS):
-            portion = draft.steps[start : start + PORTION_JOBS]
-            calls = list(self._outgoing((step.call for step in portion), passages))
-            found = yield statements.add_steps(self.schema, workflow, portion, calls)
-            for step, job in zip(portion, found, strict=True):
-                step.written(job)
+        for start in range(0, len(draft.jobs), PORTION_JOBS):
+            portion = draft.jobs[start : start + PORTION_JOBS]
+            calls = list(self._outgoing((one.call for one in portion), passages))
+            found = yield statements.add_jobs(self.schema, workflow, portion, calls)
+            for one, job in zip(portion, found, strict=True):
+                one.written(job)
             ids += found
         return ids
 

@@ -76,7 +76,7 @@ def test_a_workflow_is_written_and_run(queue: Queue, step: Task[..., int]) -> No
         packed = flow.add_all([step.call(n) for n in range(3)], after=pay)
         mail = flow.add(step.call(9), after=packed)
         done = flow.when_done(step.call(10))
-        with pytest.raises(NotWrittenYet, match="inside it give the step itself"):
+        with pytest.raises(NotWrittenYet, match="inside it give the job itself"):
             _ = pay.id
     found = _get(queue, flow.id)
     assert (found.name, found.ref, found.state, found.total, found.done) == ("fulfil", "order:42", "running", 5, 0)
@@ -167,7 +167,7 @@ def test_callbacks_of_a_batch(
     with queue.batch("b", calls, on_success=step.call(1), on_failure=step.call(2), on_complete=step.call(3)) as batch:
         pass
     run_drained(queue)
-    assert _states(queue, *batch.steps) == called
+    assert _states(queue, *batch.jobs) == called
     found = _get(queue, batch.id)
     assert (found.state, found.total, found.done) == (state, len(numbers), len(numbers))
     assert found.progress == 1.0
@@ -179,7 +179,7 @@ def test_a_failure_is_told_before_the_others_have_ended(queue: Queue, step: Task
     leases = hand.claim()
     hand.settle_as("f", leases[2], kind="ValueError", message="bad")
     _upkeep(hand)
-    assert _states(queue, batch.steps[0]) == ["ready"]
+    assert _states(queue, batch.jobs[0]) == ["ready"]
     found = _get(queue, batch.id)
     assert (found.state, found.running, found.failed) == ("running", 2, 1)
     hand.complete(*leases[:2])
@@ -249,8 +249,8 @@ def test_children_join_the_workflow_of_their_parent(queue: Queue, dsn: str) -> N
         pass
     lonely = alone.enqueue()
     run_drained(queue)
-    assert _states(queue, lonely, batch.steps[0]) == ["succeeded", "succeeded"]
-    done = queue.get(batch.steps[0].id)
+    assert _states(queue, lonely, batch.jobs[0]) == ["succeeded", "succeeded"]
+    done = queue.get(batch.jobs[0].id)
     assert done is not None
     assert done.result == 20
     assert _get(queue, batch.id).total == 12
@@ -374,16 +374,16 @@ def test_retry_from_one_brings_back_what_waited_for_the_whole(queue: Queue, step
     hand.settle_as("f", first, kind="ValueError", message="bad")
     hand.complete(second)
     _upkeep(hand)
-    assert _states(queue, batch.steps[0]) == ["cancelled"]
+    assert _states(queue, batch.jobs[0]) == ["cancelled"]
     assert _get(queue, batch.id).state == "failed"
-    assert queue.retry_from(first.job) == [first.job, batch.steps[0].id]
+    assert queue.retry_from(first.job) == [first.job, batch.jobs[0].id]
     assert _get(queue, batch.id).state == "running", "before anybody has looked"
-    assert _states(queue, batch.steps[0]) == ["blocked"]
+    assert _states(queue, batch.jobs[0]) == ["blocked"]
     hand.say("release", 1000)
-    assert _states(queue, batch.steps[0]) == ["blocked"], "what was bad is news of yesterday"
+    assert _states(queue, batch.jobs[0]) == ["blocked"], "what was bad is news of yesterday"
     hand.complete(hand.claim_one())
     _upkeep(hand)
-    assert _states(queue, batch.steps[0]) == ["ready"]
+    assert _states(queue, batch.jobs[0]) == ["ready"]
     assert (_get(queue, batch.id).state, _get(queue, batch.id).succeeded) == ("succeeded", 2)
 
 
@@ -572,12 +572,12 @@ def test_it_does_not_end_over_the_head_of_who_adds_to_it(
             added = more.add(step.call(2))
         _run(hand)
         _upkeep(hand)
-        assert _states(queue, batch.steps[0]) == ["blocked" if guarded else "ready"]
+        assert _states(queue, batch.jobs[0]) == ["blocked" if guarded else "ready"]
         hand.sql("SET lock_timeout = '100ms'")  # nobody waits for who adds
     if guarded:
         _run(hand)
         eventually(lambda: _upkeep(hand) or _get(queue, batch.id).state == "succeeded", 20)
-        assert _states(queue, added, batch.steps[0]) == ["succeeded", "ready"]
+        assert _states(queue, added, batch.jobs[0]) == ["succeeded", "ready"]
 
 
 @pytest.mark.parametrize("guarded", [True, False])
@@ -605,7 +605,7 @@ def test_its_next_job_is_ending_while_somebody_looks(
         if not guarded:
             assert other.value("SELECT count(*) FROM pgjobq.workflow_look") == 0, "nobody would ever look again"
             assert other.value("SELECT pgjobq.watch_workflows()") == 1, "but for what is done every 30 seconds"
-        eventually(lambda: _upkeep(other) or _states(queue, batch.steps[0]) == ["ready"], 20)
+        eventually(lambda: _upkeep(other) or _states(queue, batch.jobs[0]) == ["ready"], 20)
 
 
 def test_jobs_that_end_never_wait_for_the_workflow(queue: Queue, step: Task[..., int], hand: Hand, dsn: str) -> None:

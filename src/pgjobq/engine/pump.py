@@ -65,6 +65,7 @@ class Pump:
         spent: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._queue, self._settings = queue, settings
+        queue.serve(dsn)
         self.report = report
         self._names = list(settings.queues) or None
         names = queue.registry
@@ -153,6 +154,9 @@ class Pump:
                     await self._outage(error)
         finally:
             await self._runners.close()
+            if self._queue.reporter.is_waiting:
+                with contextlib.suppress(Exception):
+                    await asyncio.to_thread(self._queue.reporter.flush)
             await self._contact.leave()
 
     async def _turn(self) -> None:

@@ -12,12 +12,12 @@ from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
 from pgjobq.task import Call
 from pgjobq.wording import quote
-from pgjobq.workflow import Step, Workflow, WorkflowGraph, WorkflowLink, WorkflowNode, WorkflowState
+from pgjobq.workflow import PlannedJob, Workflow, WorkflowGraph, WorkflowLink, WorkflowNode, WorkflowState
 
 __all__ = [
     "MOST_NODES",
     "add",
-    "add_steps",
+    "add_jobs",
     "cancel",
     "close",
     "get",
@@ -49,17 +49,17 @@ def close(schema: str, workflow: int) -> Statement[bool]:
     return Statement("close_workflow", statement_text("close_workflow", schema), (_text(workflow),), _flag)
 
 
-def add_steps(schema: str, workflow: int, steps: Sequence[Step], calls: Iterable[Call]) -> Statement[list[int]]:
-    """Enqueue steps (each with its call as it is to be written) as part of a workflow; gives the ids in order.
+def add_jobs(schema: str, workflow: int, jobs: Sequence[PlannedJob], calls: Iterable[Call]) -> Statement[list[int]]:
+    """Enqueue jobs (each with its call as it is to be written) as part of a workflow; gives the ids in order.
 
-    Steps that a step comes after stand before it in the same list, or are written already.
+    Those that a job comes after stand before it in the same list, or are written already.
     """
-    places = {id(step): place for place, step in enumerate(steps)}
+    places = {id(job): place for place, job in enumerate(jobs)}
     parts = []
-    for step, call in zip(steps, calls, strict=True):
-        after = [places[id(other)] for other in step.after if id(other) in places]
-        ids = [*step.depends_on, *(other.id for other in step.after if id(other) not in places)]
-        parts.append(entry(call, after=after, depends_on=ids, needs=step.needs))
+    for job, call in zip(jobs, calls, strict=True):
+        after = [places[id(other)] for other in job.after if id(other) in places]
+        ids = [*job.depends_on, *(other.id for other in job.after if id(other) not in places)]
+        parts.append(entry(call, after=after, depends_on=ids, needs=job.needs))
     return add(schema, workflow, "[" + ",".join(parts) + "]")
 
 

@@ -14,7 +14,7 @@ from pgjobq.job import EnqueuedJob, Job
 from pgjobq.task.gate import Gate, gates_fault
 from pgjobq.task.unique import Unique
 from pgjobq.wording import did_you_mean, quote
-from pgjobq.workflow import Step, Workflow
+from pgjobq.workflow import PlannedJob, Workflow
 
 __all__ = ["Options", "UsingOptions", "label_fault", "priority_fault", "tags_fault"]
 
@@ -26,7 +26,7 @@ LOWEST_PRIORITY, HIGHEST_PRIORITY = -9, 9
 
 
 Needs = Literal["success", "any", "failure"]
-Predecessor = int | EnqueuedJob | Job | Step | Workflow
+Predecessor = int | EnqueuedJob | Job | PlannedJob | Workflow
 Predecessors = Predecessor | Iterable[Predecessor]
 
 
@@ -245,7 +245,7 @@ def _check_headers(headers: object) -> None:
         _refuse(_text_fault(f"headers[{quote(key)}]", key + value))
 
 
-_NAMED = EnqueuedJob | Job | Step | Workflow
+_NAMED = EnqueuedJob | Job | PlannedJob | Workflow
 
 
 def _job_ids(given: object) -> tuple[int, ...]:
