@@ -8,14 +8,14 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from chaos.history import History
-from pgjobq import Discard, Gate, Queue, Retry, Snooze, Unique, current_job
+from pgjobq import Discard, Gate, Queue, Rate, Retry, Snooze, Unique, current_job
 from pgjobq.current import CurrentJob
 
 queue = Queue()
@@ -42,6 +42,12 @@ ENDS = {
     "post": "succeeded",
     "once": "succeeded",
     "beat": "succeeded",
+    "trip": "succeeded",
+    "meet": "succeeded",
+    "text": "succeeded",
+    "mail": "succeeded",
+    "follow": "succeeded",
+    "hold_and_do": "succeeded",
 }
 """How each task's jobs must end."""
 EFFECTS = ("transfer", "hold_and_transfer")
@@ -153,11 +159,11 @@ async def decline(key: str) -> None:
 # --- what jobs share: see rules
 
 
-def _fare(key: str, fate: str) -> None:
-    """The first attempt goes as `fate` says: well, `stumble` or `die`."""
-    if current_job().attempt == 1 and fate == "stumble":
+def _fare(key: str, fate: str, at: int = 1) -> None:
+    """The first attempt (or that one) goes as `fate` says: well, `stumble` or `die`."""
+    if current_job().attempt == at and fate == "stumble":
         raise ValueError("the first time")
-    if current_job().attempt == 1 and fate == "die":
+    if current_job().attempt == at and fate == "die":
         _die(key)
 
 
@@ -196,6 +202,63 @@ async def beat() -> None:
         pass
 
 
+@queue.task(retry=OFTEN, gates=[Gate("wire:{wire}", rate=Rate(8, per=1.0, burst=2))])
+async def text(key: str, wire: int, fate: str = "") -> None:
+    with told(key):
+        _fare(key, fate)
+
+
+@queue.task(retry=OFTEN, gates=[Gate("mail", fair="{shop}", concurrency=2)])
+async def mail(key: str, shop: str, seconds: float = 0.02, fate: str = "") -> None:
+    with told(key):
+        _fare(key, fate)
+        await asyncio.sleep(seconds)
+
+
+# --- what lasts longer than an attempt: see durable
+
+LEGS = 3
+
+
+@queue.task(retry=OFTEN)
+def trip(key: str, seconds: float = 0.3, fate: str = "") -> None:
+    """Steps, and a sleep between them; its first attempts stumble or die behind one, as `fate` says."""
+    with told(key) as job:
+        for leg in range(LEGS):
+            name = f"leg {leg}"
+            value = job.step(name, _take_leg, key, name)
+            history().write("kept", key, job.attempt, name=name, value=value)
+            if job.attempt == leg + 1:
+                _fare(key, fate, leg + 1)
+            if leg == 0:
+                history().write("asleep", key, job.attempt, seconds=seconds)
+                job.sleep(seconds)
+                history().write("awake", key, job.attempt)
+
+
+def _take_leg(key: str, name: str) -> str:
+    attempt = current_job().attempt
+    value = f"attempt {attempt} in {os.getpid()}"
+    history().write("did", key, attempt, name=name, value=value)
+    return value
+
+
+@queue.task(retry=OFTEN)
+async def meet(key: str, event: str, fate: str = "") -> None:
+    """Waits for an event, and tells what came with it."""
+    with told(key) as job:
+        payload = await job.await_for(event)
+        history().write("met", key, job.attempt, event=event, payload=payload)
+        _fare(key, fate)
+
+
+@queue.task(retry=OFTEN)
+async def follow(key: str) -> None:
+    """Waits for other jobs, or for a workflow as a whole; it is cancelled if it was not needed."""
+    with told(key):
+        await asyncio.sleep(0)
+
+
 # --- for drills: the first attempt runs until the first gate is open, every other one until the second is
 
 
@@ -232,6 +295,33 @@ def hold_and_transfer(key: str) -> None:
         with _transaction() as conn:
             _take_effect(conn, key)
             job.complete(conn)
+
+
+@queue.task(retry=OFTEN)
+def hold_and_do(key: str, deed: str) -> None:
+    """The first attempt then does what only the owner of a job may do; the others leave it alone."""
+    with told(key) as job:
+        while not _gate().exists():
+            time.sleep(0.02)
+        if job.attempt == 1:
+            DEEDS[deed](job)
+
+
+def _beat_until_told(job: CurrentJob) -> None:
+    while True:
+        job.heartbeat()
+        time.sleep(0.02)
+
+
+DEEDS: dict[str, Callable[[CurrentJob], object]] = {
+    "step": lambda job: job.step("deed", lambda: "done"),
+    "sleep": lambda job: job.sleep(0.2),
+    "wait": lambda job: job.wait_for("nothing", timeout=0.2, default=None),
+    "checkpoint": lambda job: job.checkpoint("far"),
+    "progress": lambda job: job.progress(1, 2),
+    "heartbeat": _beat_until_told,
+}
+"""What a job's owner does in the midst of its work."""
 
 
 def _gate() -> Path:

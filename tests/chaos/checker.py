@@ -8,7 +8,7 @@ e   recovery within one lease and one poll
 f   no worker needed a restart by hand, none died but those that were killed, and no healthy one lost a job
 law each job stands in exactly one table
 
-and limit, order, unique, cron: see rules
+and limit, order, unique, cron, rate, fair: see rules; step, sleep, event, flow: see durable
 """
 
 from __future__ import annotations
@@ -18,24 +18,29 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
+from chaos.durable import check_events, check_flows, check_sleeps, check_steps, followers
 from chaos.evidence import Death, Evidence, Finding, Limits, gone, lost_in_crash
 from chaos.history import Event
 from chaos.ledger import Entry
-from chaos.rules import check_limits, check_orders, check_ticks, check_unique
+from chaos.rules import check_limits, check_orders, check_rates, check_shares, check_ticks, check_unique
 
 __all__ = ["Death", "Evidence", "Finding", "Limits", "check", "recoveries"]
 
 FINAL = ("succeeded", "failed", "cancelled")
+SPARED = ("Snooze", "Suspension")
+"""How handlers end whose attempt is not to count."""
 CUT_SHORT = ("CancelledError", "Interruption")
 """How handlers end that were told to: not of themselves."""
+MEMORY = ("step", "checkpoint")
 PROCESS = re.compile(r"^(?:pgjobq worker|chaos handler) (\d+)$")
 
 
 def check(evidence: Evidence) -> list[Finding]:
     """All findings; none is what is promised."""
     checks = (_fates, _completions, _fence, _attempts, _recovery, _survival, _law)
-    rules = (check_limits, check_orders, check_unique, check_ticks)
-    return [finding for one in (*checks, *rules) for finding in one(evidence)]
+    rules = (check_limits, check_orders, check_unique, check_ticks, check_rates, check_shares)
+    durable = (check_steps, check_sleeps, check_events, check_flows)
+    return [finding for one in (*checks, *rules, *durable) for finding in one(evidence)]
 
 
 def _fates(evidence: Evidence) -> Iterator[Finding]:
@@ -53,11 +58,13 @@ def _fates(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("a", f"{key} was committed and is gone")
         if len(found) > 1:
             yield Finding("a", f"{key} was enqueued once and is there {len(found)} times")
+    optional = followers(evidence.history)
     for key, found in entries.items():
         if key not in fates and not found[0].schedule:
             yield Finding("a", f"{key} is there, and nobody enqueued it")
         for entry in found:
-            yield from _ending(entry, evidence)
+            if entry.key not in optional or entry.state not in FINAL:
+                yield from _ending(entry, evidence)
 
 
 def _ending(entry: Entry, evidence: Evidence) -> Iterator[Finding]:
@@ -65,7 +72,7 @@ def _ending(entry: Entry, evidence: Evidence) -> Iterator[Finding]:
     if entry.state not in FINAL:
         yield Finding("a", f"{entry.key} ({entry.task}, job {entry.job}) came to no end: {entry.state}")
     elif entry.state != wanted:
-        spared = sum(1 for event in evidence.history if event.key == entry.key and event.facts.get("how") == "Snooze")
+        spared = sum(1 for event in evidence.history if event.key == entry.key and event.facts.get("how") in SPARED)
         if entry.state != "failed" or entry.attempt - spared < entry.max_attempts:
             text = f"{entry.key} ({entry.task}) must be {wanted} and is {entry.state} after {entry.attempt} attempts"
             yield Finding("a", text)
@@ -94,7 +101,12 @@ def _completions(evidence: Evidence) -> Iterator[Finding]:
 
 def _fence(evidence: Evidence) -> Iterator[Finding]:
     owners: dict[tuple[int, int, str], str] = {}
+    held: dict[int, int] = {}
     for move in evidence.ledger.moves:
+        if move.place == "running":
+            held[move.job] = move.attempt if move.deed == "INSERT" else 0
+        elif move.place in MEMORY and held.get(move.job) != move.attempt:
+            yield Finding("c", f"job {move.job}: attempt {move.attempt} wrote a {move.place} without holding the job")
         process = PROCESS.match(move.by)
         if move.place != "running" or process is None:
             continue
@@ -114,7 +126,7 @@ def _attempts(evidence: Evidence) -> Iterator[Finding]:
     for event in evidence.history:
         if event.what == "started":
             starts[event.key].append(event)
-        elif event.facts.get("how") == "Snooze":
+        elif event.facts.get("how") in SPARED:
             spared[event.key] += 1
     for key, events in starts.items():
         again = 0

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from chaos import app
+from chaos import app, load
 from chaos.checker import Finding, Limits, check
 from chaos.proxy import Proxy
 from chaos.site import Site
@@ -22,10 +22,16 @@ __all__ = ["DRILLS", "LIMITS", "run"]
 
 FLAGS = ("--lease", "1.5", "--heartbeat", "0.3", "--poll-interval", "0.3", "--grace", "3", "--concurrency", "8")
 LIMITS = Limits(lease=1.5, poll=0.3, slack=5.0)
-HELD = ("hold", "hold_and_fail", "hold_and_transfer")
+HELD: tuple[tuple[str, dict[str, str]], ...] = (
+    ("hold", {}),
+    ("hold_and_fail", {}),
+    ("hold_and_transfer", {}),
+    ("hold_and_do", {"deed": "step"}),
+    ("hold_and_do", {"deed": "checkpoint"}),
+)
 BOUND = LIMITS.lease + LIMITS.poll + LIMITS.slack
 """Seconds after which what has not recovered will not."""
-IRREPARABLE = ("c", "d", "law", "limit", "order", "unique")
+IRREPARABLE = ("c", "d", "law", "limit", "order", "unique", "step", "sleep", "event", "flow", "rate", "fair")
 """Promises that stay broken once they are; the others may only not have been kept yet."""
 LONGER = ("--lease", "3", "--heartbeat", "0.5", "--poll-interval", "0.3", "--grace", "3", "--concurrency", "4")
 OTHERS = """SELECT count(*) FROM pgjobq.job j
@@ -50,7 +56,7 @@ def run(name: str, site: Site, mutant: str = "") -> list[Finding]:
 def _storm(site: Site, environ: dict[str, str]) -> None:
     """An owner sleeps past its lease and wakes; a process is killed; a worker goes."""
     first = site.worker(*FLAGS, **environ).ready()
-    held = [site.enqueue(task)[0] for task in HELD]
+    held = [site.enqueue(task, **more)[0] for task, more in HELD]
     _wait(site, lambda: len(site.starts()) >= len(HELD))
     second = site.worker(*FLAGS, **environ).ready()
     site.one_of_each(2)
@@ -158,6 +164,41 @@ def _shared(site: Site, environ: dict[str, str]) -> None:
         site.take(1)
 
 
+def _lasting(site: Site, environ: dict[str, str]) -> None:
+    """Steps, sleeps, events, workflows, rates and shares, while jobs kill their processes."""
+    workers = [site.worker(*FLAGS, **environ).ready() for _ in range(2)]
+    one = load.Enqueuer("e0", site.dsn, site.history, 7, pause=0.1, deadly=0, queues=("default",))
+    site.enqueue("trip", 3, seconds=1.0)
+    site.enqueue("trip", 2, fate="die")
+    site.enqueue("text", 24, wire=1)
+    for _ in range(4):
+        site.enqueue("mail", 1, shop="b")
+        site.enqueue("mail", 7, shop="a")
+    for tasks in (("decline", "trip", "fail"), ("quick", "stumble")):
+        one.plan_batch(tasks)
+        one.plan_tour(("trip", "work"))
+    _meet_twice(site)
+    _wait(site, lambda: {"trip", "text", "mail", "meet", "follow"} <= {e.facts["task"] for e in site.starts()})
+    for worker in workers:
+        worker.kill_process(worker.children()[0])
+
+
+def _meet_twice(site: Site) -> None:
+    """One event is emitted by two at once; some met it when the first had come, others come after the second."""
+    name, (early,) = "twice", site.enqueue("meet", event="twice")
+    _wait(site, lambda: site.query("SELECT true FROM pgjobq.blocked WHERE waits_for = 'event:twice'"))
+    began = time.monotonic()
+    with psycopg.connect(site.dsn) as late:
+        app.queue.emit(name, "late", conn=late)
+        with psycopg.connect(site.dsn) as conn:
+            app.queue.emit(name, "soon", conn=conn)
+        site.history.write("emitted", name, payload="soon", fate="committed", began=began)
+        _wait(site, lambda: any(e.what == "met" and e.key == early for e in site.history.read()))
+    site.history.write("emitted", name, payload="late", fate="committed", began=began)
+    _wait(site, lambda: not site.query("SELECT true FROM pgjobq.emission WHERE event = 'twice'"))
+    site.enqueue("meet", 2, event=name)
+
+
 class Enough(Exception):
     """A promise is broken beyond repair: no need to go on."""
 
@@ -185,4 +226,5 @@ DRILLS: dict[str, Callable[[Site, dict[str, str]], None]] = {
     "late": _late,
     "quiet": _quiet,
     "shared": _shared,
+    "lasting": _lasting,
 }

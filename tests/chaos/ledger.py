@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-__all__ = ["Effect", "Entry", "Ledger", "Limit", "Move", "install", "read"]
+__all__ = ["Effect", "Entry", "Ledger", "Limit", "Memory", "Move", "install", "read"]
 
 INSTALL = """
 CREATE SCHEMA chaos;
@@ -26,14 +26,31 @@ CREATE FUNCTION chaos.note() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     moved record := coalesce(new, old);
 BEGIN
-    INSERT INTO chaos.move (place, deed, job, attempt, worker)
-    VALUES (TG_TABLE_NAME, TG_OP, moved.job, moved.attempt, moved.worker);
+    INSERT INTO chaos.move (place, deed, job, attempt, worker, at)
+    VALUES (TG_TABLE_NAME, TG_OP, moved.job, moved.attempt, moved.worker,
+            CASE TG_TABLE_NAME WHEN 'running' THEN moved.started_at ELSE clock_timestamp() END);
     RETURN NULL;
 END $$;
 CREATE FUNCTION chaos.note_job() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO chaos.move (place, deed, job, attempt) VALUES ('job', TG_OP, new.id, 0);
     RETURN NULL;
+END $$;
+CREATE FUNCTION chaos.note_memory() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO chaos.move (place, deed, job, attempt) VALUES (TG_TABLE_NAME, TG_OP, new.job, new.attempt);
+    RETURN NULL;
+END $$;
+DO $$
+DECLARE
+    place text;
+BEGIN
+    FOREACH place IN ARRAY '{step,checkpoint,gate_pass}'::text[] LOOP
+        IF to_regclass('pgjobq.' || place) IS NOT NULL THEN     -- the version before has none
+            EXECUTE format('CREATE TRIGGER note AFTER INSERT OR UPDATE OF attempt ON pgjobq.%I
+                            FOR EACH ROW EXECUTE FUNCTION chaos.note_memory()', place);
+        END IF;
+    END LOOP;
 END $$;
 CREATE TRIGGER note AFTER INSERT ON pgjobq.job FOR EACH ROW EXECUTE FUNCTION chaos.note_job();
 CREATE TRIGGER note AFTER INSERT OR DELETE ON pgjobq.running FOR EACH ROW EXECUTE FUNCTION chaos.note();
@@ -50,17 +67,22 @@ FROM pgjobq.job j JOIN pgjobq.jobs v ON v.id = j.id ORDER BY j.id
 MOVES = """
 SELECT place, deed, job, attempt, coalesce(worker::text, ''), by, date_part('epoch', at) FROM chaos.move ORDER BY n
 """
+MEMORIES = "SELECT job, name, kind, attempt, coalesce(value #>> '{}', '') FROM pgjobq.step ORDER BY job, name"
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A gate of a job's: of its key `most` may run at once; in_order, holds: one after the other, and whether one that
-    is to be tried again holds up the others."""
+    """A gate of a job's: of its key `most` may run at once (0: any number); in_order, holds: one after the other, and
+    whether one that is to be tried again holds up the others; rate, burst: how many may start in a second, and at
+    once (0: any number); share: whose turn it takes."""
 
     key: str
     most: int
     in_order: bool = False
     holds: bool = False
+    rate: float = 0.0
+    burst: int = 0
+    share: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +104,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A row that came into or went out of `running` or `finished`, or came into `job`; `by` is the session's
-    application_name, `at` the time of the server's clock in seconds since 1970."""
+    """A row that came into or went out of `running` or `finished`, or came into `job`, `step`, `checkpoint` or
+    `gate_pass` (in the last three also one that was written once more); `by` is the session's application_name, `at`
+    the time of the server's clock in seconds since 1970; in `running` that of the start."""
 
     place: str
     deed: str
@@ -103,6 +126,17 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What a job remembers of a step, a sleep or a wait."""
+
+    job: int
+    name: str
+    kind: str
+    attempt: int
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """All of it."""
 
@@ -110,6 +144,7 @@ class Ledger:
     moves: list[Move] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     misplaced: list[tuple[int, str]] = field(default_factory=list)
+    memories: list[Memory] = field(default_factory=list)
 
 
 def install(dsn: str) -> None:
@@ -126,10 +161,15 @@ def read(dsn: str) -> Ledger:
         moves = [Move(*row) for row in conn.execute(MOVES)]
         effects = [Effect(*row) for row in conn.execute("SELECT key, attempt FROM chaos.effect")]
         misplaced = [(row[0], row[1]) for row in conn.execute("SELECT job, places FROM pgjobq.misplaced")]
-        return Ledger(jobs, moves, effects, misplaced)
+        there = conn.execute("SELECT to_regclass('pgjobq.step')").fetchone()
+        memories = [Memory(*row) for row in conn.execute(MEMORIES)] if there and there[0] else []
+        return Ledger(jobs, moves, effects, misplaced, memories)
 
 
 def _limit(gate: dict[str, Any]) -> Limit:
     in_order = gate.get("order") == "fifo"
     holds = in_order and gate.get("on_failure", "hold") == "hold"
-    return Limit(gate["key"], 1 if in_order else int(gate["concurrency"]), in_order, holds)
+    rate = gate.get("rate") or {}
+    per_second = rate["limit"] / rate.get("per", 1) if rate else 0.0
+    most = 1 if in_order else int(gate.get("concurrency") or 0)
+    return Limit(gate["key"], most, in_order, holds, per_second, int(rate.get("burst", 1)), gate.get("share", ""))

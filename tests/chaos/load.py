@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from chaos.app import queue
+from chaos.app import follow, queue
 from chaos.history import History
 
 __all__ = ["Enqueuer", "make_job", "running_load"]
@@ -30,6 +30,9 @@ WEIGHTS: dict[str, float] = {
     "ring": 8,
     "book": 6,
     "post": 4,
+    "trip": 8,
+    "text": 3,
+    "mail": 4,
 }
 DEADLY = {"die_once": 0.08, "poison": 0.04}
 DEADLY_FATE = 0.01
@@ -43,10 +46,16 @@ LINES = 2
 
 def make_job(task: str, key: str, dice: random.Random, deadly: bool = False) -> dict[str, Any]:
     """The arguments of one job; the key's first part says who enqueues it."""
-    if task in ("ring", "book", "post"):
+    if task in ("ring", "book", "post", "trip", "text", "mail"):
         fate = dice.choices(("", "stumble", "die"), (0.85, 0.15, DEADLY_FATE * deadly))[0]
         if task == "ring":
             return {"key": key, "till": dice.randrange(4), "seconds": round(dice.uniform(0, 0.2), 2), "fate": fate}
+        if task == "trip":
+            return {"key": key, "seconds": round(dice.uniform(0.05, 0.6), 2), "fate": fate}
+        if task == "text":
+            return {"key": key, "wire": dice.randrange(2), "fate": fate}
+        if task == "mail":
+            return {"key": key, "shop": dice.choice("aaaaab"), "seconds": round(dice.uniform(0, 0.1), 2), "fate": fate}
         return {"key": key, "line": f"{key.split('-')[0]}.{dice.randrange(LINES)}", "fate": fate}
     if task in ("work", "work_plain"):
         return {"key": key, "seconds": round(dice.choice((0.05, 0.2, 0.2, 1.5)), 2)}
@@ -73,22 +82,27 @@ class Enqueuer(threading.Thread):
         self._tasks, self._weights = list(weights), list(weights.values())
         self._deadly = bool(deadly)
         self._count = 0
-        self._over = threading.Event()
+        self._owed: list[str] = []
+        self._over, self._given_up = threading.Event(), threading.Event()
         self._conn: psycopg.Connection[Any] | None = None
 
     def run(self) -> None:
         """Until stop()."""
         many = (self._commit,) * 3
         deeds = (*many, self._roll_back, self._with_savepoint, self._in_bulk, self._take_slot, self._take_slot)
+        deeds += (self._in_a_burst, self._meet, self._meet, self._emit, self._emit, self._batch, self._tour)
         while not self._over.is_set():
             self._dice.choice(deeds)()
             self._over.wait(self._pause * self._dice.uniform(0.5, 1.5))
+        while self._owed and not self._given_up.is_set():
+            self._emit()
         self._hang_up()
 
     def stop(self) -> None:
         """Enqueue no more; returns when the last transaction has ended."""
         self._over.set()
         self.join(60)
+        self._given_up.set()
         assert not self.is_alive(), f"enqueuer {self._prefix} hangs"
 
     # ------------------------------------------------------------------------------------ deeds
@@ -142,6 +156,121 @@ class Enqueuer(threading.Thread):
         if held and key not in self._told:
             self._history.write("enqueued", key, fate="held", holder=held[0], unique=f"once:{slot}", wall=wall)
 
+    def _in_a_burst(self) -> None:
+        """Many at once of those that may not all start at once."""
+        task = self._dice.choice(("text", "mail"))
+
+        def deed(conn: psycopg.Connection[Any]) -> list[str]:
+            keys = [self._next_key() for _ in range(BULK)]
+            self._asked += keys
+            queue.enqueue_many([queue.registry.get(task).call(**self._job(task, key)) for key in keys], conn=conn)
+            return keys
+
+        self._transact(deed, [])
+
+    def _meet(self) -> None:
+        """Some who wait for an event, which is owed to them from now on; now and then it is there before them."""
+        event = self._next_key()
+        self._owed.append(event)
+        if self._dice.random() < 0.2:
+            self._emit()
+
+        def deed(conn: psycopg.Connection[Any]) -> list[str]:
+            keys = [self._next_key() for _ in range(self._dice.randrange(1, 4))]
+            self._asked += keys
+            for key in keys:
+                fate = self._dice.choices(("", "stumble"), (0.85, 0.15))[0]
+                queue.enqueue("meet", {"key": key, "event": event, "fate": fate}, conn=conn)
+            return keys
+
+        self._transact(deed, [])
+
+    def _emit(self) -> None:
+        """One that is owed, and now and then another of the same name just after it; some of them are rolled back."""
+        if not self._owed:
+            return
+        event = self._owed.pop(self._dice.randrange(len(self._owed)))
+        fates = [self._emit_once(event, keeps=self._dice.random() < 0.9)]
+        if self._dice.random() < 0.3:
+            fates.append(self._emit_once(event, keeps=True))
+        if "committed" not in fates:
+            self._owed.append(event)
+
+    def _emit_once(self, event: str, *, keeps: bool) -> str:
+        payload, began = self._next_key(), time.monotonic()
+        fate = "rolled_back"
+        try:
+            conn = self._connected()
+            queue.emit(event, payload, conn=conn)
+            if keeps:
+                fate = "unknown"
+                conn.commit()
+                fate = "committed"
+            else:
+                conn.rollback()
+        except (psycopg.Error, OSError):
+            self._hang_up()
+            self._over.wait(0.3)
+        self._history.write("emitted", event, payload=payload, fate=fate, began=began)
+        return fate
+
+    def _batch(self) -> None:
+        kinds = ("quick", "stumble", "fail", "decline")
+        self.plan_batch(self._dice.choices(kinds, (6, 3, 1, 1), k=self._dice.randrange(1, 5)))
+
+    def plan_batch(self, tasks: Sequence[str]) -> None:
+        """Jobs of these tasks, and three that wait for all of them."""
+
+        def deed(conn: psycopg.Connection[Any]) -> list[str]:
+            keys = [self._next_key() for _ in (*tasks, 1, 2, 3)]
+            self._asked += keys
+            members, (success, failure, complete) = keys[:-3], keys[-3:]
+            with queue.batch(
+                "batch",
+                [queue.registry.get(task).call(key=key) for task, key in zip(tasks, members, strict=True)],
+                on_success=follow.call(key=success),
+                on_failure=follow.call(key=failure),
+                on_complete=follow.call(key=complete),
+                conn=conn,
+            ):
+                pass
+            self._note_flow({success: ("success", members), failure: ("failure", members), complete: ("any", members)})
+            return keys
+
+        self._transact(deed, [])
+
+    def _tour(self) -> None:
+        self.plan_tour(self._dice.choices(("quick", "stumble", "trip", "fail"), (4, 4, 4, 1), k=2))
+
+    def plan_tour(self, sides: Sequence[str]) -> None:
+        """A workflow: jobs of two tasks, one more, then one that needs all, one that does not mind, one after the whole."""
+
+        def deed(conn: psycopg.Connection[Any]) -> list[str]:
+            keys = [self._next_key() for _ in range(6)]
+            self._asked += keys
+            left, right, single, both, either, last = keys
+            with queue.workflow("tour", conn=conn) as flow:
+                first = [
+                    flow.add(queue.registry.get(task).call(**self._job(task, key)))
+                    for task, key in zip(sides, (left, right), strict=True)
+                ]
+                second = flow.add(follow.call(key=single), after=first[0])
+                flow.add(follow.call(key=both), after=[*first, second])
+                flow.add(follow.call(key=either), after=[*first, second], needs="any")
+                flow.when_done(follow.call(key=last), needs="any")
+            before = [left, right, single]
+            after_two = {both: ("success", before), either: ("any", before)}
+            self._note_flow({single: ("success", [left]), last: ("any", keys[:-1])} | after_two)
+            return keys
+
+        self._transact(deed, [])
+
+    def _note_flow(self, waits: dict[str, tuple[str, list[str]]]) -> None:
+        """Before the commit: if that fails, there are no such jobs."""
+        self._history.write(
+            "flow", waits={key: {"needs": needs, "for": before} for key, (needs, before) in waits.items()}
+        )
+
     def _job(self, task: str, key: str) -> dict[str, Any]:
         return make_job(task, key, self._dice, self._deadly)
 
@@ -149,7 +278,7 @@ class Enqueuer(threading.Thread):
         task = self._dice.choices(self._tasks, self._weights)[0]
         key = self._next_key()
         self._asked.append(key)
-        delay = None if task in ("book", "post") else self._dice.choice((None, None, None, 0.3, 1.0))
+        delay = None if task in ("book", "post", "mail") else self._dice.choice((None, None, None, 0.3, 1.0))
         priority, where = self._dice.choice((0, 0, 5)), self._dice.choice(self._queues)
         args = self._job(task, key)
         queue.enqueue(task, args, conn=conn, delay=delay, priority=priority, queue=where)
@@ -191,7 +320,7 @@ class Enqueuer(threading.Thread):
     def _tell(self, keys: list[str], fate: str) -> None:
         for key in keys:
             self._told.add(key)
-            self._history.write("enqueued", key, fate=fate)
+            self._history.write("enqueued", key, fate=fate, wall=time.time())
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._conn is None or self._conn.closed:

@@ -46,6 +46,9 @@ class Result:
     doubled: int
     refused: int
     ticks: int
+    kept: int
+    met: int
+    followed: int
     deaths: Counter[str]
     recovered: list[float]
     slowest: list[tuple[float, str]]
@@ -143,6 +146,9 @@ def judge(seed: int, seconds: float, evidence: Evidence, exits: dict[str, int], 
         doubled=sum(1 for finding in findings if finding.promise == "b"),
         refused=fates["held"],
         ticks=sum(1 for entry in evidence.ledger.jobs if entry.schedule),
+        kept=sum(1 for memory in evidence.ledger.memories if memory.kind == "step"),
+        met=len({(e.key, e.facts["event"]) for e in history if e.what == "met"}),
+        followed=sum(len(e.facts["waits"]) for e in history if e.what == "flow"),
         deaths=Counter(names.get(causes.get(death.pid, ""), f"by itself: {death.how}") for death in evidence.deaths),
         recovered=sorted(after for after, _ in recovered),
         slowest=sorted(recovered, reverse=True)[:3],

@@ -4,6 +4,8 @@ limit   no more jobs of a key at once than its gate allows: by the leases, and b
 order   in a line one job after the other; one that will be tried again holds the others up, where it should
 unique  a key has one job that has not ended; and who was refused was refused for such a one
 cron    each tick makes one job
+rate    in no time do more jobs of a key start than the burst and what comes in that time
+fair    while a share has a job waiting, none of the others gets much more than it does
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from chaos.evidence import Evidence, Finding, crashes, gone
 from chaos.history import Event
 from chaos.ledger import Entry, Limit, Move
 
-__all__ = ["check_limits", "check_orders", "check_ticks", "check_unique"]
+__all__ = ["check_limits", "check_orders", "check_rates", "check_shares", "check_ticks", "check_unique"]
 
 AWAKE = 5.0
 """Seconds after a process woke up within which it may start what it had taken before and does not hold any more."""
+GRAIN = 0.01
+"""Seconds between the time of a claim and what it sees of others, on a busy machine."""
 
 
 def check_limits(evidence: Evidence) -> Iterator[Finding]:
@@ -28,9 +32,9 @@ def check_limits(evidence: Evidence) -> Iterator[Finding]:
     held: dict[int, list[Limit]] = {}
     keyed: dict[str, list[Limit]] = {}
     for entry in evidence.ledger.jobs:
-        if entry.limits:
-            held[entry.job] = keyed[entry.key] = entry.limits
-            limits |= {limit.key: limit.most for limit in entry.limits}
+        if counted := [limit for limit in entry.limits if limit.most]:
+            held[entry.job] = keyed[entry.key] = counted
+            limits |= {limit.key: limit.most for limit in counted}
     for key, most, n in _too_many(_leases(evidence.ledger.moves, held), limits):
         yield Finding("limit", f"{most} jobs of {key} were held at once, from move {n:.0f} on; {limits[key]} may be")
     for key, most, at in _too_many(_runs(evidence.history, keyed), limits):
@@ -111,6 +115,54 @@ def check_orders(evidence: Evidence) -> Iterator[Finding]:
         for before, entry in pairwise(sorted(entries, key=lambda entry: entry.job)):
             if entry.job in first and first[entry.job] < passed.get(before.job, len(evidence.ledger.moves)):
                 yield Finding("order", f"in {key} {entry.key} started before {before.key} had {verb}")
+
+
+def check_rates(evidence: Evidence) -> Iterator[Finding]:
+    """By the times at which the leases were taken. One that was given back unused has the number of the next one."""
+    rates = {entry.job: [limit for limit in entry.limits if limit.rate] for entry in evidence.ledger.jobs}
+    leases = {(m.job, m.attempt): m.at for m in evidence.ledger.moves if (m.place, m.deed) == ("running", "INSERT")}
+    made = {entry.job: entry.attempt for entry in evidence.ledger.jobs}
+    starts: dict[Limit, list[float]] = defaultdict(list)
+    for (job, attempt), at in leases.items():
+        for limit in rates.get(job, ()):
+            if attempt <= made[job]:
+                starts[limit].append(at)
+    for limit, times in starts.items():
+        most, since, used = 0.0, 0.0, float("inf")
+        for n, at in enumerate(sorted(times)):
+            used = min(used, n - limit.rate * at)
+            if n + 1 - limit.rate * at - used > most:
+                most, since = n + 1 - limit.rate * at - used, at
+        if most > limit.burst + limit.rate * GRAIN:
+            text = f"{most - limit.burst:.2f} jobs too many of {limit.key} had started by {since:.3f}"
+            yield Finding("rate", f"{text}; {limit.burst} may at once, and {limit.rate:g} in a second")
+
+
+def check_shares(evidence: Evidence) -> Iterator[Finding]:
+    """Between two passes of a share, with the second job waiting already at the first, others pass about once each.
+
+    Of those that pass together nobody can say who was first: hence twice the places.
+    """
+    acked = {e.key: e.facts["wall"] for e in evidence.history if e.what == "enqueued" and "wall" in e.facts}
+    entries = {entry.job: (entry, limit) for entry in evidence.ledger.jobs for limit in entry.limits if limit.share}
+    since: dict[tuple[str, str], tuple[float, dict[str, int]]] = {}
+    seen: set[int] = set()
+    for move in evidence.ledger.moves:
+        if move.place != "gate_pass" or move.job not in entries:
+            continue
+        entry, limit = entries[move.job]
+        before, others = since.get((limit.key, limit.share), (0.0, {}))
+        if move.job not in seen and acked.get(entry.key, float("inf")) < before:
+            share, most = max(others.items(), key=lambda other: other[1], default=("", 0))
+            if most > max(2 * limit.most, 2):
+                yield Finding(
+                    "fair", f"{share} passed {limit.key} {most} times while {entry.key} of {limit.share} waited"
+                )
+        seen.add(move.job)
+        for (key, share), (_, passed) in since.items():
+            if key == limit.key and share != limit.share:
+                passed[limit.share] = passed.get(limit.share, 0) + 1
+        since[limit.key, limit.share] = (move.at, {})
 
 
 def check_unique(evidence: Evidence) -> Iterator[Finding]:

@@ -134,7 +134,7 @@ class Site:
                 app.queue.enqueue(task, args, conn=conn)
         promised: dict[str, Any] = {"within": within} if within else {}
         for key in keys:
-            self.history.write("enqueued", key, fate="committed", **promised)
+            self.history.write("enqueued", key, fate="committed", wall=time.time(), **promised)
         return keys
 
     def _keys(self, count: int) -> list[str]:

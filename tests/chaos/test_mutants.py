@@ -1,4 +1,4 @@
-"""Twenty-eight mistakes, one in each mutant of the engine: the checker finds every one of them."""
+"""Thirty-nine mistakes, one in each mutant of the engine: the checker finds every one of them."""
 
 from __future__ import annotations
 
