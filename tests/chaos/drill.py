@@ -177,6 +177,7 @@ def _lasting(site: Site, environ: dict[str, str]) -> None:
     for tasks in (("decline", "trip", "fail"), ("quick", "stumble")):
         one.plan_batch(tasks)
         one.plan_tour(("trip", "work"))
+    one.hang_up()
     _meet_twice(site)
     _wait(site, lambda: {"trip", "text", "mail", "meet", "follow"} <= {e.facts["task"] for e in site.starts()})
     for worker in workers:

@@ -96,7 +96,7 @@ class Enqueuer(threading.Thread):
             self._over.wait(self._pause * self._dice.uniform(0.5, 1.5))
         while self._owed and not self._given_up.is_set():
             self._emit()
-        self._hang_up()
+        self.hang_up()
 
     def stop(self) -> None:
         """Enqueue no more; returns when the last transaction has ended."""
@@ -209,7 +209,7 @@ class Enqueuer(threading.Thread):
             else:
                 conn.rollback()
         except (psycopg.Error, OSError):
-            self._hang_up()
+            self.hang_up()
             self._over.wait(0.3)
         self._history.write("emitted", event, payload=payload, fate=fate, began=began)
         return fate
@@ -243,7 +243,7 @@ class Enqueuer(threading.Thread):
         self.plan_tour(self._dice.choices(("quick", "stumble", "trip", "fail"), (4, 4, 4, 1), k=2))
 
     def plan_tour(self, sides: Sequence[str]) -> None:
-        """A workflow: jobs of two tasks, one more, then one that needs all, one that does not mind, one after the whole."""
+        """A workflow: jobs of two tasks, one more, one that needs all, one that does not mind, one after the whole."""
 
         def deed(conn: psycopg.Connection[Any]) -> list[str]:
             keys = [self._next_key() for _ in range(6)]
@@ -311,7 +311,7 @@ class Enqueuer(threading.Thread):
             fate = "unknown" if committing and kept else "rolled_back"
             self._tell([key for key in self._asked if key not in self._undone], fate)
             self._tell(self._undone, "rolled_back")
-            self._hang_up()
+            self.hang_up()
             self._over.wait(0.3)
         else:
             self._tell(kept, "committed")
@@ -327,7 +327,8 @@ class Enqueuer(threading.Thread):
             self._conn = psycopg.connect(self._dsn, connect_timeout=5, application_name=f"chaos {self._prefix}")
         return self._conn
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """Close its connection; it takes another one when it needs it."""
         if self._conn is not None:
             self._conn.close()
             self._conn = None
