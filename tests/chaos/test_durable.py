@@ -1,5 +1,5 @@
-"""The rules of what lasts longer than an attempt, of rates and of shares, as the checker sees them: true evidence passes,
-each way of doctoring it is found."""
+"""The rules of what lasts longer than an attempt, of rates and of shares, as the checker sees them: true evidence
+passes, each way of doctoring it is found."""
 
 from __future__ import annotations
 
