@@ -208,7 +208,7 @@ async def text(key: str, wire: int, fate: str = "") -> None:
         _fare(key, fate)
 
 
-@queue.task(retry=OFTEN, gates=[Gate("mail", fair="{shop}", concurrency=2)])
+@queue.task(retry=OFTEN, gates=[Gate("mail", fair="{shop}", concurrency=1)])
 async def mail(key: str, shop: str, seconds: float = 0.02, fate: str = "") -> None:
     with told(key):
         _fare(key, fate)

@@ -171,9 +171,11 @@ def _lasting(site: Site, environ: dict[str, str]) -> None:
     site.enqueue("trip", 3, seconds=1.0)
     site.enqueue("trip", 2, fate="die")
     site.enqueue("text", 24, wire=1)
-    for _ in range(4):
+    site.query("SELECT pgjobq.set_gate('mail', 0)")  # until all of them wait
+    for _ in range(3):
         site.enqueue("mail", 1, shop="b")
-        site.enqueue("mail", 7, shop="a")
+        site.enqueue("mail", 9, shop="a")
+    site.query("SELECT pgjobq.unset_gate('mail')")
     for tasks in (("decline", "trip", "fail"), ("quick", "stumble")):
         one.plan_batch(tasks)
         one.plan_tour(("trip", "work"))

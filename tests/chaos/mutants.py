@@ -382,7 +382,12 @@ MUTANTS: dict[str, Mutant] = {
         "lasting",
         "fair",
         "whoever has enqueued first passes first, whatever his share",
-        function=("take_turns", "ORDER BY c.begins, c.job LIMIT", "ORDER BY c.job LIMIT"),
+        function=(
+            "take_turns",
+            "ORDER BY s.turn, s.share LIMIT",
+            "ORDER BY (SELECT min(x.job) FROM pgjobq.blocked x "
+            "WHERE x.waits_for = 'gate:' || s.key || chr(31) || s.share) LIMIT",
+        ),
     ),
     "missed_ticks_are_forgotten": Mutant(
         "shared",
