@@ -385,8 +385,10 @@ MUTANTS: dict[str, Mutant] = {
         function=(
             "take_turns",
             "ORDER BY s.turn, s.share LIMIT",
-            "ORDER BY (SELECT min(x.job) FROM pgjobq.blocked x "
-            "WHERE x.waits_for = 'gate:' || s.key || chr(31) || s.share) LIMIT",
+            (
+                "ORDER BY (SELECT min(x.job) FROM pgjobq.blocked x "
+                "WHERE x.waits_for = 'gate:' || s.key || chr(31) || s.share) LIMIT"
+            ),
         ),
     ),
     "missed_ticks_are_forgotten": Mutant(
