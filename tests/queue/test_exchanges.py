@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ import pytest
 from pgjobq import Queue, Unique
 from pgjobq.statements.portions import PORTION_JOBS
 from pgjobq.task import Task
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="libpq traces into a file on Linux only")
 
 PREPARED_AFTER = 8
 """By then psycopg has prepared a statement; that is an exchange of its own, once."""
@@ -29,13 +26,13 @@ def send(queue: Queue) -> Task[..., None]:
     return send
 
 
-@contextmanager
-def exchanges(conn: psycopg.Connection[Any], path: Path) -> Iterator[Callable[[], int]]:
-    """Count how often the server has said that it is ready for the next query."""
+def exchanges(conn: psycopg.Connection[Any], path: Path, do: Callable[[], object]) -> int:
+    """How often the server says that it is ready for the next query while this is done."""
     with path.open("w") as file:
         conn.pgconn.trace(file.fileno())
-        yield lambda: path.read_text().count("ReadyForQuery")
-        conn.pgconn.untrace()
+        do()
+        conn.pgconn.untrace()  # writes out what libpq has kept
+    return path.read_text().count("ReadyForQuery")
 
 
 WAYS: dict[str, Callable[[Queue, Any, psycopg.Connection[Any], int], object]] = {
@@ -58,16 +55,11 @@ def test_one_exchange_in_the_callers_transaction(
         conn.execute("SELECT 1")  # the caller's transaction has begun
         for number in range(0 if first else PREPARED_AFTER):
             enqueue(queue, send, conn, -1 - number)
-        with exchanges(conn, tmp_path / "trace") as count:
-            enqueue(queue, send, conn, 1)
-            assert count() == 1
-            enqueue(queue, send, conn, 2)
-            assert count() == 2
+        for number in (1, 2):
+            assert exchanges(conn, tmp_path / "trace", partial(enqueue, queue, send, conn, number)) == 1
 
 
 def test_the_trace_counts(dsn: str, tmp_path: Path) -> None:
     """What this file rests on: two statements are two."""
-    with psycopg.connect(dsn, autocommit=True) as conn, exchanges(conn, tmp_path / "trace") as count:
-        conn.execute("SELECT 1")
-        conn.execute("SELECT 2")
-        assert count() == 2
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        assert exchanges(conn, tmp_path / "trace", lambda: [conn.execute(f"SELECT {n}") for n in (1, 2)]) == 2
