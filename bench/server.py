@@ -28,8 +28,8 @@ SETTINGS: dict[str, object] = {
     "min_wal_size": "2GB",
     "max_connections": 300,
 }
-"""Durable as in production; enough memory and WAL that no checkpoint falls into one system's turn and not another's, and
-files of WAL are kept for the next turn.
+"""Durable as in production; enough memory and WAL that no checkpoint falls into one system's turn and not another's,
+and files of WAL are kept for the next turn.
 """
 
 PREFIX = "bench_"

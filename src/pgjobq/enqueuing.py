@@ -72,8 +72,8 @@ class Enqueuing(Doors):
         Takes any iterable and streams it: a generator of a million calls needs the memory of four thousand. Without
         `conn` they share a transaction of their own, and the next two thousand are made while the server writes the
         last; with it they join the caller's. On autocommit connections each two thousand commit by themselves. Calls
-        that differ in their arguments only are written quickest. Of a unique job that was there already the id is that job's, or 0
-        when the call was skipped.
+        that differ in their arguments only are written quickest. Of a unique job that was there already the id is that
+        job's, or 0 when the call was skipped.
 
         Raises EnqueueError (the subclass says why) when an element cannot be enqueued.
         """

@@ -51,7 +51,7 @@ def test_each_call_commits_by_itself(shop: Shop) -> None:
 
 
 def test_one_enqueue_connects_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection that shows whether there is a database is the pool's first; closed with the pool like any other."""
+    """The connection that shows whether there is a database is the pool's first, and closed with it."""
     made = []
     connect = psycopg.Connection.connect
 

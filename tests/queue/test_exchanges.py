@@ -37,7 +37,9 @@ def exchanges(conn: psycopg.Connection[Any], path: Path, do: Callable[[], object
 
 WAYS: dict[str, Callable[[Queue, Any, psycopg.Connection[Any], int], object]] = {
     "plain": lambda _, send, conn, n: send.using(conn=conn).enqueue(number=n),
-    "with options": lambda _, send, conn, n: send.using(conn=conn, delay=60, ref="order:7", tags=["a"]).enqueue(number=n),
+    "with options": lambda _, send, conn, n: send.using(conn=conn, delay=60, ref="order:7", tags=["a"]).enqueue(
+        number=n
+    ),
     "unique": lambda _, send, conn, n: send.using(conn=conn, unique=Unique(key=f"k{n}")).enqueue(number=n),
     "expires": lambda _, send, conn, n: send.using(conn=conn, expires=60).enqueue(number=n),
     "many": lambda queue, send, conn, n: queue.enqueue_many([send.call(number=n)] * PORTION_JOBS, conn=conn),
