@@ -24,7 +24,7 @@ TABLES: list[tuple[str, tuple[str, ...], bool]] = [
         False,
     ),
     (
-        "CPU a job (µs); a worker: memory (MB), idle CPU (% of a core); 32 idle workers: database CPU, of a job (ms)",
+        "CPU a job (µs); a worker: memory (MB), idle CPU (%); 32 idle: database CPU (%), for a job (ms)",
         ("cpu_worker", "cpu_db", "rss", "idle", "idle_db", "crowd", "herd"),
         False,
     ),
@@ -34,8 +34,8 @@ TABLES: list[tuple[str, tuple[str, ...], bool]] = [
         False,
     ),
     (
-        "Plain functions (jobs/s); pgjobq through its own pool (enqueued/s)",
-        ("threads", "cpu1", "cpu2", "pooled"),
+        "Plain functions (jobs/s); pgjobq: through its own pool (enqueued/s), a backlog among 1,000 lanes",
+        ("threads", "cpu1", "cpu2", "pooled", "lanes"),
         False,
     ),
     (
