@@ -163,8 +163,8 @@ class Intake:
     def wake(self) -> None:
         """Somebody called: look at once.
 
-        The naps stay as long as they have grown. A call comes to every sleeper, one of them gets the job, and the others
-        would look six times in the next second.
+        The naps stay as long as they have grown. A call comes to every sleeper, one of them gets the job, and the
+        others would look six times in the next second.
         """
         self._called = True
         self.dry, self._look_at = False, None
