@@ -99,7 +99,7 @@ class Server:
 
     def warm(self) -> None:
         """Use memory and WAL once. A new server gets its memory from the kernel page by page, and makes a file of WAL
-        anew for every 16 MB: whoever came first was a third slower in bulk than the next one.
+        anew for every 16 MB: whoever comes first would wait for that.
         """
         with psycopg.connect(self.recreate("warm"), autocommit=True) as connection:
             connection.execute("CREATE TABLE page (filler text)")
