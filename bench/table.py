@@ -34,8 +34,8 @@ TABLES: list[tuple[str, tuple[str, ...], bool]] = [
         False,
     ),
     (
-        "Plain functions (jobs/s); pgjobq: through its own pool (enqueued/s), a backlog among 1,000 lanes",
-        ("threads", "cpu1", "cpu2", "pooled", "lanes"),
+        "Plain functions (jobs/s); pgjobq through its own pool (enqueued/s)",
+        ("threads", "cpu1", "cpu2", "pooled"),
         False,
     ),
     (
