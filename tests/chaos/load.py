@@ -210,7 +210,7 @@ class Enqueuer(threading.Thread):
                 conn.rollback()
         except (psycopg.Error, OSError):
             self.hang_up()
-            self._over.wait(0.3)
+            time.sleep(0.3)  # also once it is over: what is owed is paid
         self._history.write("emitted", event, payload=payload, fate=fate, began=began)
         return fate
 
