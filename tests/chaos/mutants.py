@@ -280,7 +280,7 @@ MUTANTS: dict[str, Mutant] = {
         "shared",
         "order",
         "the youngest of a line goes first",
-        function=("admit", "ORDER BY b.job LIMIT 1);", "ORDER BY b.job DESC LIMIT 1);"),
+        function=("admit_at", "here ORDER BY b.job LIMIT 1) b", "here ORDER BY b.job DESC LIMIT 1) b"),
     ),
     "a_failed_job_is_overtaken": Mutant(
         "shared",
