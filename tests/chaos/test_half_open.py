@@ -45,8 +45,8 @@ def test_half_open_sockets(proxied_site: Site, kind: str) -> None:
 
 
 def test_half_open_sockets_in_a_long_chore(proxied_site: Site) -> None:
-    """The same while upkeep waits for a chore that may take minutes: it is waited for as long as the server is at work on
-    it, and no longer."""
+    """The same while upkeep waits for a chore that may take minutes: it is waited for as long as the server is at work
+    on it, and no longer."""
     site = proxied_site
     assert site.proxy is not None
     at_it = """SELECT pid FROM pg_stat_activity
