@@ -21,7 +21,7 @@ shop: setup ## the same shop kept running for you to click through
 	@$(PY) -m examples.ecommerce.serve $(ARGS)
 
 test: setup ## run the tests against a real PostgreSQL (ARGS="-k word -x")
-	@$(PY) -m pytest -n 2 $(ARGS)
+	@$(PY) -m pytest -n 4 --dist worksteal $(ARGS)
 
 check: setup ## lint, format, types, layers, stray host names and paths, wheel contents
 	@$(BIN)/ruff check .

@@ -253,7 +253,7 @@ CREATE TABLE pgjobq.paused (
 -- How many jobs may wait in a queue. About how many do stands in the sequence `limit_` with the row's number.
 CREATE TABLE pgjobq.queue_limit (
     queue     text PRIMARY KEY,
-    number    int GENERATED ALWAYS AS IDENTITY,
+    number    bigint GENERATED ALWAYS AS IDENTITY,
     waiting   int CHECK (waiting >= 1),     -- NULL: no limit (any more)
     when_full text NOT NULL CHECK (when_full IN ('raise', 'drop_oldest')),
     set_at    timestamptz NOT NULL,
@@ -1748,7 +1748,7 @@ END $$;
 CREATE FUNCTION pgjobq.limit_queue(queue text, waiting int, when_full text DEFAULT 'raise', who text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
-    its   int;
+    its   bigint;
     fault text := CASE
         WHEN coalesce(length(limit_queue.queue), 0) NOT BETWEEN 1 AND 255
             THEN 'queue has ' || coalesce(length(limit_queue.queue), 0)::text || ' characters: wants 1 to 255'

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from chaos.history import History
-from pgjobq import Discard, Queue, Retry, Snooze, current_job
+from pgjobq import Discard, Gate, Queue, Retry, Snooze, Unique, current_job
 from pgjobq.current import CurrentJob
 
 queue = Queue()
@@ -31,11 +31,17 @@ ENDS = {
     "die_once": "succeeded",
     "hold": "succeeded",
     "hold_and_fail": "succeeded",
+    "hold_and_nap": "succeeded",
     "hold_and_transfer": "succeeded",
     "fail": "failed",
     "poison": "failed",
     "poison_isolated": "failed",
     "decline": "cancelled",
+    "ring": "succeeded",
+    "book": "succeeded",
+    "post": "succeeded",
+    "once": "succeeded",
+    "beat": "succeeded",
 }
 """How each task's jobs must end."""
 EFFECTS = ("transfer", "hold_and_transfer")
@@ -144,6 +150,52 @@ async def decline(key: str) -> None:
         raise Discard("as asked")
 
 
+# --- what jobs share: see rules
+
+
+def _fare(key: str, fate: str) -> None:
+    """The first attempt goes as `fate` says: well, `stumble` or `die`."""
+    if current_job().attempt == 1 and fate == "stumble":
+        raise ValueError("the first time")
+    if current_job().attempt == 1 and fate == "die":
+        _die(key)
+
+
+@queue.task(retry=OFTEN, gates=[Gate("till:{till}", concurrency=2), Gate("tills", concurrency=5)])
+async def ring(key: str, till: int, seconds: float = 0.05, fate: str = "") -> None:
+    with told(key):
+        _fare(key, fate)
+        await asyncio.sleep(seconds)
+
+
+@queue.task(retry=OFTEN, gates=[Gate("account:{line}", order="fifo")])
+def book(key: str, line: str, fate: str = "") -> None:
+    """One that is to be tried again holds up the others of its line."""
+    with told(key):
+        _fare(key, fate)
+
+
+@queue.task(retry=OFTEN, gates=[Gate("letters:{line}", order="fifo", on_failure="pass")])
+async def post(key: str, line: str, fate: str = "") -> None:
+    """One that is to be tried again lets the others of its line pass."""
+    with told(key):
+        _fare(key, fate)
+
+
+@queue.task(retry=OFTEN, unique=Unique(args=("slot",)))
+async def once(key: str, slot: int, seconds: float = 0.0) -> None:
+    with told(key):
+        await asyncio.sleep(seconds)
+
+
+@queue.task(retry=OFTEN)
+async def beat() -> None:
+    """Made by a schedule: its key is the tick."""
+    headers = current_job().headers
+    with told(f"{headers['schedule']} {headers['scheduled_for']}"):
+        pass
+
+
 # --- for drills: the first attempt runs until the first gate is open, every other one until the second is
 
 
@@ -161,6 +213,15 @@ async def hold_and_fail(key: str) -> None:
             await asyncio.sleep(0.02)
         if job.attempt == 1:
             raise ValueError("the first time")
+
+
+@queue.task(retry=OFTEN)
+async def hold_and_nap(key: str) -> None:
+    with told(key) as job:
+        while not _gate().exists():
+            await asyncio.sleep(0.02)
+        if job.attempt == 1:
+            raise Snooze(seconds=0.1)
 
 
 @queue.task(retry=OFTEN)

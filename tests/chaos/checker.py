@@ -7,6 +7,8 @@ d   every start spends an attempt: attempt numbers grow, and max_attempts is kep
 e   recovery within one lease and one poll
 f   no worker needed a restart by hand, none died but those that were killed, and no healthy one lost a job
 law each job stands in exactly one table
+
+and limit, order, unique, cron: see rules
 """
 
 from __future__ import annotations
@@ -14,72 +16,26 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 
+from chaos.evidence import Death, Evidence, Finding, Limits, gone, lost_in_crash
 from chaos.history import Event
-from chaos.ledger import Entry, Ledger
+from chaos.ledger import Entry
+from chaos.rules import check_limits, check_orders, check_ticks, check_unique
 
 __all__ = ["Death", "Evidence", "Finding", "Limits", "check", "recoveries"]
 
 FINAL = ("succeeded", "failed", "cancelled")
-LOST_IN_A_CRASH = 3.0
-"""Seconds before a crash of the server within which a claim may be lost with it: it is committed asynchronously
-(three times wal_writer_delay, 0.6 s), and the machine may be busy."""
 CUT_SHORT = ("CancelledError", "Interruption")
 """How handlers end that were told to: not of themselves."""
 PROCESS = re.compile(r"^(?:pgjobq worker|chaos handler) (\d+)$")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A promise that was not kept."""
-
-    promise: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"({self.promise}) {self.text}"
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """A process of the worker's that ended other than in order."""
-
-    worker: str
-    pid: int
-    how: str
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds: the workers' lease and poll interval, and how much a noisy machine may add."""
-
-    lease: float = 3.0
-    poll: float = 0.5
-    slack: float = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Everything a run leaves behind.
-
-    ends: how jobs of each task must end; effective: the tasks that complete together with their effect; deaths: of
-    worker processes, as their supervisors logged them, and of supervisors.
-    """
-
-    history: list[Event]
-    ledger: Ledger
-    ends: dict[str, str]
-    effective: tuple[str, ...]
-    deaths: list[Death] = field(default_factory=list)
-    limits: Limits = field(default_factory=Limits)
-
-
 def check(evidence: Evidence) -> list[Finding]:
     """All findings; none is what is promised."""
     checks = (_fates, _completions, _fence, _attempts, _recovery, _survival, _law)
-    return [finding for one in checks for finding in one(evidence)]
+    rules = (check_limits, check_orders, check_unique, check_ticks)
+    return [finding for one in (*checks, *rules) for finding in one(evidence)]
 
 
 def _fates(evidence: Evidence) -> Iterator[Finding]:
@@ -90,14 +46,15 @@ def _fates(evidence: Evidence) -> Iterator[Finding]:
         entries[entry.key].append(entry)
     for key, event in fates.items():
         fate, found = event.facts["fate"], entries.get(key, [])
-        if fate == "rolled_back" and (found or key in started):
-            yield Finding("a", f"{key} was rolled back, and yet it {'is there' if found else 'was started'}")
+        if fate in ("rolled_back", "held") and (found or key in started):
+            why = "rolled back" if fate == "rolled_back" else "refused"
+            yield Finding("a", f"{key} was {why}, and yet it {'is there' if found else 'was started'}")
         elif fate == "committed" and not found:
             yield Finding("a", f"{key} was committed and is gone")
         if len(found) > 1:
             yield Finding("a", f"{key} was enqueued once and is there {len(found)} times")
     for key, found in entries.items():
-        if key not in fates:
+        if key not in fates and not found[0].schedule:
             yield Finding("a", f"{key} is there, and nobody enqueued it")
         for entry in found:
             yield from _ending(entry, evidence)
@@ -164,7 +121,7 @@ def _attempts(evidence: Evidence) -> Iterator[Finding]:
         for before, event in pairwise(events):
             if event.attempt > before.attempt:
                 continue
-            if _lost_in_crash(evidence.history, before, event):
+            if lost_in_crash(evidence.history, before, event):
                 again += 1
             else:
                 yield Finding("d", f"{key} was started as attempt {event.attempt} after attempt {before.attempt}")
@@ -176,20 +133,27 @@ def _attempts(evidence: Evidence) -> Iterator[Finding]:
 
 def recoveries(history: list[Event]) -> list[tuple[str, str, float | None]]:
     """For each fault and each worker it touched: the seconds from its end to that worker's next start of a job, None
-    if there was none."""
+    if there was none, or if another fault came first: then that one's end counts."""
     found: list[tuple[str, str, float | None]] = []
-    for event in history:
+    for n, event in enumerate(history):
         if event.what == "healed":
             for worker in event.facts["workers"]:
-                starts = (e.at for e in history if e.what == "started" and e.facts["at_worker"] == worker)
-                after = next((at - event.at for at in starts if at >= event.at), None)
-                found.append((event.facts["fault"], worker, after))
+                found.append((event.facts["fault"], worker, _back_after(event, history[n + 1 :], worker)))
     return found
+
+
+def _back_after(healed: Event, later: list[Event], worker: str) -> float | None:
+    for event in later:
+        if event.what == "started" and event.facts["at_worker"] == worker:
+            return event.at - healed.at
+        if event.what == "fault" and worker in event.facts["workers"]:
+            return None
+    return None
 
 
 def _recovery(evidence: Evidence) -> Iterator[Finding]:
     limits, history = evidence.limits, evidence.history
-    most = limits.lease + limits.poll + limits.slack
+    most = limits.most
     for fault, worker, seconds in recoveries(history):
         if seconds is not None and seconds > most:
             yield Finding(
@@ -203,7 +167,10 @@ def _recovery(evidence: Evidence) -> Iterator[Finding]:
             first = next((e.at for e in history if e.what == "started" and e.key == event.key), float("inf"))
             if first - event.at > event.facts["within"]:
                 yield Finding("e", f"{event.key} waited {first - event.at:.1f} s; it is to be told of, not polled for")
+    lined_up = {e.key for e in evidence.ledger.jobs if not all(limit.holds for limit in e.limits)}
     for taken, until, cut_off in _cut_off(history):
+        if cut_off.key in lined_up:  # it waits at its gate again, behind others
+            continue
         again = next((e for e in starts[cut_off.key] if e.at > taken.at and e.attempt > cut_off.attempt), None)
         came = until if again is None else again.at
         waited = came - taken.at - _outage(history, taken.at, came) - (_backoff(cut_off, again) if again else 0.0)
@@ -224,18 +191,11 @@ def _cut_off(history: list[Event]) -> Iterator[tuple[Event, float, Event]]:
     for event in history:
         if event.what == "started":
             started[event.facts["pid"]].append(event)
-        for pid in _gone(event):
+        for pid in gone(event):
             until = healed.get(event.facts.get("number", -1), 0.0)  # dead: then (a) tells of what never came back
             for start in started.pop(pid, []):
                 if ended.get((start.key, start.attempt), float("inf")) > max(event.at, until):
                     yield event, until, start
-
-
-def _gone(event: Event) -> list[int]:
-    """The processes that died or were isolated by this."""
-    if event.what in ("dies", "worker_killed"):
-        return [event.facts["pid"]]
-    return list(event.facts["isolated"]) if event.what == "fault" else []
 
 
 def _outage(history: list[Event], since: float, until: float) -> float:
@@ -251,30 +211,17 @@ def _survival(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("f", f"process {death.pid} of worker {death.worker} ended by itself: {death.how}")
     ends = (event for event in evidence.history if event.what == "ended" and event.facts["how"] not in CUT_SHORT)
     ended = {(event.key, event.attempt): event.at for event in ends}
-    gone: set[int] = set()
+    lost: set[int] = set()
     running: dict[str, Event] = {}
     for event in evidence.history:
-        gone.update(_gone(event))
+        lost.update(gone(event))
         if event.what == "started":
             before = running.get(event.key)
             running[event.key] = event
-            if before is None or before.facts["pid"] in gone or _lost_in_crash(evidence.history, before, event):
+            if before is None or before.facts["pid"] in lost or lost_in_crash(evidence.history, before, event):
                 continue
             if ended.get((before.key, before.attempt), float("inf")) > event.at:
                 yield Finding("f", f"{event.key} was taken from process {before.facts['pid']}, which was well")
-
-
-def _lost_in_crash(history: list[Event], before: Event, event: Event) -> bool:
-    """Whether the claim of the start `before` may have been lost in a crash of the server, with its attempt number."""
-    if event.attempt > before.attempt:
-        return False
-    healed = {e.facts["number"]: e.at for e in history if e.what == "healed"}
-    for crash in history:
-        if crash.what == "fault" and crash.facts["crash"]:
-            over = healed.get(crash.facts["number"], event.at)  # backends of a killed postmaster work on for a moment
-            if crash.at - LOST_IN_A_CRASH <= before.at <= over and event.at > crash.at:
-                return True
-    return False
 
 
 def _law(evidence: Evidence) -> Iterator[Finding]:

@@ -25,9 +25,12 @@ LIMITS = Limits(lease=1.5, poll=0.3, slack=5.0)
 HELD = ("hold", "hold_and_fail", "hold_and_transfer")
 BOUND = LIMITS.lease + LIMITS.poll + LIMITS.slack
 """Seconds after which what has not recovered will not."""
-IRREPARABLE = ("c", "d", "law")
+IRREPARABLE = ("c", "d", "law", "limit", "order", "unique")
 """Promises that stay broken once they are; the others may only not have been kept yet."""
 LONGER = ("--lease", "3", "--heartbeat", "0.5", "--poll-interval", "0.3", "--grace", "3", "--concurrency", "4")
+OTHERS = """SELECT count(*) FROM pgjobq.job j
+WHERE task <> 'beat' AND NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = j.id)"""
+"""Jobs that have not ended, but for those that the clock makes."""
 MUTE_POLL = ("--lease", "3", "--heartbeat", "0.7", "--poll-interval", "30", "--grace", "3")
 
 
@@ -127,6 +130,34 @@ def _quiet(site: Site, environ: dict[str, str]) -> None:
     site.enqueue("quick", within=3.0)
 
 
+def _shared(site: Site, environ: dict[str, str]) -> None:
+    """Limits, orders, unique keys and ticks, while workers sleep past their leases and a job kills its process."""
+    workers = [site.worker(*FLAGS, **environ).ready() for _ in range(2)]
+    with site.ticking():
+        site.take(1, seconds=0.6)
+        site.take(1)
+        site.enqueue("ring", 12, till=1, seconds=0.2)
+        for task in ("book", "post"):
+            site.enqueue(task, 2, line="a")
+            site.enqueue(task, 1, line="a", fate="stumble")
+            site.enqueue(task, 3, line="a")
+        _wait(site, lambda: {"ring", "book", "post", "beat"} <= {e.facts["task"] for e in site.starts()})
+        children = [pid for worker in workers for pid in worker.children()]
+        with site.fault("all of them frozen past their leases", workers=workers, isolated=children, outage=True):
+            for worker in workers:
+                worker.send_group(signal.SIGSTOP)
+            time.sleep(2.5)
+            for worker in workers:
+                worker.send_group(signal.SIGCONT)
+        site.enqueue("book", 1, line="a", fate="die")
+        site.enqueue("book", 2, line="a")
+        site.enqueue("ring", 6, till=1, seconds=0.2)
+        _wait(site, lambda: site.query(OTHERS)[0][0] == 0, BOUND + 2)
+        over = [e.at for e in site.history.read() if e.what == "ended" and e.key == "s-1"]
+        time.sleep(max(0.0, max(over, default=0.0) + LIMITS.most + 0.5 - time.monotonic()))
+        site.take(1)
+
+
 class Enough(Exception):
     """A promise is broken beyond repair: no need to go on."""
 
@@ -153,4 +184,5 @@ DRILLS: dict[str, Callable[[Site, dict[str, str]], None]] = {
     "outage": _outage,
     "late": _late,
     "quiet": _quiet,
+    "shared": _shared,
 }

@@ -16,8 +16,8 @@ __all__ = ["Event", "History"]
 class Event:
     """One line. `at` is time.monotonic(), which all processes of one machine share.
 
-    what: `enqueued` (fate committed, rolled_back or unknown), `started`, `ended`, `dies`, `fault`, `healed`,
-        `worker_started`, `worker_killed`.
+    what: `enqueued` (fate committed, rolled_back, unknown, or held: its unique key was another's), `started`, `ended`,
+        `dies`, `fault`, `healed`, `worker_started`, `worker_killed`, `schedule` (ticked from when until when).
     key: the job's name in the history; ids are not enough, since a number drawn by a transaction that was lost in a
         crash is drawn again.
     """

@@ -1,11 +1,12 @@
-"""Those who enqueue: several at once, with commits, rollbacks, savepoints and bulk, each deed with its outcome in the
-history. A commit whose answer is lost has the outcome `unknown`: it may have happened."""
+"""Those who enqueue: several at once, with commits, rollbacks, savepoints, bulk and unique keys, each deed with its
+outcome in the history. A commit whose answer is lost has the outcome `unknown`: it may have happened."""
 
 from __future__ import annotations
 
 import contextlib
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -26,13 +27,27 @@ WEIGHTS: dict[str, float] = {
     "transfer": 10,
     "fail": 4,
     "decline": 4,
+    "ring": 8,
+    "book": 6,
+    "post": 4,
 }
 DEADLY = {"die_once": 0.08, "poison": 0.04}
+DEADLY_FATE = 0.01
+"""Of the jobs in a line, one in so many dies: rarely, since each death hurts its neighbours."""
 BULK = 12
+SLOTS = 6
+"""Unique keys, for which all of them compete."""
+LINES = 2
+"""Lines of each enqueuer, of either kind: it commits their jobs one after the other, so that ids tell the order."""
 
 
-def make_job(task: str, key: str, dice: random.Random) -> dict[str, Any]:
-    """The arguments of one job."""
+def make_job(task: str, key: str, dice: random.Random, deadly: bool = False) -> dict[str, Any]:
+    """The arguments of one job; the key's first part says who enqueues it."""
+    if task in ("ring", "book", "post"):
+        fate = dice.choices(("", "stumble", "die"), (0.85, 0.15, DEADLY_FATE * deadly))[0]
+        if task == "ring":
+            return {"key": key, "till": dice.randrange(4), "seconds": round(dice.uniform(0, 0.2), 2), "fate": fate}
+        return {"key": key, "line": f"{key.split('-')[0]}.{dice.randrange(LINES)}", "fate": fate}
     if task in ("work", "work_plain"):
         return {"key": key, "seconds": round(dice.choice((0.05, 0.2, 0.2, 1.5)), 2)}
     return {"key": key, "seconds": round(dice.uniform(0, 0.3), 2)} if task == "transfer" else {"key": key}
@@ -56,13 +71,15 @@ class Enqueuer(threading.Thread):
         self._dice, self._queues = random.Random(seed), queues
         weights = WEIGHTS | ({task: weight * deadly for task, weight in DEADLY.items()} if deadly else {})
         self._tasks, self._weights = list(weights), list(weights.values())
+        self._deadly = bool(deadly)
         self._count = 0
         self._over = threading.Event()
         self._conn: psycopg.Connection[Any] | None = None
 
     def run(self) -> None:
         """Until stop()."""
-        deeds = (self._commit, self._commit, self._commit, self._roll_back, self._with_savepoint, self._in_bulk)
+        many = (self._commit,) * 3
+        deeds = (*many, self._roll_back, self._with_savepoint, self._in_bulk, self._take_slot, self._take_slot)
         while not self._over.is_set():
             self._dice.choice(deeds)()
             self._over.wait(self._pause * self._dice.uniform(0.5, 1.5))
@@ -98,19 +115,43 @@ class Enqueuer(threading.Thread):
             chosen = [(task, self._next_key()) for task in self._dice.choices(self._tasks, self._weights, k=BULK)]
             self._asked += [key for _, key in chosen]
             queue.enqueue_many(
-                [queue.registry.get(task).call(**make_job(task, key, self._dice)) for task, key in chosen], conn=conn
+                [queue.registry.get(task).call(**self._job(task, key)) for task, key in chosen], conn=conn
             )
             return [key for _, key in chosen]
 
         self._transact(deed, [])
 
+    def _take_slot(self) -> None:
+        """A job whose key others want too; now and then taken back, while others wait to see what becomes of it."""
+        key, slot, keeps = self._next_key(), self._dice.randrange(SLOTS), self._dice.random() < 0.8
+        args = {"key": key, "slot": slot, "seconds": round(self._dice.uniform(0, 0.5), 2)}
+        pause, wall = self._dice.choice((0.0, 0.05)), time.time()
+        held: list[int] = []
+
+        def deed(conn: psycopg.Connection[Any]) -> list[str]:
+            self._asked.append(key)
+            job = queue.enqueue("once", args, conn=conn)
+            time.sleep(pause)
+            if not job.is_new:
+                held.append(job.id)
+            elif not keeps:
+                self._undone.append(key)
+            return [key] if job.is_new and keeps else []
+
+        self._transact(deed, [])
+        if held and key not in self._told:
+            self._history.write("enqueued", key, fate="held", holder=held[0], unique=f"once:{slot}", wall=wall)
+
+    def _job(self, task: str, key: str) -> dict[str, Any]:
+        return make_job(task, key, self._dice, self._deadly)
+
     def _one(self, conn: psycopg.Connection[Any]) -> str:
         task = self._dice.choices(self._tasks, self._weights)[0]
         key = self._next_key()
         self._asked.append(key)
-        delay = self._dice.choice((None, None, None, 0.3, 1.0))
+        delay = None if task in ("book", "post") else self._dice.choice((None, None, None, 0.3, 1.0))
         priority, where = self._dice.choice((0, 0, 5)), self._dice.choice(self._queues)
-        args = make_job(task, key, self._dice)
+        args = self._job(task, key)
         queue.enqueue(task, args, conn=conn, delay=delay, priority=priority, queue=where)
         return key
 
@@ -128,6 +169,7 @@ class Enqueuer(threading.Thread):
         """Do it in one transaction; write down what became of every key that was asked for."""
         self._asked: list[str] = []
         self._undone: list[str] = []
+        self._told: set[str] = set()
         kept: list[str] = []
         committing = False
         try:
@@ -148,6 +190,7 @@ class Enqueuer(threading.Thread):
 
     def _tell(self, keys: list[str], fate: str) -> None:
         for key in keys:
+            self._told.add(key)
             self._history.write("enqueued", key, fate=fate)
 
     def _connected(self) -> psycopg.Connection[Any]:

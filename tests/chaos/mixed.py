@@ -44,6 +44,8 @@ class Result:
     unknown: int
     lost: int
     doubled: int
+    refused: int
+    ticks: int
     deaths: Counter[str]
     recovered: list[float]
     slowest: list[tuple[float, str]]
@@ -72,7 +74,7 @@ def run_mixed(
             worker.ready()
         began = time.monotonic()
         queues = ["default", "default", *(worker.name for worker in workers)]
-        with running_load(site.dsn, site.history, seed, queues=queues):
+        with site.ticking(), running_load(site.dsn, site.history, seed, queues=queues):
             _torment(site, dice, began, seconds, say)
         say(f"{time.monotonic() - began:5.0f} s  the load is over: {site.unfinished()} jobs to go")
         site.settle_down(SETTLE)
@@ -139,6 +141,8 @@ def judge(seed: int, seconds: float, evidence: Evidence, exits: dict[str, int], 
         unknown=fates["unknown"],
         lost=sum(1 for finding in findings if finding.promise in ("a", "law")),
         doubled=sum(1 for finding in findings if finding.promise == "b"),
+        refused=fates["held"],
+        ticks=sum(1 for entry in evidence.ledger.jobs if entry.schedule),
         deaths=Counter(names.get(causes.get(death.pid, ""), f"by itself: {death.how}") for death in evidence.deaths),
         recovered=sorted(after for after, _ in recovered),
         slowest=sorted(recovered, reverse=True)[:3],

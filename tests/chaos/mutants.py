@@ -108,6 +108,20 @@ def _forget_in_an_outage() -> None:
     _patch("pgjobq.engine.pump", "Pump._outage", forget)()
 
 
+def _forget_missed_ticks() -> None:
+    from dataclasses import replace
+
+    from pgjobq import schedule
+
+    lawful = schedule.plan
+
+    def plan(definition: dict[str, Any], since: Any, now: Any) -> Any:
+        found = lawful(definition, since, now)
+        return replace(found, ticks=found.ticks[-1:])
+
+    _patch("pgjobq.engine.ticks", "plan", plan)()
+
+
 def _overlook_the_dead() -> None:
     _patch("pgjobq.engine.supervisor", "Supervisor._report_death", lambda self, process, code: None)()
     _patch("pgjobq.engine.supervisor", "Supervisor._deserves", lambda self, worker: True)()
@@ -245,5 +259,57 @@ MUTANTS: dict[str, Mutant] = {
         "e",
         "a worker goes to sleep without saying so",
         statement=("doze", "SELECT setval", "SELECT 1 WHERE false AND 0 < setval"),
+    ),
+    "a_gate_counts_nobody": Mutant(
+        "shared",
+        "limit",
+        "a gate lets everybody through",
+        function=("gate_room", "AND pgjobq.pass_counts(p.job, p.keeps))", "AND false)"),
+    ),
+    "a_gate_forgets_the_ready": Mutant(
+        "shared",
+        "limit",
+        "whoever was let through and has not started yet is not counted",
+        function=(
+            "pass_counts",
+            "OR EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = pass_counts.job AND r.seq <> r.job)",
+            "",
+        ),
+    ),
+    "the_last_comes_first": Mutant(
+        "shared",
+        "order",
+        "the youngest of a line goes first",
+        function=("admit", "ORDER BY b.job LIMIT 1);", "ORDER BY b.job DESC LIMIT 1);"),
+    ),
+    "a_failed_job_is_overtaken": Mutant(
+        "shared",
+        "order",
+        "a job that will be tried again holds up nobody",
+        function=("gate_keeps", "'hold') = 'hold'", "'hold') = 'never'"),
+    ),
+    "a_key_is_had_by_many": Mutant(
+        "shared",
+        "unique",
+        "whoever holds a key, the next one takes it",
+        function=("take_key", "IF holder.until > started OR holder.job = 0 OR EXISTS (", "IF false AND EXISTS ("),
+    ),
+    "a_key_is_held_for_ever": Mutant(
+        "shared",
+        "unique",
+        "a job that has ended still holds its key",
+        function=("take_key", "AND NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = j.id)", ""),
+    ),
+    "a_tick_fires_twice": Mutant(
+        "shared",
+        "cron",
+        "a tick makes two jobs",
+        function=("tick", "ARRAY coalesce(plan.ticks, '{}')", "ARRAY coalesce(plan.ticks || plan.ticks, '{}')"),
+    ),
+    "missed_ticks_are_forgotten": Mutant(
+        "shared",
+        "cron",
+        "only the last of the ticks that nobody saw makes a job",
+        code=_forget_missed_ticks,
     ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,7 @@ class Site:
 
     def enqueue(self, task: str, count: int = 1, within: float | None = None, **more: Any) -> list[str]:
         """Committed jobs; their keys. `within`: seconds in which they must be started."""
-        keys = [f"s-{self._count + number}" for number in range(1, count + 1)]
-        self._count += count
+        keys = self._keys(count)
         with psycopg.connect(self.dsn) as conn:
             for key in keys:
                 args = {"key": key} | more
@@ -136,6 +136,33 @@ class Site:
         for key in keys:
             self.history.write("enqueued", key, fate="committed", **promised)
         return keys
+
+    def _keys(self, count: int) -> list[str]:
+        self._count += count
+        return [f"s-{self._count - count + number}" for number in range(1, count + 1)]
+
+    def take(self, slot: int, seconds: float = 0.0) -> bool:
+        """A committed job with a unique key, unless another holds it."""
+        (key,), wall = self._keys(1), time.time()
+        with psycopg.connect(self.dsn) as conn:
+            job = app.queue.enqueue("once", {"key": key, "slot": slot, "seconds": seconds}, conn=conn)
+        if job.is_new:
+            self.history.write("enqueued", key, fate="committed")
+        else:
+            self.history.write("enqueued", key, fate="held", holder=job.id, unique=f"once:{slot}", wall=wall)
+        return job.is_new
+
+    @contextlib.contextmanager
+    def ticking(self, name: str = "tick") -> Iterator[None]:
+        """For the block a schedule makes a job each second; when it ends, none of its ticks is owed."""
+        with psycopg.connect(self.dsn) as conn:
+            since = self.query("SELECT date_part('epoch', clock_timestamp())")[0][0]
+            app.queue.schedule(name, timedelta(seconds=1), app.beat, conn=conn, missed="all")
+        yield
+        owes = "SELECT next_at IS NULL OR next_at <= pgjobq.clock() FROM pgjobq.schedules WHERE name = %s"
+        eventually(lambda: not self.query(owes, name)[0][0], 60)
+        pause = "SELECT date_part('epoch', clock_timestamp()), pgjobq.pause_schedule(%s)"
+        self.history.write("schedule", name, every=1.0, since=since, until=self.query(pause, name)[0][0])
 
     def one_of_each(self, count: int) -> list[str]:
         """`count` jobs of every task that harms nobody but itself."""

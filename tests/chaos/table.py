@@ -18,6 +18,8 @@ def draw(result: Result) -> str:
         f"jobs                 {sum(result.jobs.values()):,} ({jobs})",
         f"  rolled back        {result.rolled_back:,}",
         f"  commit unknown     {result.unknown:,}",
+        f"  unique key held    {result.refused:,}",
+        f"  made by the clock  {result.ticks:,}",
         f"starts               {result.starts:,}",
         f"lost                 {result.lost}",
         f"finished twice       {result.doubled}",

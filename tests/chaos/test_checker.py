@@ -129,7 +129,9 @@ DOCTORED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     "a start the database does not know": ("d", with_ledger(jobs=lambda jobs: stale(jobs, 0, attempt=1))),
     "a worker does not come back for long": (
         "e",
-        with_history(lambda history: history.__setitem__(9, replace(history[9], at=-1.0))),
+        with_history(
+            lambda history: history.__setitem__(slice(7, 10, 2), [replace(history[n], at=-1.0) for n in (7, 9)])
+        ),
     ),
     "a job of the dead waits for long": (
         "e",
@@ -174,5 +176,12 @@ def test_a_claim_lost_in_a_crash_is_excused_and_only_that() -> None:
     assert {finding.promise for finding in check(evidence)} == {"d", "f"}
 
 
-def test_recoveries_are_counted_from_the_end_of_the_fault() -> None:
-    assert recoveries(true_evidence().history) == [("SIGKILL", "w2", 2)]
+def test_recoveries_are_counted_from_the_end_of_the_last_fault() -> None:
+    history = true_evidence().history
+    assert recoveries(history) == [("SIGKILL", "w2", 2)]
+    another = event("fault", 4, fault="reset", number=2, workers=["w2"], isolated=[], crash=False)
+    healed = event("healed", 4.5, fault="reset", number=2, workers=["w2"], outage=0.0)
+    assert recoveries([*history[:10], another, healed, *history[10:]]) == [
+        ("SIGKILL", "w2", None),
+        ("reset", "w2", 0.5),
+    ]

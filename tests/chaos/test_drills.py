@@ -11,7 +11,7 @@ from chaos.site import Site
 pytestmark = pytest.mark.chaos
 
 
-@pytest.mark.parametrize("name", ["storm", "late", "quiet"])
+@pytest.mark.parametrize("name", ["storm", "late", "quiet", "shared"])
 def test_a_drill_breaks_no_promise(site: Site, name: str) -> None:
     demand_none(drill.run(name, site), site)
 

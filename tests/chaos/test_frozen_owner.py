@@ -12,7 +12,7 @@ from chaos.workers import ChaosWorker
 
 pytestmark = pytest.mark.chaos
 
-HELD = ("hold", "hold_and_fail", "hold_and_transfer")
+HELD = ("hold", "hold_and_fail", "hold_and_nap", "hold_and_transfer")
 HASTE = ("--lease", "3", "--heartbeat", "0.5", "--poll-interval", "0.3", "--grace", "3")
 
 
@@ -29,16 +29,17 @@ def wait_lost(worker: ChaosWorker, count: int) -> None:
 
 
 def test_a_frozen_owner_is_refused(site: Site) -> None:
-    """SIGSTOP of the process for longer than the lease; then it reports a success, a failure and a complete(conn)."""
+    """SIGSTOP of the process for longer than the lease; then it reports a success, a failure, a snooze and a
+    complete(conn)."""
     owner = site.worker(*HASTE).ready()
     keys = [site.enqueue(task)[0] for task in HELD]
-    site.wait_starts(3)
+    site.wait_starts(len(HELD))
     other = site.worker(*HASTE).ready()
     pids = owner.children()
     with site.fault("SIGSTOP past the lease", workers=[owner], isolated=pids):
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
-        site.wait_starts(3, worker=other.name)
+        site.wait_starts(len(HELD), worker=other.name)
         site.open_gate(2)
         assert site.settle_down(), site.logs()
         before = settled(site)
@@ -49,7 +50,7 @@ def test_a_frozen_owner_is_refused(site: Site) -> None:
             os.kill(pid, signal.SIGCONT)
     site.enqueue("quick", 3)
     assert site.settle_down(), site.logs()
-    wait_lost(owner, 2)
+    wait_lost(owner, 3)
     assert settled(site)[: len(keys)] == before
     assert owner.stop() == 0
     site.demand_kept_promises()

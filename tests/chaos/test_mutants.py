@@ -1,4 +1,4 @@
-"""Twenty mistakes, one in each mutant of the engine: the checker finds every one of them."""
+"""Twenty-eight mistakes, one in each mutant of the engine: the checker finds every one of them."""
 
 from __future__ import annotations
 

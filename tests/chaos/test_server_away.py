@@ -15,6 +15,8 @@ pytestmark = pytest.mark.chaos
 
 DEEDS = {"crash": faults.crash_server, "read_only": faults.make_read_only, "exhausted": faults.exhaust}
 RARER = {"kill": faults.kill_server, "tightened": faults.tighten}
+BOUND, NOISE = 2.0, 5.0
+"""Seconds from the end of such a fault to the next start, and what a busy machine may add; seen: docs/promises.md."""
 
 
 @pytest.mark.parametrize("deed", [*DEEDS, *(pytest.param(deed, marks=pytest.mark.slow) for deed in RARER)])
@@ -30,7 +32,9 @@ def test_four_seconds_without_the_server(own_site: Site, deed: str) -> None:
         time.sleep(4)
     healed = time.monotonic()
     key = site.enqueue("quick")[0]
-    print(f"{deed}: {site.wait_starts(1, key)[0].at - healed:.1f} s to the next start")
+    came = site.wait_starts(1, key)[0].at - healed
+    print(f"{deed}: {came:.1f} s to the next start")
+    assert came < BOUND + NOISE
     assert site.settle_down(), site.logs()
     if deed != "exhausted":  # there one may get through and the other not, and then its lease does run out
         assert len(site.starts()) == 13

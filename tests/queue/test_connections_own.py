@@ -225,7 +225,8 @@ def test_fork(shop: Shop) -> None:
 
 
 LEAVING = """
-import asyncio, sys, pgjobq
+import asyncio, logging, sys, pgjobq
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # a busy machine makes callbacks slow, and asyncio warns of that
 queue = pgjobq.Queue(sys.argv[1])
 @queue.task
 def ship(order: int) -> None: ...

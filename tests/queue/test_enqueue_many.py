@@ -111,15 +111,15 @@ def test_a_generator_may_use_the_same_connection(queue: Queue, send: Task[..., N
 
 @pytest.mark.timeout(300)  # tracing every allocation is slow
 def test_a_stream_stays_a_stream(queue: Queue, send: Task[..., None]) -> None:
-    """200,000 calls: beside the ids, memory for a thousand of them."""
+    """100,000 calls: beside the ids, memory for a thousand of them."""
     queue.enqueue_many([send.call(number=-1)])
     tracemalloc.start()
     try:
-        ids = queue.enqueue_many(send.call(number=number) for number in range(200_000))
+        ids = queue.enqueue_many(send.call(number=number) for number in range(100_000))
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(ids) == 200_000
+    assert len(ids) == 100_000
     beside = most - len(ids) * (32 + 8) * 1.15  # an int, its place in a list, and the room a list keeps to grow
     assert beside < 5_000_000, f"{most:,} bytes at the peak"
 

@@ -113,6 +113,26 @@ def test_a_retry_that_waits_holds_the_key(send: Send, hand: Hand) -> None:
     assert not send.using(unique=one()).enqueue(2).is_new
 
 
+def test_a_retry_by_hand_beside_a_holder_stops_nobody(send: Send, hand: Hand) -> None:
+    """Both of the key stand in the same batches as a third job: claimed, promoted and settled together."""
+    first = send.using(unique=one()).enqueue(1).id
+    finish(hand, "f")
+    second = send.using(unique=one()).enqueue(2).id
+    assert hand.retry(first)
+    third = send.enqueue(3).id
+    leases = hand.claim()
+    assert {lease.job for lease in leases} == {first, second, third}
+    for lease in leases:
+        hand.settle_as("again", lease, delay=0.01)
+
+    def promoted() -> bool:
+        hand.promote()
+        return {place for place, *_ in (hand.place(job) for job in (first, second, third))} == {"ready"}
+
+    eventually(promoted)
+    assert send.using(unique=one()).enqueue(4).id == second
+
+
 def test_a_period_outlives_the_job(send: Send, hand: Hand, dsn: str) -> None:
     throttle = one(period=timedelta(minutes=1))
     assert send.using(unique=throttle).enqueue(1).is_new

@@ -4,11 +4,13 @@ stands at the head of schema.sql.
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,6 +22,7 @@ from support.waiting import eventually
 SECONDS = 5.0
 JOBS = 60
 """So few that all meet on the same rows all the time."""
+ORDERS: dict[str, dict[str, object]] = {"line": {"order": "fifo", "concurrency": 1}}
 Hands = Callable[..., Hand]
 
 
@@ -121,6 +124,55 @@ class Crowd:
         hand.register()
         time.sleep(0.02)
 
+    # ------------------------------------------------------------------------------------ what jobs share
+
+    def share(self, hand: Hand, dice: random.Random) -> None:
+        """Bulk with unique keys, gates and predecessors, each in any order."""
+        keys = dice.sample(range(8), 5)
+        asked: list[dict[str, Any]] = [{"task": "send", "unique": {"key": str(key)}} for key in keys]
+        for _ in range(10):
+            names = dice.sample(("one", "two", "line"), 2)
+            gates = [{"key": name, "concurrency": 3} | ORDERS.get(name, {}) for name in names]
+            asked.append({"task": "send", "gates": gates, "delay": dice.choice((None, "0.05 s"))})
+        dice.shuffle(asked)
+        hand.sql("BEGIN")
+        hand.enqueue_many(asked)
+        newest = [job for (job,) in hand.sql("SELECT id FROM pgjobq.job ORDER BY id DESC LIMIT $1", JOBS)]
+        after = [{"task": "send", "depends_on": dice.sample(newest, 2)} for _ in range(3)]
+        hand.sql("SELECT pgjobq.enqueue_after($1::text::jsonb)", json.dumps(after))
+        hand.sql(dice.choice(("COMMIT", "COMMIT", "ROLLBACK")))
+        self.last = max(self.last, *newest)
+        time.sleep(0.05)
+
+    def pass_on(self, hand: Hand, dice: random.Random) -> None:
+        """Claim, settle, and give the places away, in one transaction as a worker does."""
+        leases = hand.claim(15)
+        dice.shuffle(leases)
+        cut = len(leases) // 2
+        hand.sql("BEGIN")
+        hand.complete(*leases[:cut])
+        fates = [{"job": e.job, "attempt": e.attempt, "fate": dice.choice(("s", "f", "again"))} for e in leases[cut:]]
+        hand.settle(*(fate | {"delay": 0, "kind": "E", "message": "m"} for fate in fates))
+        hand.say("after", [lease.job for lease in leases])
+        hand.sql("COMMIT")
+
+    def edit(self, hand: Hand, dice: random.Random) -> None:
+        """Several in one transaction."""
+        hand.sql("BEGIN")
+        for job in self.some(dice, 5):
+            hand.value("SELECT pgjobq.edit($1, priority => $2, delay => $3::interval)", job, dice.choice((0, 1)), "0 s")
+        hand.sql("COMMIT")
+
+    def see_to_it(self, hand: Hand, dice: random.Random) -> None:
+        """The chores of what jobs share."""
+        for chore, *most in (("promote", 1000), ("sweep_gates",), ("look_at_gates", 100), ("release", 100)):
+            hand.say(chore, *most)
+        for chore, *most in (("watch_dependencies",), ("expire", 100), ("drop_keys", 100), ("follow_orders",)):
+            hand.say(chore, *most)
+        hand.rescue([hand.id], started=[])
+        hand.register()
+        time.sleep(0.02)
+
     def die(self, hand: Hand, dice: random.Random) -> None:
         """Claim, be declared dead, and report all the same."""
         leases = hand.claim(5)
@@ -141,6 +193,18 @@ def test_nobody_waits_in_a_circle(hands: Hands) -> None:
     crowd, onlooker = Crowd(hands, SECONDS), hands(lease=None)
     onlooker.sql("SET deadlock_timeout = '100ms'")
     crowd.run(crowd.enqueue, crowd.work, crowd.handle, crowd.cancel, crowd.retry, crowd.keep_up, crowd.die)
+    print(dict(crowd.did))
+    assert crowd.errors == []
+    assert deadlocks(onlooker) == 0
+    assert min(crowd.did.values()) > 10
+    assert onlooker.sql("SELECT * FROM pgjobq.misplaced") == []
+
+
+def test_nobody_waits_in_a_circle_for_what_jobs_share(hands: Hands) -> None:
+    """Unique keys, gates and predecessors, named in any order."""
+    crowd, onlooker = Crowd(hands, SECONDS), hands(lease=None)
+    onlooker.sql("SET deadlock_timeout = '100ms'")
+    crowd.run(crowd.share, crowd.pass_on, crowd.handle, crowd.edit, crowd.cancel, crowd.retry, crowd.see_to_it)
     print(dict(crowd.did))
     assert crowd.errors == []
     assert deadlocks(onlooker) == 0

@@ -187,7 +187,7 @@ def test_completing_in_ones_own_transaction(queue: Queue, stage: Stage) -> None:
     stage.query("CREATE TABLE effect (doc int PRIMARY KEY)")
     tries: list[int] = []
 
-    @queue.task(chunk=Chunk(size=4, wait=30), retry=AT_ONCE)
+    @queue.task(chunk=Chunk(size=4, wait=3), retry=AT_ONCE)
     def index(jobs: Docs) -> None:
         tries.append(len(jobs))
         for job in jobs:
@@ -263,7 +263,7 @@ def test_a_killed_worker_costs_each_job_of_the_call_an_attempt(stage: Stage, tas
     os.kill(call["pid"], signal.SIGKILL)
     again = stage.wait_marks("start", 2)
     assert set(again[1]["jobs"]) <= set(jobs)
-    stage.query("SELECT pgjobq.cancel_running(%s)", started[0])
+    stage.query("SELECT pgjobq.cancel_running(%s)", again[1]["jobs"][0])
     stage.open_gate()
     stage.wait_all("succeeded")
     kinds = {job: [error["kind"] for error in stage.errors(job)] for job in jobs}

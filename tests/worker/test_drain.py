@@ -93,12 +93,15 @@ def test_max_jobs_counts_parked_jobs_too(stage: Stage) -> None:
 
 def test_max_seconds_ends_a_drain(stage: Stage) -> None:
     """After --max-seconds no further job is started; those that run are waited for; exit 0."""
-    stage.enqueue_many("nap", 200, {"seconds": 0.2})
-    worker = stage.drain("--max-seconds", "2", "--concurrency", "2")
-    assert worker.popen.returncode == 0, worker.text
-    (ended,) = worker.events("drain_ended")
-    assert ended["reason"] == "max_seconds"
-    assert 1.9 < ended["seconds"] < 15
+    stage.enqueue_many("nap", 400, {"seconds": 0.2})
+    for most in (2, 10, 30):
+        worker = stage.drain("--max-seconds", str(most), "--concurrency", "2")
+        assert worker.popen.returncode == 0, worker.text
+        (ended,) = worker.events("drain_ended")
+        assert ended["reason"] == "max_seconds"
+        assert most - 0.1 < ended["seconds"] < most + 13
+        if stage.marks("start"):
+            break  # else the machine was so busy that the time was over before a process was up
     states = stage.states()
     assert set(states) == {"ready", "succeeded"}
     assert {attempt for (attempt,) in stage.query("SELECT attempt FROM pgjobq.ready")} == {0}

@@ -58,3 +58,17 @@ def test_thousands_of_due_jobs_at_once(stage: Stage) -> None:
     stage.worker("--concurrency", "50").ready()
     stage.wait_all("succeeded")
     assert len({mark["job"] for mark in stage.marks("start")}) == 2500
+
+
+def test_sixty_short_jobs_with_the_defaults(stage: Stage) -> None:
+    """One after the other or at once: nobody who tries it for the first time waits for a poll interval."""
+    stage.worker().ready()
+    asked = time.monotonic()
+    for _ in range(60):
+        stage.wait_marks("end", 1, stage.enqueue("nap", {"seconds": 0.001}))
+    one_by_one, asked = time.monotonic() - asked, time.monotonic()
+    stage.enqueue_many("nap", 60, {"seconds": 0.001})
+    stage.wait_marks("end", 120)
+    print(f"one by one {one_by_one:.2f} s, at once {time.monotonic() - asked:.2f} s")
+    assert one_by_one < 20  # 60 polls would be a minute
+    assert time.monotonic() - asked < 5

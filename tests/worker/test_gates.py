@@ -148,6 +148,21 @@ def test_a_job_enqueued_while_all_sleep_starts_without_polling(stage: Stage) -> 
     assert worker.stop() == 0
 
 
+def test_a_closed_gate_holds_up_nobody_else(stage: Stage) -> None:
+    """Two hundred of higher priority wait at it; those without a gate run as if the others were not there."""
+    stage.query("SELECT pgjobq.set_gate('one', 0)")
+    with psycopg.connect(stage.dsn) as conn:
+        held = queue.enqueue_many([step.using(priority=-9).call() for _ in range(200)], conn=conn)
+        free_jobs = queue.enqueue_many([free.call() for _ in range(50)], conn=conn)
+    worker = stage.worker("--concurrency", "2", app=APP)
+    stage.wait_marks("start", 50)
+    assert {mark["job"] for mark in stage.marks("start")} == set(free_jobs)
+    stage.query("SELECT pgjobq.unset_gate('one')")
+    stage.wait_all("succeeded")
+    assert {mark["job"] for mark in stage.marks("start")} == {*free_jobs, *held}
+    assert worker.stop() == 0
+
+
 def test_a_drain_runs_all_that_waits_at_gates(stage: Stage) -> None:
     with psycopg.connect(stage.dsn) as conn:
         queue.enqueue_many([step.call() for _ in range(5)] + [free.call()], conn=conn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -132,6 +133,23 @@ def test_a_server_that_is_away_for_several_leases_costs_no_job(server: Postgres,
     for worker in workers:
         assert worker.events("process_died") == []
         assert worker.stop() == 0
+
+
+def test_a_process_that_starts_a_little_later_and_meets_no_server(server: Postgres, fragile: Stage) -> None:
+    """Its sibling was let in, so the worker has started: the server that went away in between is waited for, and
+    nobody has died."""
+    worker = fragile.worker(*SHORT, "--processes", "2", app="apps.one_by_one:queue").ready()
+    wait_until(lambda: Path(f"{fragile.gate}.waits").exists())
+    server.crash()
+    late = set(worker.children())
+    fragile.open_gate()
+    wait_until(lambda: set(worker.children()) - late)
+    server.restart()
+    wait_until(lambda: fragile.value("SELECT count(*) FROM pgjobq.worker") == 2)
+    fragile.wait_state(fragile.enqueue("note"), "succeeded")
+    assert worker.events("process_died") == []
+    assert worker.stop() == 0
+    assert worker.events("worker_stopped")[0]["deaths"] == 0
 
 
 @pytest.mark.parametrize("how", ["restart", "crash"])

@@ -17,7 +17,8 @@ IDLE_UNTIL = "SELECT last_value / 1000.0 - extract(epoch FROM clock_timestamp())
 def listening(stage: Stage) -> Iterator[psycopg.Connection]:
     """A connection of the test's own that hears what workers hear."""
     with psycopg.connect(stage.dsn, autocommit=True) as conn:
-        conn.execute("LISTEN pgjobq")
+        for channel in ("pgjobq", "pgjobq:due", "pgjobq:ended"):
+            conn.execute(f'LISTEN "{channel}"'.encode())
         yield conn
 
 
@@ -47,6 +48,7 @@ def test_an_idle_worker_is_woken(stage: Stage) -> None:
 def test_a_saturated_worker_is_not_notified(stage: Stage) -> None:
     """Once all places are taken and the last idleness is over, enqueuing sends nothing."""
     stage.worker("--concurrency", "2", "--poll-interval", "0.3").ready()
+    wait_until(lambda: stage.value(IDLE_UNTIL) > 0)  # what is over below must have begun
     stage.enqueue_many("hold", 2)
     stage.wait_marks("start", 2)
     wait_until(lambda: stage.value(IDLE_UNTIL) < 0, 15)
@@ -85,13 +87,13 @@ def test_a_worker_with_places_left_is_notified(stage: Stage) -> None:
 
 
 def test_one_bulk_sends_one_notification(stage: Stage) -> None:
-    """A thousand jobs at once wake the workers once per queue."""
+    """A thousand jobs at once wake the workers once per queue, and their ends wake nobody."""
     stage.worker("--poll-interval", "60").ready()
     wait_until(lambda: stage.value(IDLE_UNTIL) > 60)
     with listening(stage) as conn:
         stage.enqueue_many("note", 1000)
+        stage.wait_all("succeeded")
         assert heard(conn) == 1
-    stage.wait_all("succeeded")
 
 
 def test_jobs_are_found_by_polling_alone(stage: Stage) -> None:

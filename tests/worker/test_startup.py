@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
-from worker.stage import Running, Stage, clean_environment
+from worker.stage import Running, Stage, clean_environment, wait_until
 
 
 def start(stage: Stage, *arguments: str, **env: str) -> Running:
@@ -136,3 +137,14 @@ def test_the_banner_names_what_matters(stage: Stage) -> None:
     assert running.popen.returncode == 0
     for word in ("apps.other:queue", "rare", "PostgreSQL", "pgjobq_test_", "30 s"):
         assert word in running.text
+
+
+def test_the_supervisor_runs_nobodys_code(stage: Stage) -> None:
+    """Only its processes import the app: nothing in it can stop, crash or slow the one who holds the leases."""
+    worker = stage.worker("--processes", "2", app="apps.imported:queue").ready()
+    children = worker.children()
+    imports = Path(f"{stage.trace}.imports")
+    wait_until(lambda: len(imports.read_text().split()) == 2)
+    assert {int(pid) for pid in imports.read_text().split()} == set(children)
+    assert worker.pid not in children
+    assert worker.stop() == 0

@@ -28,6 +28,10 @@ class Process:
     started_at: float
     workers: set[UUID] = field(default_factory=set)
     greeted: bool = False
+    replaces: bool = False
+    """Whether it was started in the place of another one."""
+    refused: bool = False
+    """It met no database when it started, though a sibling had before."""
     ended: bool = False
     max_jobs: int | None = None
     """How many jobs it may take in all, of what a drain was told."""

@@ -167,7 +167,7 @@ class Supervisor:
         popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), board.fd))
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
         theirs.close()
-        process = Process(number, popen, Link(ours), board, time.monotonic(), max_jobs=max_jobs)
+        process = Process(number, popen, Link(ours), board, time.monotonic(), max_jobs=max_jobs, replaces=restart)
         self._processes[popen.pid] = process
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(process))
         settings = msgspec.to_builtins(self._settings) | {"max_jobs": max_jobs}
@@ -259,10 +259,13 @@ class Supervisor:
         )
 
     def _refuse(self, process: Process, code: int, why: str) -> None:
-        """It cannot start. The first time round that is the end; later (a database that is away) it is tried again."""
+        """It cannot start. The first time round that is the end; later it is tried again. Where a sibling was let in
+        already, the database has gone away since: that is no death, and whoever replaces it waits for the database."""
         if self._keeper is None:
             self._refusal = self._refusal or (code, why)
             process.ended = True
+        elif code == MISCONFIGURED and not process.replaces:
+            process.ended = process.refused = True
 
     def _tell_lost(self, worker: UUID) -> None:
         """From the heart's thread: a worker id was declared dead."""
@@ -299,7 +302,8 @@ class Supervisor:
                 shut_down = not process.overdue
                 reason = SHUT_DOWN if shut_down else f"{overdue_reason(process.overdue)}, and was left behind"
                 self._take_back(process, reason, spare=shut_down)
-            if process.retired and process.max_jobs and self._stopping_since is None:
+            again = process.refused or (process.retired and process.max_jobs)
+            if again and self._stopping_since is None:
                 self._restarts[process.number] = time.monotonic(), process.max_jobs
         if self._refusal is not None:
             self._stop("refused")
