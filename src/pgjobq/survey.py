@@ -29,6 +29,7 @@ from pgjobq.statements.survey import (
     WorkerFigures,
 )
 from pgjobq.task import shown
+from pgjobq.wording import quote
 
 __all__ = [
     "Counts",
@@ -137,6 +138,8 @@ class Survey:
     def _look(self, wanted: Filter, after: str | None, limit: int) -> Statement[Page]:
         if type(limit) is not int or not 1 <= limit <= MOST_ON_A_PAGE:
             raise InvalidOption(f"limit={limit!r}: wants a whole number from 1 to {MOST_ON_A_PAGE:,}")
+        if wanted.argument is not None and not self.search_payloads:
+            raise InvalidOption(f"argument={quote(wanted.argument)}: arguments are not searched here")
         plain = wanted in (Filter(state=wanted.state), Filter(ref=wanted.ref))  # then every candidate passes
         window = limit + 1 if plain else NEWEST_FAILED if wanted.error else WINDOW
         hidden = self._secrets() if self.search_payloads else None

@@ -1,4 +1,4 @@
-"""The documentation's pictures of the dashboard, made anew: `make pictures`, or `PYTHONPATH=tests python -m web.pictures`.
+"""The documentation's pictures of the dashboard, made anew: `make pictures`.
 
 `--walk DIR` takes every page in light and dark, at desk and phone width, to be looked at after a change of the style.
 """

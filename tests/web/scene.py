@@ -51,6 +51,8 @@ def furnish_operators(queue: Queue) -> None:
         queue="merchants", reason="kiln's server is moving", until=timedelta(minutes=45), by="grace@example.com"
     )
     queue.retry_all(state="failed", error="vat_code", by="grace@example.com")
+    queue.limit("mail", waiting=10_000, by="deployment")
+    queue.set_ageing("reports", step=timedelta(minutes=10), up_to=-5, by="deployment")
 
 
 if __name__ == "__main__":
