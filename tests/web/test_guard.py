@@ -112,7 +112,7 @@ def test_roles(
     site = open_dashboard(authorize=visitor)
     with httpx.Client(base_url=site, headers={"X-User": "ada", "X-Role": role} | SAME) as client:
         page = client.get(f"/jobs/{letter}").text
-        assert ("<button" in page) == (role != "viewer")
+        assert ('action="/act"' in page) == (role != "viewer")
         token = client.cookies["pgjobq_token"]
         assert press(client, letter, token=token).status_code == one
         form = {"verb": "retry", "all": "1", "sure": "1", "state": "failed", "task": "charge_card", "token": token}
@@ -138,7 +138,7 @@ def test_authorize_may_be_async_and_read_only_binds_everybody(
 ) -> None:
     site = open_dashboard(authorize=later, read_only=True)
     with httpx.Client(base_url=site, headers=SAME) as client:
-        assert "<button" not in client.get(f"/jobs/{letter}").text
+        assert 'action="/act"' not in client.get(f"/jobs/{letter}").text
         assert press(client, letter, token=client.cookies["pgjobq_token"]).status_code == 403
     assert queue.get(letter).state == "failed"  # type: ignore[union-attr]
 

@@ -167,7 +167,7 @@ class Filter:
     error: str | None = None
     """A FailureGroup's fingerprint."""
     argument: str | None = None
-    """A path into the arguments, and what stands there, as JSON or as a plain text: `order_id=7`, `customer.name=Ada`."""
+    """A path into the arguments, and what stands there, JSON or a plain text: `order_id=7`, `customer.name=Ada`."""
     worker: str | None = None
     """The id of the worker process that runs it, or ran it last."""
     since: datetime | None = None
@@ -260,8 +260,8 @@ def look(
         str(wanted.state) if wanted.state and source == "ref" else None,
         None if wanted.argument is None else _contained(wanted.argument),
         None if wanted.worker is None else _worker(wanted.worker),
-        wanted.since and wanted.since.isoformat(),
-        wanted.until and wanted.until.isoformat(),
+        None if wanted.since is None else wanted.since.isoformat(),
+        None if wanted.until is None else wanted.until.isoformat(),
     )
     return Statement(
         "look", _composed("look", schema, f"source_{source}"), params, lambda rows: _page(rows, limit, window)

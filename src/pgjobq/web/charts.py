@@ -145,8 +145,8 @@ def _stacks(minutes: Sequence[Minute], span: Span, kinds: Sequence[str], said: s
                 drawn.append(
                     f'<rect class="{kind}" x="{x + 0.7:.1f}" y="{y:.1f}" width="{step - 1.4:.1f}" height="{high:.1f}"/>'
                 )
-        label = f"{span.label(m)}: {', '.join(f'{getattr(m, kind):,} {'tried again' if kind == 'retried' else kind}' for kind in kinds)}"
-        parts.append(_spot(place, len(minutes), label, "".join(drawn)))
+        counts = ", ".join(f"{getattr(m, kind):,} {'tried again' if kind == 'retried' else kind}" for kind in kinds)
+        parts.append(_spot(place, len(minutes), f"{span.label(m)}: {counts}", "".join(drawn)))
     return _svg(said, parts, minutes, span)
 
 

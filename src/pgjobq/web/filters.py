@@ -31,8 +31,8 @@ def read_filter(given: Mapping[str, str]) -> Filter:
     state = values.pop("state", None)
     if state is not None and state not in list(JobState):
         raise BadFilter(f"there is no state {state!r}; the states are {', '.join(JobState)}")
-    times = {name: _moment(name, text) for name in ("since", "until") if (text := values.pop(name, None))}
-    return Filter(state=JobState(state) if state else None, **values, **times)
+    since, until = (_moment(name, values.pop(name)) if name in values else None for name in ("since", "until"))
+    return replace(Filter(**values), state=JobState(state) if state else None, since=since, until=until)  # type: ignore[arg-type]
 
 
 def _moment(name: str, text: str) -> datetime:
