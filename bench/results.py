@@ -81,6 +81,12 @@ METRICS: dict[str, Metric] = {
     "noop4": Metric("o", "no-op 4", "/s", "handlers that do nothing, four processes on these cores"),
     "noop8": Metric("o", "no-op 8", "/s", "… eight"),
     "spread": Metric("o", "spread", "%", "of eight processes: most minus fewest jobs, of the mean", "less", 1),
+    "flat_first": Metric("p", "first", "/s", "the first tenth of a million jobs under a held snapshot"),
+    "flat_last": Metric("p", "last", "/s", "… and the last tenth"),
+    "flat_ratio": Metric("p", "ratio", "×", "the one as a multiple of the other", digits=2),
+    "lane1": Metric("p", "1 lane", "/s", "jobs worked off in one lane"),
+    "lane1000": Metric("p", "1,000 lanes", "/s", "… in ten of a thousand lanes (100 queues, 10 priorities each)"),
+    "lane_ratio": Metric("p", "ratio", "×", "the one as a multiple of the other", digits=2),
 }
 
 

@@ -53,6 +53,11 @@ TABLES: list[tuple[str, tuple[str, ...], bool]] = [
         ("sleep1", "sleep2", "sleep4", "sleep8", "spread", "noop4", "noop8"),
         False,
     ),
+    (
+        "A million jobs under a held snapshot; one lane and a thousand, nearly all empty (jobs/s)",
+        ("flat_first", "flat_last", "flat_ratio", "lane1", "lane1000", "lane_ratio"),
+        False,
+    ),
 ]
 """Title, metrics, and whether each figure is followed by its ratio to the floor."""
 

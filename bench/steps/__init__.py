@@ -6,6 +6,7 @@ from bench.steps.backlog import measure_backlog
 from bench.steps.base import FULL, QUICK, Run, Sizes, Step
 from bench.steps.drain import measure_held, measure_life, measure_two
 from bench.steps.enqueue import measure_eight, measure_one
+from bench.steps.flat import measure_flat
 from bench.steps.handlers import measure_plain, measure_waiting
 from bench.steps.history import measure_history
 from bench.steps.idle import measure_crowd, measure_idle
@@ -28,6 +29,7 @@ STEPS = [
     Step("m", "a crowd of idle workers", measure_crowd, quick=False, narrow=True),
     Step("n", "a long history, and forgetting one", measure_history, quick=False, ours=True),
     Step("o", "more and more worker processes", measure_scale, quick=False, ours=True),
+    Step("p", "a million jobs under a held snapshot, a thousand lanes", measure_flat, quick=False, ours=True),
 ]
 
 

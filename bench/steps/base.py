@@ -29,6 +29,7 @@ class Sizes:
     crowd: int
     history: int = 1_000_000
     processes: tuple[int, ...] = (1, 2, 4, 8)
+    flat: int = 1_000_000
 
     def told(self) -> dict[str, Any]:
         """For the record."""

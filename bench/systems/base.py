@@ -40,6 +40,7 @@ class System:
         minor: left out of the narrow steps of a full run, to keep that short.
         fill: SQL that puts %(jobs)s ready jobs there without its library, for backlogs of millions.
         prunes: its workers delete jobs of a history that are old.
+        lanes: the same in ten of a thousand lanes (100 queues with 10 priorities each), the others empty.
         history: SQL that puts %(jobs)s jobs there that succeeded %(days)s days ago.
     """
 
@@ -57,6 +58,7 @@ class System:
     skips: dict[str, str] = field(default_factory=dict)
     fill: str | None = None
     history: str | None = None
+    lanes: str | None = None
     supervised: bool = False
     keeps_history: bool = True
     has_sync: bool = False

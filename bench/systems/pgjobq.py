@@ -41,6 +41,15 @@ SYSTEM = _Pgjobq(
             FROM generate_series(1, %(jobs)s) n WHERE pg_current_xact_id() IS NOT NULL RETURNING id)
         , lane AS (INSERT INTO pgjobq.lane (queue, priority) VALUES ('default', 0))
         INSERT INTO pgjobq.ready (seq, job, priority, queue) SELECT id, id, 0, 'default' FROM job""",
+    lanes="""
+        WITH job AS (
+            INSERT INTO pgjobq.job (created_at, priority, max_attempts, queue, task, args)
+            SELECT now(), n %% 10, 20, 'queue' || n %% 10 * 7, 'confirm',
+                   jsonb_build_object('order_id', n, 'email', 'user@example.com')
+            FROM generate_series(1, %(jobs)s) n WHERE pg_current_xact_id() IS NOT NULL RETURNING id, queue, priority)
+        , lane AS (INSERT INTO pgjobq.lane (queue, priority)
+                   SELECT 'queue' || q, p FROM generate_series(0, 99) q, generate_series(0, 9) p)
+        INSERT INTO pgjobq.ready (seq, job, priority, queue) SELECT id, id, priority, queue FROM job""",
     history="""
         WITH job AS (
             INSERT INTO pgjobq.job (created_at, priority, max_attempts, queue, task, args)

@@ -17,10 +17,12 @@ from pgjobq.current import ChunkJob, CurrentJob, current_job, note_job
 from pgjobq.encryption import Keyring
 from pgjobq.errors import (
     AppNotFound,
+    AttemptEnding,
     CannotDecrypt,
     ConfigError,
     DuplicateTask,
     EnqueueError,
+    EventTimeout,
     InvalidOption,
     IsolatedProcessDied,
     JobExists,
@@ -42,6 +44,7 @@ from pgjobq.errors import (
     SchemaError,
     SchemaMissing,
     SchemaOutdated,
+    StepError,
     TaskError,
     UnknownArgument,
     UnknownSchedule,
@@ -58,13 +61,16 @@ from pgjobq.job import (
     AuditEntry,
     EnqueuedJob,
     Explanation,
+    GateFigures,
     Job,
     JobState,
     Pause,
+    Progress,
     QueueAgeing,
     QueueLimit,
     QueueStats,
     Stats,
+    Step,
     WorkerInfo,
 )
 from pgjobq.middleware import Outgoing
@@ -72,10 +78,11 @@ from pgjobq.outcome import Discard, Snooze
 from pgjobq.queue import Queue
 from pgjobq.retry import Retry
 from pgjobq.schedule import Schedule
-from pgjobq.task import Call, Chunk, Gate, Task, Unique
+from pgjobq.task import Call, Chunk, Gate, Quota, Rate, Task, Unique
 
 __all__ = [
     "AppNotFound",
+    "AttemptEnding",
     "AttemptError",
     "AuditEntry",
     "Call",
@@ -88,8 +95,10 @@ __all__ = [
     "DuplicateTask",
     "EnqueueError",
     "EnqueuedJob",
+    "EventTimeout",
     "Explanation",
     "Gate",
+    "GateFigures",
     "InvalidOption",
     "IsolatedProcessDied",
     "Job",
@@ -111,11 +120,14 @@ __all__ = [
     "Pause",
     "PayloadTooLarge",
     "PgjobqError",
+    "Progress",
     "Queue",
     "QueueAgeing",
     "QueueFull",
     "QueueLimit",
     "QueueStats",
+    "Quota",
+    "Rate",
     "Retry",
     "Schedule",
     "ScheduleError",
@@ -125,6 +137,8 @@ __all__ = [
     "Secret",
     "Snooze",
     "Stats",
+    "Step",
+    "StepError",
     "Task",
     "TaskError",
     "Unique",

@@ -1,4 +1,4 @@
-"""The doors of a Queue that change one job, or a limit."""
+"""The doors of a Queue that change one job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from pgjobq.doors import Doors
 from pgjobq.errors import InvalidOption
 from pgjobq.job import Job
-from pgjobq.statements import Statement, operate
+from pgjobq.statements import Statement, operate, steps
 from pgjobq.statements import jobs as statements
 from pgjobq.task import Call, Options
 
@@ -19,17 +19,22 @@ __all__ = ["Changes"]
 class Changes(Doors):
     """What may be done to a single job; many at once are changed by `retry_all`, `cancel_all` and `move_all`."""
 
-    def retry(self, job: int, *, by: str | None = None, conn: object = None) -> bool:
+    def retry(self, job: int, *, forget_steps: bool = False, by: str | None = None, conn: object = None) -> bool:
         """Run a failed or cancelled job again, with a fresh budget of attempts; one that had expired, without a limit.
+
+        It goes on behind the steps that its attempts have taken; with `forget_steps` it begins anew.
 
         `by`, here and below: who wants this, for the audit; None: the database's role. False when it is neither failed
         nor cancelled (any more): of two presses of one button the second changes nothing.
         """
-        return self._run(self._act("retry", job, by), conn)
+        return self._run(self._retry(job, forget_steps, by), conn)
 
-    async def aretry(self, job: int, *, by: str | None = None, conn: object = None) -> bool:
+    async def aretry(self, job: int, *, forget_steps: bool = False, by: str | None = None, conn: object = None) -> bool:
         """The async twin of `retry`."""
-        return await self._arun(self._act("retry", job, by), conn)
+        return await self._arun(self._retry(job, forget_steps, by), conn)
+
+    def _retry(self, job: int, forget_steps: bool, by: str | None) -> Statement[bool]:
+        return steps.retry_anew(self.schema, job, by) if forget_steps else self._act("retry", job, by)
 
     def cancel(self, job: int, *, by: str | None = None, conn: object = None) -> bool:
         """Cancel a job that waits (scheduled, blocked or ready). False when it runs, has ended or does not exist."""
@@ -41,29 +46,6 @@ class Changes(Doors):
 
     def _act(self, what: str, job: int, by: str | None) -> Statement[bool]:
         return operate.act_on_one(self.schema, what, job, by)
-
-    def set_gate(self, key: str, *, concurrency: int, by: str | None = None, conn: object = None) -> None:
-        """Set the limit of a gate in place of what its jobs were enqueued with, from now on and until `unset_gate`.
-
-        Args:
-            key: one key (`merchant:42`), or the name of a gate (`merchant:{merchant_id}`) for all its keys.
-            concurrency: how many jobs of a key may run at once; 0: none is started. What runs goes on.
-            by: who wants this, for the audit; None: the database's role.
-            conn: the connection whose transaction this joins; None: one of our own.
-        """
-        self._run(statements.set_gate(self.schema, key, concurrency, by), conn)
-
-    async def aset_gate(self, key: str, *, concurrency: int, by: str | None = None, conn: object = None) -> None:
-        """The async twin of `set_gate`."""
-        await self._arun(statements.set_gate(self.schema, key, concurrency, by), conn)
-
-    def unset_gate(self, key: str, *, by: str | None = None, conn: object = None) -> bool:
-        """Back to the limit that the jobs were enqueued with. False: none was set."""
-        return self._run(statements.unset_gate(self.schema, key, by), conn)
-
-    async def aunset_gate(self, key: str, *, by: str | None = None, conn: object = None) -> bool:
-        """The async twin of `unset_gate`."""
-        return await self._arun(statements.unset_gate(self.schema, key, by), conn)
 
     def edit(
         self,

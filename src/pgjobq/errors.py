@@ -25,7 +25,8 @@ PgjobqError
 │   ├── QueueFull             as many jobs wait in the queue as its limit allows
 │   ├── InvalidOption         delay, run_at, priority, ref, tags, queue, … out of range
 │   └── UnsupportedConnection `conn=` is none of the kinds that are taken
-├── UnstorableResult          what a handler returned cannot be kept as JSON: its attempt has failed
+├── UnstorableResult          what a handler or a step returned cannot be kept as JSON: its attempt has failed
+├── StepError                 a step, a sleep or a wait cannot work as it is asked for
 ├── IsolatedProcessDied       an isolated handler's process ended under it: its attempt has failed
 ├── UpcastFailed              arguments of an older version could not be made into today's: its attempt has failed
 ├── CannotDecrypt             a payload does not open: it was changed, moved, or its key is not here
@@ -33,8 +34,10 @@ PgjobqError
 ├── MiddlewareError           middleware, carried context or a listener cannot work, or has failed
 ├── NoSuchJob                 no job of this id is in the database
 ├── WaitTimeout               a job that was waited for has not ended in time
+│   └── EventTimeout          an event that a job waited for has not come in time
 ├── JobNotSucceeded           there is no result: the job failed or was cancelled
-├── LeaseLost                 this attempt no longer holds its job: nothing it reports counts
+├── AttemptEnding             this attempt is to end: it was cancelled, its time is over, or its worker goes
+│   └── LeaseLost             this attempt no longer holds its job: nothing it reports counts
 └── NotInJob                  current_job() outside a running handler
 """
 
@@ -47,10 +50,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AppNotFound",
+    "AttemptEnding",
     "CannotDecrypt",
     "ConfigError",
     "DuplicateTask",
     "EnqueueError",
+    "EventTimeout",
     "InvalidOption",
     "IsolatedProcessDied",
     "JobExists",
@@ -70,6 +75,7 @@ __all__ = [
     "SchemaError",
     "SchemaMissing",
     "SchemaOutdated",
+    "StepError",
     "TaskError",
     "UnknownArgument",
     "UnknownTask",
@@ -199,6 +205,10 @@ class WaitTimeout(PgjobqError, TimeoutError):
     """The job that was waited for has not ended in time; it goes on."""
 
 
+class EventTimeout(WaitTimeout):
+    """The event that a job waited for has not come in time. Remembered: the next attempt is told the same."""
+
+
 class JobNotSucceeded(PgjobqError):
     """There is no result, because the job failed or was cancelled; `job` says how it stands."""
 
@@ -208,7 +218,12 @@ class JobNotSucceeded(PgjobqError):
 
 
 class UnstorableResult(PgjobqError):
-    """What a handler returned cannot be kept as JSON; for `Retry(give_up_on=…)`, since trying again seldom helps."""
+    """What a handler or a step returned cannot be kept as JSON; for `Retry(give_up_on=…)`, since trying again seldom
+    helps."""
+
+
+class StepError(PgjobqError):
+    """A step, a sleep or a wait cannot work as it is asked for: its name is taken, or it was something else before."""
 
 
 class IsolatedProcessDied(PgjobqError):
@@ -231,7 +246,11 @@ class KeyMissing(CannotDecrypt):
         self.key = key
 
 
-class LeaseLost(PgjobqError):
+class AttemptEnding(PgjobqError):
+    """This attempt is to end: its job was cancelled, its time is over, or its worker goes. Raised by `heartbeat()`."""
+
+
+class LeaseLost(AttemptEnding):
     """This attempt no longer holds its job: nothing it reports counts any more."""
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "JobSnoozed",
     "JobStarted",
     "JobSucceeded",
+    "JobWaits",
     "JobsOverdue",
     "JobsReturned",
     "JobsTakenBack",
@@ -287,6 +288,15 @@ class JobDiscarded(JobEvent):
 class JobParked(JobEvent):
     """This worker cannot run the job (its task is unknown here); it waits for one that can."""
 
+    waits_for: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobWaits(JobEvent):
+    """The handler waits for the event `waits_for` in the midst of its work, without holding a worker; another attempt
+    goes on from there."""
+
+    ran: float
     waits_for: str
 
 

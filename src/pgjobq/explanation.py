@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from pgjobq.job import Explanation, JobState, Pause
+from pgjobq.job import Explanation, JobState, Pause, QuotaFigures, RateFigures
 
 __all__ = ["Facts", "brief", "explained", "span", "span_of"]
 
@@ -52,13 +52,17 @@ class GateFacts:
     """The gate that a job waits at."""
 
     key: str
-    limit: int
+    limit: int | None
     in_order: bool
     """One at a time, in the order of the calls."""
     holders: tuple[OtherJob, ...]
     """Those that hold its places, a hundred at most."""
     before: int
     """How many wait there that were enqueued earlier."""
+    share: str | None = None
+    rate: RateFigures | None = None
+    quota: QuotaFigures | None = None
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,10 @@ def _blocked(facts: Facts) -> Iterator[str]:
         yield f"It waits for a worker that knows version {version} of the arguments of {task!r}: deploy one that does."
     elif kind == "task":
         yield f"It waits for a worker that knows {name!r}: the last one that took it did not."
+    elif kind == "event":
+        until = facts.job.run_at
+        for_how_long = f" until {until.isoformat(timespec='seconds')}" if until else ""
+        yield f"It waits for the event {name!r}{for_how_long}, in the midst of its work: `emit` lets it go on."
     elif kind == "gate":
         yield from _at_gate(facts, name)
     elif kind == "jobs":
@@ -178,16 +186,35 @@ def _at_gate(facts: Facts, name: str) -> Iterator[str]:
     if gate is None:  # somebody let it through between two looks
         yield f"It waits at the gate {name!r}."
         return
+    if gate.pause is not None:
+        yield _paused(gate.pause, facts.now)
+    short = _short_of(gate, facts.now)
     held, most = len(gate.holders), f"{gate.limit} place{'s' * (gate.limit != 1)}"
     if gate.limit == 0:
-        yield f"It waits at the gate {name!r}, which is closed: its limit was set to 0."
+        yield f"It waits at the gate {gate.key!r}, which is closed: its limit was set to 0."
+    elif short is not None:
+        yield f"It waits at the gate {gate.key!r}: {short}."
+    elif gate.limit is None:
+        yield f"It waits at the gate {gate.key!r}: a live worker lets jobs through as others start."
     elif held >= gate.limit:
-        yield f"It waits at the gate {name!r}, of whose {most} {_are(held)} taken, by {_named(gate.holders)}."
+        yield f"It waits at the gate {gate.key!r}, of whose {most} {_are(held)} taken, by {_named(gate.holders)}."
     else:
-        yield f"It waits at the gate {name!r}, of whose {most} {_are(held)} taken: a live worker lets it in soon."
+        yield f"It waits at the gate {gate.key!r}, of whose {most} {_are(held)} taken: a live worker lets it in soon."
     if gate.before:
         order = " The gate keeps the order of the calls." if gate.in_order else ""
         yield f"{gate.before:,} older {'job waits' if gate.before == 1 else 'jobs wait'} at it too.{order}"
+    if gate.share is not None:
+        yield f"Those of its share {gate.share!r} take turns with those of the others."
+
+
+def _short_of(gate: GateFacts, now: datetime) -> str | None:
+    """What but a place is missing, if anything is."""
+    if gate.quota is not None and gate.quota.used >= gate.quota.limit:
+        left = span_of((gate.quota.ends - now).total_seconds())
+        return f"its quota of {gate.quota.limit:,} is spent, and begins anew in {left}"
+    if gate.rate is not None and gate.rate.next > 0:
+        return f"the next token comes in {_exact(gate.rate.next)}"
+    return None
 
 
 def _are(number: int) -> str:
@@ -267,6 +294,10 @@ def _ago(facts: Facts) -> str:
 def span(now: datetime, then: datetime) -> str:
     """The time between the two, roughly: `12 s`, `4 min`, `3 h`, `2 days`."""
     return span_of((now - then).total_seconds())
+
+
+def _exact(seconds: float) -> str:
+    return f"{seconds:.1g} s" if seconds < 1 else f"{seconds:.1f} s" if seconds < 10 else span_of(seconds)
 
 
 _UNITS: tuple[tuple[float, Literal["s", "min", "h"]], ...] = ((120, "s"), (7200, "min"), (172_800, "h"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,10 +16,12 @@ __all__ = [
     "Job",
     "JobState",
     "Pause",
+    "Progress",
     "QueueAgeing",
     "QueueLimit",
     "QueueStats",
     "Stats",
+    "Step",
     "WorkerInfo",
 ]
 
@@ -63,6 +66,16 @@ class EnqueuedJob:
     is_new: bool = True
     _door: Any = field(default=None, repr=False, compare=False)
 
+    def watch_progress(self, timeout: float | timedelta | None = None) -> Iterator[Progress]:
+        """How far it comes, each time it says so, until it ends: see `Queue.watch_progress`."""
+        progress: Iterator[Progress] = self._door.watch_progress(self.id, timeout)
+        return progress
+
+    def awatch_progress(self, timeout: float | timedelta | None = None) -> AsyncIterator[Progress]:
+        """The async twin of `watch_progress`, for `async for`."""
+        progress: AsyncIterator[Progress] = self._door.awatch_progress(self.id, timeout)
+        return progress
+
     def wait(self, timeout: float | timedelta | None = None) -> Any:
         """Wait until the job has ended, and give what its handler returned, as plain JSON values.
 
@@ -103,7 +116,7 @@ class Job:
     max_attempts: int
     created_at: datetime
     run_at: datetime | None
-    """When it is next due, or None when it waits for no time."""
+    """When it is next due, or goes on if no event comes first; None when it waits for no time."""
     started_at: datetime | None
     finished_at: datetime | None
     worker: str | None
@@ -115,6 +128,8 @@ class Job:
     """Of its arguments, as its task counts them."""
     expires_at: datetime | None = None
     """No attempt of it starts from then on."""
+    progress: Progress | None = None
+    """How far it has come, if it ever said so."""
 
     def __repr__(self) -> str:
         """One line: what a person needs to recognise the job, never its arguments (they may be private)."""
@@ -137,6 +152,54 @@ def _brief(text: str, limit: int = 60) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job has come, as its latest report says."""
+
+    done: float
+    total: float | None
+    """What `done` comes to in the end; None: nobody knows."""
+    message: str | None
+    at: datetime
+    attempt: int
+    """That said so."""
+
+    @property
+    def share(self) -> float | None:
+        """How much of it is done, from 0 to 1; None when there is no total."""
+        return None if not self.total else min(1.0, max(0.0, self.done / self.total))
+
+    def __str__(self) -> str:
+        whole = "" if self.total is None else f" of {self.total:,.10g}"
+        return f"{self.done:,.10g}{whole}{f': {self.message}' if self.message else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that attempts of a job have done for good, or wait for in the midst of their work."""
+
+    name: str
+    kind: Literal["step", "sleep", "wait"]
+    attempt: int
+    """That did it, or was the last one to meet it."""
+    started_at: datetime
+    ended_at: datetime | None
+    """None: a sleep or a wait that is not over."""
+    until: datetime | None = None
+    """When a sleep is over, or a wait in vain."""
+    event: str | None = None
+    """What a wait waits for."""
+    timed_out: bool = False
+    """The event had not come in time."""
+    value: Any = None
+    """What it gave, as plain JSON values."""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None while it is not over."""
+        return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptError:
     """One failed attempt of a job."""
 
@@ -153,15 +216,80 @@ class AttemptError:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A queue or a task whose jobs do not start."""
+    """A queue, a task or a gate whose jobs do not start."""
 
-    kind: Literal["queue", "task"]
+    kind: Literal["queue", "task", "gate"]
     name: str
     since: datetime
     until: datetime | None
     """When it ends by itself; None: not before somebody resumes it."""
     reason: str | None
     who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A job that has a place at a gate."""
+
+    job: int
+    task: str
+    ref: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RateFigures:
+    """A gate's rate, and what is left of it."""
+
+    limit: int
+    per: float
+    """Seconds."""
+    burst: int
+    left: int
+    """Jobs that may start at once, but for those that were let through and have not started."""
+    next: float
+    """Seconds until the next one may; 0: now."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaFigures:
+    """A gate's quota, and what is used of it."""
+
+    limit: int
+    per: str | float
+    """day, week, month, or seconds."""
+    tz: str | None
+    used: int
+    """Starts in this period, with the jobs that were let through and have not started."""
+    ends: datetime
+    """When the next period begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateFigures:
+    """One gate's key where jobs wait or hold places; a count that equals `cap` means that many or more."""
+
+    key: str
+    limit: int | None
+    """Places, as somebody set them, else as its jobs say; None: there may be any number."""
+    in_order: bool
+    """One at a time, in the order of the calls."""
+    holding: int
+    waiting: int
+    holders: tuple[Holder, ...]
+    """The first few of those that have a place."""
+    first: int | None
+    """The first of those that wait, and since when it does."""
+    since: datetime | None
+    cap: int
+    rate: RateFigures | None = None
+    quota: QuotaFigures | None = None
+    is_fair: bool = False
+    """Its places go round between the values of `fair`."""
+    weights: dict[str, int] | None = None
+    """Of shares, as somebody set them."""
+    pause: Pause | None = None
+    set_at: datetime | None = None
+    """When somebody last set a limit of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,15 +264,16 @@ class Operations(Doors):
         *,
         queue: str | None = None,
         task: str | None = None,
+        gate: str | None = None,
         until: datetime | timedelta | None = None,
         reason: str | None = None,
         by: str | None = None,
         conn: object = None,
     ) -> bool:
-        """Let no job of a queue, or of a task, start; what runs goes on. Takes hold within a moment.
+        """Let no job of a queue, of a task or behind a gate start; what runs goes on. Takes hold within a moment.
 
         Args:
-            queue, task: one of the two, by name.
+            queue, task, gate: one of the three, by name; of a gate also a key, such as "merchant:7".
             until: when it ends by itself: a time with its zone, or from now; None: `resume` ends it.
             reason: shown to whoever asks why nothing runs.
             by: who wants this, for the audit; None: the database's role.
@@ -280,7 +281,7 @@ class Operations(Doors):
 
         Returns False when it was paused already: now it is so for this reason and until this time.
         """
-        kind, name = _one(queue, task)
+        kind, name = _one(queue, task, gate)
         return self._run(operate.pause(self.schema, kind, name, reason, _time(until), by), conn)
 
     async def apause(
@@ -288,27 +289,40 @@ class Operations(Doors):
         *,
         queue: str | None = None,
         task: str | None = None,
+        gate: str | None = None,
         until: datetime | timedelta | None = None,
         reason: str | None = None,
         by: str | None = None,
         conn: object = None,
     ) -> bool:
         """The async twin of `pause`."""
-        kind, name = _one(queue, task)
+        kind, name = _one(queue, task, gate)
         return await self._arun(operate.pause(self.schema, kind, name, reason, _time(until), by), conn)
 
     def resume(
-        self, *, queue: str | None = None, task: str | None = None, by: str | None = None, conn: object = None
+        self,
+        *,
+        queue: str | None = None,
+        task: str | None = None,
+        gate: str | None = None,
+        by: str | None = None,
+        conn: object = None,
     ) -> bool:
-        """Let the jobs of a queue, or of a task, start again. False when it was not paused."""
-        kind, name = _one(queue, task)
+        """Let the jobs of a queue, of a task or behind a gate start again. False when it was not paused."""
+        kind, name = _one(queue, task, gate)
         return self._run(operate.resume(self.schema, kind, name, by), conn)
 
     async def aresume(
-        self, *, queue: str | None = None, task: str | None = None, by: str | None = None, conn: object = None
+        self,
+        *,
+        queue: str | None = None,
+        task: str | None = None,
+        gate: str | None = None,
+        by: str | None = None,
+        conn: object = None,
     ) -> bool:
         """The async twin of `resume`."""
-        kind, name = _one(queue, task)
+        kind, name = _one(queue, task, gate)
         return await self._arun(operate.resume(self.schema, kind, name, by), conn)
 
     def paused(self, *, conn: object = None) -> list[Pause]:
@@ -349,12 +363,11 @@ class Operations(Doors):
         return await self._arun(operate.audit(self.schema, before, limit), conn)
 
 
-def _one(queue: str | None, task: str | None) -> tuple[str, str]:
-    if queue is not None and task is None:
-        return "queue", queue
-    if task is not None and queue is None:
-        return "task", task
-    raise InvalidOption("name either a queue or a task: queue='mail' or task='send_mail'")
+def _one(queue: str | None, task: str | None, gate: str | None) -> tuple[str, str]:
+    named = [(kind, name) for kind, name in (("queue", queue), ("task", task), ("gate", gate)) if name is not None]
+    if len(named) == 1:
+        return named[0]
+    raise InvalidOption("name one: queue='mail', task='send_mail' or gate='merchant:7'")
 
 
 def _time(until: datetime | timedelta | None) -> datetime | timedelta | None:

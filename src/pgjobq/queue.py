@@ -10,22 +10,26 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from pgjobq import migrate
 from pgjobq.ageing import Ageing
 from pgjobq.changes import Changes
+from pgjobq.durable import Durable
 from pgjobq.encryption import Keyring
 from pgjobq.enqueuing import Enqueuing
 from pgjobq.errors import ConfigError
 from pgjobq.flow import Flow
+from pgjobq.gates import Gates
 from pgjobq.history import History
 from pgjobq.limits import Limits
 from pgjobq.listeners import Listeners
 from pgjobq.lookup import Lookup
 from pgjobq.middleware import Around, Surroundings
 from pgjobq.operations import Operations
+from pgjobq.progress import Reporter
 from pgjobq.retry import Retry
 from pgjobq.run.pools import Pools
 from pgjobq.schedules import ScheduleDoors
 from pgjobq.settings import check_schema_name
 from pgjobq.task import Chunk, Gate, Registry, Task, Unique, Upcast
 from pgjobq.waiting import Waiting
+from pgjobq.watching import Watching
 
 __all__ = ["Queue"]
 
@@ -53,7 +57,22 @@ class TaskOptions(TypedDict, total=False):
     aliases: Iterable[str]
 
 
-class Queue(Around, Enqueuing, Lookup, Changes, Operations, Limits, Ageing, ScheduleDoors, Waiting, Flow, History):
+class Queue(
+    Around,
+    Enqueuing,
+    Lookup,
+    Changes,
+    Operations,
+    Limits,
+    Gates,
+    Ageing,
+    ScheduleDoors,
+    Waiting,
+    Watching,
+    Flow,
+    Durable,
+    History,
+):
     """A job queue in one PostgreSQL schema, and the tasks that are enqueued through it.
 
     Args:
@@ -88,6 +107,8 @@ class Queue(Around, Enqueuing, Lookup, Changes, Operations, Limits, Ageing, Sche
         self.listeners = Listeners()
         self._declared = {}
         self.pools = Pools(dsn, pool, apool)
+        self.stores = self.pools
+        self.reporter = Reporter(lambda statement: self.stores.execute(statement), lambda: self.schema)
 
     def __repr__(self) -> str:
         return f"<Queue schema={self.schema!r} tasks={len(self.registry)}>"
@@ -149,6 +170,12 @@ class Queue(Around, Enqueuing, Lookup, Changes, Operations, Limits, Ageing, Sche
 
     # ------------------------------------------------------------------------------------------ life
 
+    def serve(self, dsn: str) -> None:
+        """For the library: jobs of this database are run here, and what their attempts remember is kept there, whatever
+        connections the application's own calls are given."""
+        if not self.stores.leads_to(dsn):
+            self.stores = self.pools if self.pools.leads_to(dsn) else Pools(dsn)
+
     def migrate(self) -> list[int]:
         """Create or update the schema; returns the versions that were applied. Safe to call at every start."""
         with self.pools.connection() as conn:
@@ -156,8 +183,10 @@ class Queue(Around, Enqueuing, Lookup, Changes, Operations, Limits, Ageing, Sche
 
     def close(self) -> None:
         """Close the connections this queue opened for sync calls."""
-        self.pools.close()
+        for pools in {self.pools, self.stores}:
+            pools.close()
 
     async def aclose(self) -> None:
         """Close all connections this queue opened."""
-        await self.pools.aclose()
+        for pools in {self.pools, self.stores}:
+            await pools.aclose()

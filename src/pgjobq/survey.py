@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from pgjobq import run
 from pgjobq.errors import InvalidOption
+from pgjobq.job import GateFigures, Holder
 from pgjobq.queue import Queue
 from pgjobq.statements import Statement
 from pgjobq.statements import survey as statements
@@ -20,9 +21,7 @@ from pgjobq.statements.survey import (
     Counts,
     FailureGroup,
     Filter,
-    GateFigures,
     GateLimit,
-    Holder,
     Page,
     QueueFigures,
     RunningJob,
@@ -94,11 +93,11 @@ class Survey:
 
     def gates(self, *, most: int = MOST_GATES, conn: object = None) -> list[GateFigures]:
         """At most so many gates where jobs wait or hold places, those where most wait first."""
-        return self._run(statements.gates(self.queue.schema, most, CAP), conn)
+        return self.queue.gates(limit=most, conn=conn)
 
     async def agates(self, *, most: int = MOST_GATES, conn: object = None) -> list[GateFigures]:
         """The async twin of `gates`."""
-        return await self._arun(statements.gates(self.queue.schema, most, CAP), conn)
+        return await self.queue.agates(limit=most, conn=conn)
 
     def gate_limits(self, *, conn: object = None) -> list[GateLimit]:
         """The limits that `set_gate` set, by key, whether jobs wait there or not."""

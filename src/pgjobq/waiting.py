@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
 from contextlib import aclosing, closing
 from datetime import timedelta
 
-from psycopg import AsyncConnection, Connection, sql
+from psycopg import sql
 
 from pgjobq import run
 from pgjobq.doors import Doors
-from pgjobq.durations import to_seconds
-from pgjobq.errors import InvalidOption, JobNotSucceeded, NoSuchJob, WaitTimeout
+from pgjobq.errors import JobNotSucceeded, NoSuchJob, WaitTimeout
 from pgjobq.job import Job, JobState
+from pgjobq.looking import WATCHED, acommit, commit, deadline, looks
 from pgjobq.statements import jobs as statements
 from pgjobq.task import opened, shown
-from pgjobq.wording import quote
 
 __all__ = ["Waiting"]
-
-FIRST_LOOK, LOOK_EVERY = 0.1, 2.0
-"""Seconds until a look of our own. An end that was being written while we began to listen tells nobody; and behind a
-pooler, or while the worker is of version 1, nothing is told at all."""
-WATCHED = 30.0
-"""Seconds for which the database is asked to tell; asked again after half of them."""
 
 
 class Waiting(Doors):
@@ -45,15 +36,15 @@ class Waiting(Doors):
             WaitTimeout: (a TimeoutError) the time is over; the job goes on.
             NoSuchJob: there is no such job, or not yet, or no longer.
         """
-        until = _deadline(timeout)
+        until = deadline(timeout)
         with self.pools.connection() as conn:
             try:
-                _commit(conn, conn.execute(self._listen("LISTEN")))
-                for look in _looks():
+                commit(conn, conn.execute(self._listen("LISTEN")))
+                for look in looks():
                     if look.asks:
-                        _commit(conn, run.execute(conn, statements.watch(self.schema, job, WATCHED)))
+                        commit(conn, run.execute(conn, statements.watch(self.schema, job, WATCHED)))
                     found = run.execute(conn, statements.get(self.schema, job))
-                    _commit(conn)
+                    commit(conn)
                     if ended := self._judged(job, found, until):
                         return ended
                     with closing(conn.notifies(timeout=min(look.seconds, until - time.monotonic()))) as notices:
@@ -63,19 +54,19 @@ class Waiting(Doors):
                 raise AssertionError("looks never end")
             finally:
                 if not conn.broken:
-                    _commit(conn, conn.execute(self._listen("UNLISTEN")))
+                    commit(conn, conn.execute(self._listen("UNLISTEN")))
 
     async def await_job(self, job: int, timeout: float | timedelta | None = None) -> Job:  # noqa: ASYNC109
         """The async twin of `wait`."""
-        until = _deadline(timeout)
+        until = deadline(timeout)
         async with self.pools.aconnection() as conn:
             try:
-                await _acommit(conn, await conn.execute(self._listen("LISTEN")))
-                for look in _looks():
+                await acommit(conn, await conn.execute(self._listen("LISTEN")))
+                for look in looks():
                     if look.asks:
-                        await _acommit(conn, await run.aexecute(conn, statements.watch(self.schema, job, WATCHED)))
+                        await acommit(conn, await run.aexecute(conn, statements.watch(self.schema, job, WATCHED)))
                     found = await run.aexecute(conn, statements.get(self.schema, job))
-                    await _acommit(conn)
+                    await acommit(conn)
                     if ended := self._judged(job, found, until):
                         return ended
                     seconds = min(look.seconds, until - time.monotonic())
@@ -86,7 +77,7 @@ class Waiting(Doors):
                 raise AssertionError("looks never end")
             finally:
                 if not conn.broken:
-                    await _acommit(conn, await conn.execute(self._listen("UNLISTEN")))
+                    await acommit(conn, await conn.execute(self._listen("UNLISTEN")))
 
     def result_of(self, job: Job) -> object:
         """What the handler of a job that has ended returned, as plain JSON values, opened if it is encrypted.
@@ -111,43 +102,3 @@ class Waiting(Doors):
 
     def _listen(self, verb: str) -> sql.Composed:
         return sql.SQL(verb + " {}").format(sql.Identifier(f"{self.schema}:ended"))
-
-
-class _Look:
-    """One look at a job: whether the database is to be asked (again) to tell, and seconds until the next look."""
-
-    __slots__ = ("asks", "seconds")
-
-    def __init__(self, asks: bool, seconds: float) -> None:
-        self.asks, self.seconds = asks, seconds
-
-
-def _looks() -> Iterator[_Look]:
-    asked = -math.inf
-    seconds = FIRST_LOOK
-    while True:
-        asks = time.monotonic() - asked > WATCHED / 2
-        if asks:
-            asked = time.monotonic()
-        yield _Look(asks, seconds)
-        seconds = LOOK_EVERY
-
-
-def _deadline(timeout: float | timedelta | None) -> float:
-    if timeout is None:
-        return math.inf
-    seconds = to_seconds(timeout)
-    if seconds is None:
-        raise InvalidOption(f"timeout={quote(timeout)}: wants seconds or a timedelta, up to 100 years, or None.")
-    return time.monotonic() + seconds
-
-
-def _commit(conn: Connection[object], _: object = None) -> None:
-    """A given pool's connections may not be in autocommit: nothing is heard, and nothing new seen, in a transaction."""
-    if not conn.autocommit:
-        conn.commit()
-
-
-async def _acommit(conn: AsyncConnection[object], _: object = None) -> None:
-    if not conn.autocommit:
-        await conn.commit()

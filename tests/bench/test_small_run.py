@@ -39,6 +39,7 @@ TINY = Sizes(
     crowd=2,
     history=2_000,
     processes=(1, 4),
+    flat=20_000,
 )
 
 
@@ -104,6 +105,13 @@ def test_history_and_growing_are_measured(server: Server) -> None:
         assert (results.value(metric, "pgjobq") or 0) > 0, metric
     assert results.value("cpu_db", "pgjobq") is not None  # the clock of the processes ticks every 10 ms: may be 0 here
     assert (results.value("spread", "pgjobq") or 0) <= 400
+
+
+def test_flatness_is_measured(server: Server) -> None:
+    results = measure(server, TINY, choose_steps("p", quick=False), systems.choose(["pgjobq"]), Progress())
+    assert results.troubles == []
+    for metric in ("flat_first", "flat_last", "flat_ratio", "lane1", "lane1000", "lane_ratio"):
+        assert (results.value(metric, "pgjobq") or 0) > 0, metric
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)

@@ -34,7 +34,9 @@ JOB = {
     "result",
     "version",
     "expires_at",
+    "progress",
 }
+STEP = {"name", "kind", "attempt", "started_at", "ended_at", "until", "event", "timed_out", "value"}
 ERROR = {"job", "attempt", "started_at", "failed_at", "worker", "kind", "message", "traceback"}
 AUDIT = {"id", "at", "who", "what", "jobs", "about"}
 SCHEDULE = {
@@ -95,7 +97,7 @@ CHANGE = {"action", "jobs", "dry_run"}
 
 KEYS: dict[str, Any] = {
     "jobs list --state failed": [JOB],
-    "jobs show 1": {"job": JOB, "errors": [ERROR], "why": [str]},
+    "jobs show 1": {"job": JOB, "errors": [ERROR], "steps": [STEP], "why": [str]},
     "jobs retry --state failed --dry-run": CHANGE,
     "jobs cancel 999": CHANGE,
     "jobs move 999 --to other": CHANGE,
@@ -122,7 +124,9 @@ KEYS: dict[str, Any] = {
 def furnished(hand: Hand, queue: Queue) -> None:
     """Something of everything; the failed job is the first one."""
     failed = hand.enqueue("send")
-    hand.settle_as("f", hand.claim_one(), kind="CardError", message="declined")
+    lease = hand.claim_one()
+    hand.sql("SELECT pgjobq.remember_step($1, $2, $3, 'charge')", failed, lease.attempt, hand.id)
+    hand.settle_as("f", lease, kind="CardError", message="declined")
     assert (failed, hand.enqueue("send")) == (1, 2)
     hand.sql("UPDATE pgjobq.worker SET queues = '{mail}'")
 

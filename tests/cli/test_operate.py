@@ -46,13 +46,40 @@ def test_show_tells_version_and_expiry(run: Run, hand: Hand) -> None:
     assert "It expires in 60 min" in out
 
 
+def test_steps(run: Run, hand: Hand) -> None:
+    """`show` tells what was done and what is waited for, and how far it is; `retry --forget-steps` begins anew."""
+    other, job = fail(hand), hand.enqueue()
+    lease = hand.claim_one()
+    assert lease.job == job
+    who = (job, lease.attempt, hand.id)
+    hand.sql("SELECT pgjobq.remember_step($1, $2, $3, 'charge', '{\"n\": 7}', 0.25)", *who)
+    report = {"job": job, "attempt": 1, "worker": str(hand.id), "done": 3, "total": 4, "message": "rows"}
+    hand.sql("SELECT pgjobq.report_progress($1::jsonb)", json.dumps([report]))
+    hand.sql("SELECT pgjobq.wait_step($1, $2, $3, 'paid', 'order:7:paid', 3600)", *who)
+    hand.settle_as("blocked", lease, waits_for="event:order:7:paid", spare=1)
+    out = run("jobs", "show", str(job))[1]
+    assert "\nprogress   3 of 4: rows\n" in out
+    assert "It waits for the event 'order:7:paid' until 20" in out
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert any(line.startswith("charge 1 20") and line.endswith('0.25 s {"n":7}') for line in lines)
+    assert any(line.startswith("paid (wait) 1 waits for order:7:paid") for line in lines)
+    columns = "job, started_at, ended_at, attempt, kind, name"
+    hand.sql(f"INSERT INTO pgjobq.step ({columns}) VALUES ($1, now(), now(), 1, 'step', 'a')", other)
+    code, _, told = run("jobs", "retry", "--forget-steps")
+    assert (code, "--forget-steps: wants one ID" in told) == (2, True)
+    assert run("jobs", "retry", str(other), "--forget-steps", "--dry-run")[1] == "1 job would be affected by retry\n"
+    assert run("jobs", "retry", str(other), "--forget-steps")[1] == "1 job will run again\n"
+    assert hand.value("SELECT count(*) FROM pgjobq.step WHERE job = $1", other) == 0
+    assert run("jobs", "retry", str(other), "--forget-steps")[1] == "0 jobs will run again\n"
+
+
 def test_show_and_explain(run: Run, hand: Hand) -> None:
     job = fail(hand, args={"order": 42})
     code, out, _ = run("jobs", "show", str(job))
     assert code == 0
     for word in ('{"order":42}', "failed for good", "CardError"):
         assert word in out
-    assert set(json.loads(run("jobs", "show", str(job), "--json")[1])) == {"job", "errors", "why"}
+    assert set(json.loads(run("jobs", "show", str(job), "--json")[1])) == {"job", "errors", "steps", "why"}
     assert "failed for good" in run("explain", str(job))[1]
     assert json.loads(run("explain", str(job), "--json")[1])["state"] == "failed"
     for command in (["explain", "999999"], ["jobs", "show", "999999"]):
@@ -208,7 +235,7 @@ def test_health(run: Run, hand: Hand) -> None:
         (["jobs", "list", "--args", "[1]"], "wants a JSON object"),
         (["jobs", "list", "--newer-than", "soon"], "wants a duration such as"),
         (["jobs", "list", "--limit", "0"], "from 1 to 10,000"),
-        (["pause"], "either a queue or a task"),
+        (["pause"], "name one: queue="),
         (["purge", "--yes"], "wants IDs or a filter"),
         (["explain", "x"], "wants a whole number"),
     ],

@@ -62,3 +62,20 @@ def test_a_look_that_left_lanes_out_does_not_send_to_sleep() -> None:
     assert intake.misses_lanes, "the call is answered by the look at all lanes"
     intake.learn(intake.look(idle=True), 10, NOTHING)
     assert intake.dry
+
+
+def test_the_list_of_lanes_comes_along_with_looks_of_a_busy_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    intake, now = _idle(), time.monotonic()
+    assert not intake.lanes_are_stale(idle=False)
+    monkeypatch.setattr(time, "monotonic", lambda: now + LANES_EVERY + 0.01)
+    assert intake.lanes_are_stale(idle=False)
+    assert not intake.lanes_are_stale(idle=True), "it reads it after a look that found nothing"
+
+
+def test_after_a_call_to_look_everywhere_the_list_is_read_first() -> None:
+    intake = _idle()
+    assert intake.knows_lanes
+    intake.forget()
+    assert not intake.knows_lanes
+    intake.see_lanes([("default", 0)])
+    assert intake.knows_lanes

@@ -44,7 +44,17 @@ MADE_FOR_THE_OWNER = {
     "unpark",
     "watched",
 }
-MADE_FOR_THE_OWNER |= {"admit", "gate_room", "gates_fault", "pass_counts"}
+MADE_FOR_THE_OWNER |= {"admit", "admit_at", "gate_room", "gates_fault", "pass_alone", "pass_counts", "pass_together"}
+MADE_FOR_THE_OWNER |= {"call_back", "gate_has_tokens", "gate_limits", "gate_window", "join_round", "look_later"}
+MADE_FOR_THE_OWNER |= {
+    "quota_fault",
+    "quota_period",
+    "rate_burst",
+    "rate_fault",
+    "rate_step",
+    "see_starts",
+    "take_turns",
+}
 MADE_FOR_THE_OWNER |= {"age_mark", "is_waiting"}
 MADE_FOR_THE_OWNER |= {"count_history", "history_bounds", "history_sum"}
 MADE_FOR_THE_OWNER |= {"ask_cancel", "change_waiting", "drop_waiting", "expiry", "set_expiry"}
@@ -56,6 +66,8 @@ MADE_FOR_THE_OWNER |= {
     "is_limited",
     "make_room",
 }
+
+MADE_FOR_THE_OWNER |= {"emission_id_seq", "keep_lease", "name_fault"}
 
 CAN_READ = {"viewer", "operator"}
 CAN_WATCH = CAN_READ | {"monitor"}
@@ -105,7 +117,10 @@ MATRIX: dict[str, set[str]] = {
     "DELETE FROM pgjobq.paused": NOBODY,
     "SELECT pgjobq.set_gate('api', 1)": {"operator"},
     "SELECT pgjobq.unset_gate('api')": {"operator"},
-    "SELECT * FROM pgjobq.gate_pass": CAN_WATCH,
+    'SELECT pgjobq.gate_figures(\'{"key": "api"}\')': CAN_READ,
+    "SELECT * FROM pgjobq.gate_pass, pgjobq.gate_meter, pgjobq.gate_share": CAN_WATCH,
+    "UPDATE pgjobq.gate_meter SET used = 0": NOBODY,
+    "SELECT pgjobq.forget_meters(1)": WORKS,
     "SELECT pgjobq.edit(1, priority => 3)": {"operator"},
     "SELECT name, task, expression, next_at, last_job FROM pgjobq.schedules": CAN_WATCH,
     "SELECT args FROM pgjobq.schedules": CAN_READ,
@@ -143,6 +158,24 @@ MATRIX: dict[str, set[str]] = {
     "SELECT pgjobq.age(1)": WORKS,
     "SELECT pgjobq.set_ageing('mail', '1 hour'), pgjobq.unset_ageing('mail')": {"operator"},
     "SELECT * FROM pgjobq.ageing": CAN_WATCH,
+    "SELECT pgjobq.emit('paid')": {"producer", "operator", "worker"},
+    "SELECT pgjobq.forget_steps(1)": {"operator"},
+    "SELECT value FROM pgjobq.step": CAN_READ | WORKS,
+    "SELECT value FROM pgjobq.checkpoint": CAN_READ | WORKS,
+    "SELECT message FROM pgjobq.progress": CAN_READ | WORKS,
+    "SELECT progress FROM pgjobq.jobs": CAN_READ,
+    "SELECT payload FROM pgjobq.event": CAN_READ,
+    "SELECT event FROM pgjobq.emission": WORKS,
+    "DELETE FROM pgjobq.step": WORKS,
+    "DELETE FROM pgjobq.event": NOBODY,
+    "UPDATE pgjobq.step SET value = '1'": NOBODY,
+    "INSERT INTO pgjobq.emission (at, keep, event) VALUES (now(), now(), 'paid')": NOBODY,
+    "SELECT pgjobq.remember_step(1, 1, gen_random_uuid(), 'a')": WORKS,
+    "SELECT pgjobq.sleep_step(1, 1, gen_random_uuid(), 'a', 1)": WORKS,
+    "SELECT pgjobq.wait_step(1, 1, gen_random_uuid(), 'a', 'e', 1)": WORKS,
+    "SELECT pgjobq.keep_checkpoint(1, 1, gen_random_uuid(), '1')": WORKS,
+    "SELECT pgjobq.report_progress('[]')": WORKS,
+    "SELECT pgjobq.deliver(1), pgjobq.tend_events()": WORKS,
     # what nobody does but the owner: facts are not rewritten, no job is made but by enqueue()
     "INSERT INTO pgjobq.job SELECT * FROM pgjobq.job": NOBODY,
     "UPDATE pgjobq.job SET task = 'other'": NOBODY,
@@ -221,7 +254,7 @@ def statements_of(kind: str) -> list[str]:
 
 JOBS_SQL = "".join(
     (migrate._HERE / "statements" / name).read_text()
-    for name in ("jobs.sql", "operate.sql", "ageing.sql", "schedules.sql", "history.sql")
+    for name in ("jobs.sql", "operate.sql", "ageing.sql", "schedules.sql", "history.sql", "gates.sql", "steps.sql")
 )
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many", "enqueue_unique"), "producer")
 NEEDS |= {"enqueue_after": "producer", "retry_from": "operator"}
@@ -233,6 +266,9 @@ NEEDS |= dict.fromkeys(
     (f"{what}_schedule" for what in ("put", "pause", "resume", "run", "reset", "delete")), "operator"
 )
 NEEDS |= {"complete_within": "worker"}
+NEEDS |= {"emit": "producer", "forget_steps": "operator", "retry_anew": "operator"}
+NEEDS |= dict.fromkeys(("remember_step", "sleep_step", "wait_step", "keep_checkpoint", "report_progress"), "worker")
+NEEDS |= {"recall": "worker"}
 
 
 def explain(conn: Connection, name: str) -> None:

@@ -16,7 +16,7 @@ from sql.support.hand import Hand
 
 FILE = Path(migrate.__file__).parent / "schema.sql"
 NEWEST = migrate._steps(FILE.parent)[-1].version
-CHURNING = ["blocked", "gate_look", "gate_pass", "ready", "running", "scheduled"]
+CHURNING = ["blocked", "gate_look", "gate_meter", "gate_pass", "gate_share", "ready", "running", "scheduled"]
 
 
 def _psql(dsn: str) -> subprocess.CompletedProcess[str]:
@@ -89,18 +89,31 @@ def test_a_heartbeat_stays_on_its_page(hand: Hand) -> None:
 
 
 def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
-    """Facts are append-only, rows of state are moved; a heartbeat, a key's holder, a schedule and an edit by hand are
-    neither."""
+    """Facts are append-only, rows of state are moved; a heartbeat, a key's holder, a schedule, a step that is not over
+    and an edit by hand are neither, nor is what gates count."""
     texts = [FILE.read_text(), *(path.read_text() for path in sorted((FILE.parent / "statements").glob("*.sql")))]
     code = "\n".join(re.sub(r"--[^\n]*", "", text) for text in texts)
     assert sorted(re.findall(r"\bUPDATE\s+(?!SKIP|OF\b|ON\b|\()(\S+)", code)) == [
         "SET",  # put_schedule()
         "SET",  # declare_schedules()
+        "SET",  # see_starts()
+        "SET",  # join_round()
+        "SET",  # take_turns()
+        "SET",  # pass_together()
+        "SET",  # pass_alone()
         "SET",  # set_gate()
         "SET",  # limit_queue()
         "SET",  # set_ageing()
         "SET",  # count_history(), what is put together
         "SET",  # write_history()
+        "SET",  # sleep_step(): which attempt has met it last
+        "SET",  # wait_step(): likewise
+        "SET",  # wait_step(): an event whose time was over
+        "SET",  # deliver(): likewise
+        "SET",  # keep_checkpoint()
+        "SET",  # report_progress()
+        "pgjobq.gate_pass",  # see_starts(): the token is back
+        "pgjobq.gate_share",  # take_turns()
         "pgjobq.job",  # edit()
         "pgjobq.job",  # move()
         "pgjobq.job",  # retry(): what had expired does so no more
@@ -113,6 +126,8 @@ def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
         "pgjobq.schedule",
         "pgjobq.schedule",
         "pgjobq.schedule",
+        "pgjobq.step",  # sleep_step(): it is over
+        "pgjobq.step",  # wait_step()
         "pgjobq.unique_key",
         "pgjobq.unique_key",
         "pgjobq.unique_key",

@@ -182,6 +182,34 @@ def test_secrets_are_neither_shown_nor_found(dsn: str, open_dashboard: Callable[
     queue.close()
 
 
+def test_steps_and_progress_of_a_job(dsn: str, open_dashboard: Callable[..., str]) -> None:
+    """What was done and when, what it waits for, a bar for how far it is; what steps gave passes by `redact`, too."""
+    with Hand(dsn) as hand:
+        job = hand.enqueue()
+        who = (job, hand.claim_one().attempt, hand.id)
+        hand.sql("SELECT pgjobq.remember_step($1, $2, $3, 'charge', '{\"card\": \"4000\"}', 0.25)", *who)
+        hand.sql("SELECT pgjobq.sleep_step($1, $2, $3, 'nap', 3600)", *who)
+        hand.sql("SELECT pgjobq.wait_step($1, $2, $3, 'paid', 'order:7', 60)", *who)
+        report = {"job": job, "attempt": 1, "worker": str(hand.id), "done": 3, "total": 4, "message": "rows of ada"}
+        hand.sql("SELECT pgjobq.report_progress($1::jsonb)", json.dumps([report]))
+    page = httpx.get(f"{open_dashboard()}/jobs/{job}").text
+    said = text_of(page)
+    for part in (
+        "3 of 4: rows of ada",
+        "charge 1",
+        "after 250 ms",
+        '{"card": "4000"}',
+        "nap sleep 1 not over sleeps until",
+        "paid wait 1 not over waits for order:7 until",
+    ):
+        assert part in said, (part, said)
+    assert '<progress max="1" value="0.75"' in page
+    veiled = open_dashboard(redact=lambda path, value: "•••" if path in ("step.charge.card", "progress") else value)
+    page = httpx.get(f"{veiled}/jobs/{job}").text
+    assert "4000" not in page
+    assert "rows of ada" not in page
+
+
 def test_what_is_redacted_is_neither_shown_nor_searched(letter: int, open_dashboard: Callable[..., str]) -> None:
     def redact(path: str, value: object) -> object:
         return "•••" if path in ("args.email", "error.message", "error.traceback", "reason") else value

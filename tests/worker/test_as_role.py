@@ -35,6 +35,22 @@ def test_a_worker_lives_its_whole_life_as_the_worker_role(stage: Stage) -> None:
         assert worker.events("chore_failed") == worker.events("connection_lost") == []
 
 
+def test_handlers_take_steps_and_wait_as_the_worker_role(stage: Stage) -> None:
+    """Steps, sleeps, waits, checkpoints and progress are kept over the worker's own connections, isolated ones
+    included."""
+    with role_on(stage.dsn, "worker") as dsn:
+        worker = stage.worker(app="apps.durable:queue", dsn=dsn).ready()
+        job = stage.enqueue("isolated", {"order": 1})
+        every = stage.enqueue("all_of_it")
+        stage.wait_state(every, "blocked")
+        stage.query("SELECT pgjobq.emit('order:1:paid'), pgjobq.emit('all')")
+        assert stage.wait_state(every, "succeeded")["result"] == [1, "charge"]
+        stage.wait_state(job, "succeeded")
+        assert stage.value("SELECT count(*) FROM pgjobq.progress") == 2
+        assert worker.stop() == 0
+        assert worker.events("chore_failed") == worker.events("connection_lost") == []
+
+
 def test_from_postgresql_17_on_a_worker_role_may_vacuum(stage: Stage) -> None:
     if stage.value("SELECT current_setting('server_version_num')::int") < 170_000:
         pytest.skip("before PostgreSQL 17 only the owner of a table can vacuum it")

@@ -251,3 +251,41 @@ def test_a_result_that_cannot_be_stored_is_a_failed_attempt(queue: Queue, stage:
         assert (stage.job(job)["state"], stage.job(job)["attempt"]) == ("failed", 2)
         assert "cannot be kept as the job's result" in stage.job(job)["reason"]
         assert [error["kind"] for error in stage.errors(job)] == ["pgjobq.errors.UnstorableResult"] * 2
+
+
+def test_a_full_board_goes_on_when_its_outcomes_are_settled(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for room on the board starts as soon as there is some. It waited for the next chore: of a backlog that
+    went by in a second, one worker in five stood still for one or two."""
+    monkeypatch.setattr("pgjobq.worker.UNSETTLED", 0)
+    monkeypatch.setattr("pgjobq.engine.pump.CHORES_EVERY", 3600.0)
+    monkeypatch.setattr("pgjobq.engine.floor.STALE", 3600.0)
+    done: Seen = []
+
+    @queue.task
+    async def short(number: int) -> None:
+        done.append(number)
+
+    queue.enqueue_many(short.call(number=number) for number in range(500))
+    run_drained(queue, concurrency=4, lease=3600.0)
+    assert sorted(done) == list(range(500))
+
+
+def test_a_busy_worker_learns_of_a_lane_that_is_new(queue: Queue) -> None:
+    """The list of lanes comes along with claims: what is more urgent does not wait until the worker runs dry."""
+    done: Seen = []
+
+    @queue.task(queue="urgent", priority=-5)
+    async def urgent() -> None:
+        done.append("urgent")
+
+    @queue.task
+    async def plain(number: int) -> None:
+        if number == 0:
+            await urgent.aenqueue()
+        await asyncio.sleep(0.002)
+        done.append(number)
+
+    queue.enqueue_many(plain.call(number=number) for number in range(3_000))
+    run_drained(queue, concurrency=10)
+    assert len(done) == 3_001
+    assert done.index("urgent") < 2_900

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from pgjobq import Discard, Job, JobNotSucceeded, JobState, NoSuchJob, Queue, Retry, WaitTimeout, current_job, waiting
+from pgjobq import Discard, Job, JobNotSucceeded, JobState, NoSuchJob, Queue, Retry, WaitTimeout, current_job, looking
 from pgjobq.errors import InvalidOption
 from sql.support.hand import Hand
 from worker.stage import Stage, embedded, eventually
@@ -21,8 +21,8 @@ from worker.stage import Stage, embedded, eventually
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks by himself: whoever waits is told, or sleeps on."""
-    monkeypatch.setattr(waiting, "FIRST_LOOK", 1_000.0)
-    monkeypatch.setattr(waiting, "LOOK_EVERY", 1_000.0)
+    monkeypatch.setattr(looking, "FIRST_LOOK", 1_000.0)
+    monkeypatch.setattr(looking, "LOOK_EVERY", 1_000.0)
 
 
 def _waiter(stage: Stage, job: int) -> None:

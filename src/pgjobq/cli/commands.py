@@ -164,7 +164,7 @@ COMMANDS = {
     "jobs": Command("find jobs, watch them; retry, cancel, move, edit", _jobs, "change"),
     "schedules": Command("what runs when; pause, run now, change, delete", _schedules, "change"),
     "gates": Command("shared limits: who runs, who waits; set, unset", _gates, "change"),
-    "pause": Command("let no job of a queue or a task start", _pause, "change"),
+    "pause": Command("let no job of a queue, task or gate start", _pause, "change"),
     "resume": Command("let them start again", _resume, "change"),
     "purge": Command("delete ended jobs before their time", _purge, "change"),
     "doctor": Command("what may be wrong, each with its cure", _doctor, "care"),

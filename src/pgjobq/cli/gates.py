@@ -11,7 +11,7 @@ from pgjobq.cli.selection import number
 from pgjobq.errors import ConfigError
 from pgjobq.queue import Queue
 from pgjobq.settings import CommandLine
-from pgjobq.survey import Survey
+from pgjobq.survey import GateLimit, Survey
 
 __all__ = ["gates"]
 
@@ -71,9 +71,21 @@ def _list(queue: Queue, options: Namespace) -> int:
         nothing="no gate has jobs that wait or hold a place",
     )
     for limit in limits:
-        places = f"{limit.concurrency} place{'s' * (limit.concurrency != 1)}"
-        print(f"{limit.key} was set to {places} {age(limit.set_at)} ago")
+        print(f"{limit.key} was set to {_limits(limit)} {age(limit.set_at)} ago")
     return 0
+
+
+def _limits(limit: GateLimit) -> str:
+    told = []
+    if limit.concurrency is not None:
+        told.append(f"{limit.concurrency} place{'s' * (limit.concurrency != 1)}")
+    if limit.rate is not None:
+        told.append(f"a rate of {limit.rate['limit']:,} in {limit.rate.get('per', 1):g} s")
+    if limit.quota is not None:
+        told.append(f"a quota of {limit.quota['limit']:,} in each {limit.quota.get('per', 'day')}")
+    if limit.weights is not None:
+        told.append("the weights " + ", ".join(f"{share} {weight}" for share, weight in limit.weights.items()))
+    return " and ".join(told)
 
 
 def _many(count: int, cap: int) -> str:

@@ -15,12 +15,15 @@ from pgjobq.cli.selection import add_filters, hint, number, selected
 from pgjobq.cli.watch import watch
 from pgjobq.errors import ConfigError
 from pgjobq.filters import Filters
+from pgjobq.job import Step
 from pgjobq.operations import CHANGEABLE
 from pgjobq.queue import Queue
 from pgjobq.settings import CommandLine
 
 __all__ = ["jobs", "purge"]
 
+LONGEST_VALUE = 60
+"""Characters of what a step gave that are shown."""
 _ACTIONS = ("list", "show", "watch", "retry", "cancel", "move", "edit")
 _DESCRIPTION = """\
 Look for jobs, newest first, and do something about them.
@@ -28,7 +31,8 @@ Look for jobs, newest first, and do something about them.
   list             those that pass all filters
   show ID          one job, its errors, and why it is where it is
   watch [ID ...]   tell what happens to them, until they have ended
-  retry [ID ...]   run failed and cancelled ones again
+  retry [ID ...]   run failed and cancelled ones again, behind the steps they
+                   have taken; of one ID with --forget-steps from the beginning
   cancel [ID ...]  cancel those that wait; with --running also those that run
   move [ID ...]    put those that wait into the queue --to
   edit ID          change a waiting job: --priority, --delay
@@ -84,6 +88,8 @@ def jobs(argv: Sequence[str]) -> int:
             return _edit(queue, options)
         if options.action == "cancel" and options.running:
             return _change(queue, options, "cancel_running", selected(options))
+        if options.action == "retry" and options.forget_steps:
+            return _retry_anew(queue, options)
         return _change(queue, options, options.action, selected(options))
 
 
@@ -114,6 +120,7 @@ def _jobs_parser() -> CommandLine:
     made.add_argument("--running", action="store_true", help="cancel: also what runs")
     made.add_argument("--follow", action="store_true", help="watch: go on when all have ended, until Ctrl-C")
     made.add_argument("--timeout", metavar="T", help="watch: for no longer than this, such as 5m")
+    made.add_argument("--forget-steps", action="store_true", help="retry: do the steps that were done anew")
     add_care(made)
     return made
 
@@ -142,27 +149,43 @@ def _show(queue: Queue, options: Namespace) -> int:
         raise ConfigError("pgjobq jobs show: wants one ID")
     job_id = number(options.ids[0], "ID")
     job, errors, explanation = queue.get(job_id), queue.errors(job_id), queue.explain(job_id)
+    steps = queue.steps(job_id)
     if job is None or explanation is None:
         print(f"pgjobq: there is no job {job_id}", file=sys.stderr)
         return 1
     if options.json:
-        show_json({"job": job, "errors": errors, "why": explanation.sentences})
+        show_json({"job": job, "errors": errors, "steps": steps, "why": explanation.sentences})
         return 0
     facts = {"job": job.id, "task": job.task, "state": job.state, "queue": job.queue, "priority": job.priority,
              "attempt": f"{job.attempt} of {job.max_attempts}", "ref": job.ref, "tags": ", ".join(job.tags) or None,
              "version": job.version if job.version > 1 else None,
              "enqueued": job.created_at, "due": job.run_at, "expires": job.expires_at,
-             "started": job.started_at, "finished": job.finished_at,
+             "started": job.started_at, "finished": job.finished_at, "progress": job.progress,
              "arguments": msgspec.json.encode(job.args).decode(),
              "result": None if job.result is None else msgspec.json.encode(job.result).decode()}  # fmt: skip
     for name, value in facts.items():
         if value is not None:
             print(f"{name:<10} {value.isoformat(' ', 'seconds') if isinstance(value, datetime) else value}")
     print(*("\n" + sentence for sentence in explanation.sentences), sep="")
+    if steps:
+        print()
+        show_table(("STEP", "ATTEMPT", "ENDED", "TOOK", "GAVE"), [_told(step) for step in steps])
     for error in errors:
         print(f"\nattempt {error.attempt} failed at {error.failed_at.isoformat(' ', 'seconds')}")
         print(error.traceback.rstrip() or f"{error.kind}: {error.message}")
     return 0
+
+
+def _told(step: Step) -> tuple[object, ...]:
+    """A row of the table of steps."""
+    name = f"{step.name} ({step.kind})" if step.kind != "step" else step.name
+    if step.ended_at is None:
+        until = f" until {step.until.isoformat(' ', 'seconds')}" if step.until else ""
+        waits = f"waits for {step.event}" if step.event is not None else "sleeps"
+        return name, step.attempt, "", "", waits + until
+    value = "did not come in time" if step.timed_out else msgspec.json.encode(step.value).decode()
+    gave = value if len(value) <= LONGEST_VALUE else value[: LONGEST_VALUE - 1] + "…"
+    return name, step.attempt, step.ended_at.isoformat(" ", "seconds"), f"{step.seconds or 0:.3g} s", gave
 
 
 def _edit(queue: Queue, options: Namespace) -> int:
@@ -174,6 +197,14 @@ def _edit(queue: Queue, options: Namespace) -> int:
         print(f"pgjobq: job {job_id} does not wait", file=sys.stderr)
         return 1
     return _tell(options, "edit", 1, dry=False)
+
+
+def _retry_anew(queue: Queue, options: Namespace) -> int:
+    if len(options.ids) != 1:
+        raise ConfigError("pgjobq jobs retry --forget-steps: wants one ID")
+    job_id = number(options.ids[0], "ID")
+    again = 1 if options.dry_run else int(queue.retry(job_id, forget_steps=True, by=options.by or whoami()))
+    return _tell(options, "retry", again, dry=options.dry_run)
 
 
 def _whole(text: str) -> int:

@@ -216,9 +216,11 @@ def _troubles(queue: Queue, longest: float) -> list[str]:
 
 def pause(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
-    text = "Let no job of a queue, or of a task, start; what runs goes on."
+    text = "Let no job of a queue, of a task or behind a gate start; what runs goes on."
     epilog = f"{CODES}\nexamples:\n  pgjobq pause --queue mail --for 1h --reason 'the relay is down'\n"
-    made = parser("pgjobq pause", "pgjobq pause (--queue NAME | --task NAME) [flags]", text, epilog, json=False)
+    made = parser(
+        "pgjobq pause", "pgjobq pause (--queue NAME | --task NAME | --gate KEY) [flags]", text, epilog, json=False
+    )
     _add_what(made)
     made.add_argument("--for", dest="span", metavar="T", help="end it by itself after this time, such as 30m or 2h")
     made.add_argument("--reason", metavar="TEXT", help="shown to whoever asks why nothing runs")
@@ -227,7 +229,12 @@ def pause(argv: Sequence[str]) -> int:
     with desk(options) as queue:
         hint(queue, options)
         new = queue.pause(
-            queue=options.queue, task=options.task, until=past, reason=options.reason, by=options.by or whoami()
+            queue=options.queue,
+            task=options.task,
+            gate=options.gate,
+            until=past,
+            reason=options.reason,
+            by=options.by or whoami(),
         )
     print("paused" if new else "was paused already; reason and end are the new ones")
     return 0
@@ -235,13 +242,15 @@ def pause(argv: Sequence[str]) -> int:
 
 def resume(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
-    text = "Let the jobs of a queue, or of a task, start again."
+    text = "Let the jobs of a queue, of a task or behind a gate start again."
     epilog = f"{CODES}\nexamples:\n  pgjobq resume --queue mail\n"
-    made = parser("pgjobq resume", "pgjobq resume (--queue NAME | --task NAME) [flags]", text, epilog, json=False)
+    made = parser(
+        "pgjobq resume", "pgjobq resume (--queue NAME | --task NAME | --gate KEY) [flags]", text, epilog, json=False
+    )
     _add_what(made)
     options = made.read(argv)
     with desk(options) as queue:
-        was = queue.resume(queue=options.queue, task=options.task, by=options.by or whoami())
+        was = queue.resume(queue=options.queue, task=options.task, gate=options.gate, by=options.by or whoami())
         if not was:
             hint(queue, options)
     print("resumed" if was else "was not paused")
@@ -251,4 +260,5 @@ def resume(argv: Sequence[str]) -> int:
 def _add_what(made: Any) -> None:
     made.add_argument("--queue", metavar="NAME", help="a queue")
     made.add_argument("--task", metavar="NAME", help="a task")
+    made.add_argument("--gate", metavar="KEY", help="a gate: one key, or its name for all its keys")
     add_by(made)

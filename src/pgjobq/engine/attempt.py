@@ -13,7 +13,7 @@ import msgspec
 from pgjobq.current import ChunkJob, CurrentJob
 from pgjobq.engine.lease import Lease
 from pgjobq.errors import CannotDecrypt, KeyMissing, PgjobqError
-from pgjobq.outcome import Discarded, Failed, Outcome, Parked, Snoozed, Succeeded, decide, describe
+from pgjobq.outcome import Discarded, Failed, Outcome, Parked, Snoozed, Succeeded, Suspension, decide, describe
 from pgjobq.task import Registry, Task, key_of, version_of
 
 __all__ = ["Attempt", "CompletionRolledBack", "prepare"]
@@ -68,6 +68,10 @@ class Attempt(msgspec.Struct, eq=False, gc=False):
 
     def outcome(self, error: BaseException | None, result: Any, *, timed_out: bool) -> Outcome:
         """What becomes of the job, from what the handler did."""
+        if (pause := self.job.suspension) is not None:
+            self.job.suspension, self.job.completing = None, False  # its traceback leads back to the job
+            if error is None or _is_only_left(error):  # a handler that swallowed it and returned waits all the same
+                return pause.outcome
         if self.interrupted and error is not None:
             return Snoozed(0.0)
         if error is None and self.job.completing:
@@ -92,6 +96,13 @@ class Attempt(msgspec.Struct, eq=False, gc=False):
         return outcome
 
 
+def _is_only_left(error: BaseException) -> bool:
+    """Whether the handler was left to sleep or to wait, also out of a TaskGroup, and nothing else has gone wrong."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(Suspension)[1] is None
+    return isinstance(error, Suspension)
+
+
 def prepare(lease: Lease, registry: Registry, schema: str, worker: UUID) -> Attempt | Outcome:
     """Find the task and fit the arguments to it; an Outcome when the handler cannot even be called."""
     version = lease.version
@@ -105,7 +116,7 @@ def prepare(lease: Lease, registry: Registry, schema: str, worker: UUID) -> Atte
     try:
         arguments = task.read(lease.args, lease.queue, name=lease.task, version=version or 1)
         if task.chunk is not None:
-            job = ChunkJob(lease, schema, worker, args=task.takes(**arguments))
+            job = ChunkJob(lease, schema, worker, args=task.takes(**arguments), _task=task)
             return Attempt(lease, task, arguments, job)
     except KeyMissing as missing:
         return Parked(f"task:{key_of(task.name, missing.key)}")
@@ -120,4 +131,4 @@ def prepare(lease: Lease, registry: Registry, schema: str, worker: UUID) -> Atte
             retry=task.retry,
             random=random.random,
         )
-    return Attempt(lease, task, arguments, CurrentJob(lease, schema, worker))
+    return Attempt(lease, task, arguments, CurrentJob(lease, schema, worker, _task=task))

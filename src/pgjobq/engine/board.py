@@ -38,7 +38,8 @@ class Board:
         self._map = mmap.mmap(fd, size * _ENTRY.size)
         self._words = memoryview(self._map).cast("q")
         self._times = memoryview(self._map).cast("d")
-        self._free = list(range(size))
+        self.free = list(range(size))
+        """Places where nothing stands. While there is none nothing more can be started until something is settled."""
 
     @classmethod
     def create(cls, size: int) -> Board:
@@ -50,16 +51,11 @@ class Board:
     @property
     def room(self) -> int:
         """How many more can be started."""
-        return len(self._free)
-
-    @property
-    def full(self) -> bool:
-        """Whether nothing more can be started until something is settled."""
-        return not self._free
+        return len(self.free)
 
     def start(self, job: int, attempt: int, deadline: float = _ALWAYS) -> int:
         """Note a start; gives the place to hand to `end` once the outcome is settled."""
-        place = self._free.pop()
+        place = self.free.pop()
         word = place * _WORDS
         self._words[word + 1] = attempt
         self._times[word + 2] = deadline
@@ -69,7 +65,7 @@ class Board:
     def end(self, place: int) -> None:
         """Forget a job: it is settled."""
         self._words[place * _WORDS] = 0
-        self._free.append(place)
+        self.free.append(place)
 
     def entries(self) -> list[Entry]:
         """All that is started and not settled, read by the other process at any time."""

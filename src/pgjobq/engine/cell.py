@@ -48,6 +48,7 @@ def main(fd: int) -> None:
     with Journal(setup.log_format, setup.log_level, sys.stderr) as journal:
         queue = load_app(setup.app)
         queue.schema = setup.schema
+        queue.serve(setup.dsn)
         journal.adopt_root()
         journal.adorn(note_job)
         Cell(end, queue).serve()
@@ -78,6 +79,9 @@ class Cell:
         while True:
             order = self._orders.get()
             reply = contextvars.copy_context().run(self._run, order)
+            if self._queue.reporter.is_waiting:  # this process may be ended right after
+                with contextlib.suppress(Exception):
+                    self._queue.reporter.flush()
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(Exception):
                     stream.flush()
@@ -99,7 +103,7 @@ class Cell:
         self._halt = None
         attempt = prepare(order.lease, self._queue.registry, self._queue.schema, order.worker)
         if not isinstance(attempt, Attempt):  # the worker process could prepare it, and this one sees it otherwise
-            return Reply.of(attempt)
+            return Reply.of(attempt, hooks=order.lease.hooks)
         self._attempt = attempt
         entered(attempt.job)
         attempt.begin()
@@ -109,9 +113,8 @@ class Cell:
         timed_out = halt is not None and halt.timed_out and error is not None
         outcome: Outcome = attempt.outcome(error, result, timed_out=timed_out)
         # What was broken off in the middle of something is not used again, nor what ran out of memory.
-        return Reply.of(
-            outcome, completing=attempt.job.completing, spent=halt is not None or isinstance(error, MemoryError)
-        )
+        spent = halt is not None or isinstance(error, MemoryError)
+        return Reply.of(outcome, completing=attempt.job.completing, spent=spent, hooks=attempt.lease.hooks)
 
     def _call(self, attempt: Attempt) -> tuple[Any, BaseException | None]:
         result, error = None, None

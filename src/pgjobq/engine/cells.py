@@ -167,7 +167,7 @@ class _Cell:
         if reply is None:
             died = IsolatedProcessDied(await self._how_it_ended())
             return attempt.outcome(died, None, timed_out=attempt.timed_out)
-        attempt.job.completing = reply.completing
+        attempt.job.completing, attempt.lease.hooks = reply.completing, reply.hooks
         self._ready = not reply.spent
         return reply.read()
 

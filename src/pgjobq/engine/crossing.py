@@ -11,7 +11,7 @@ import msgspec
 
 from pgjobq.engine.attempt import SUCCEEDED
 from pgjobq.engine.lease import Lease
-from pgjobq.outcome import Discarded, Failed, Outcome, Parked, Retried, Snoozed, Succeeded
+from pgjobq.outcome import Awaiting, Discarded, Failed, Outcome, Parked, Retried, Snoozed, Succeeded
 
 __all__ = ["HEAD", "Halt", "Message", "Order", "Reply", "Setup", "length", "pack", "unpack"]
 
@@ -24,6 +24,7 @@ class Setup(msgspec.Struct, tag=True):
     """To a new cell: what to load. Answered by a Reply without an outcome."""
 
     app: str
+    dsn: str
     schema: str
     path: list[str]
     log_format: str
@@ -54,11 +55,13 @@ class Reply(msgspec.Struct, tag=True):
     """The handler has called complete()."""
     spent: bool = False
     """The cell is not to be used again."""
+    hooks: int | None = None
+    """Of its lease, as it is now."""
 
     @classmethod
-    def of(cls, outcome: Outcome, *, completing: bool = False, spent: bool = False) -> Reply:
+    def of(cls, outcome: Outcome, *, completing: bool = False, spent: bool = False, hooks: int | None = None) -> Reply:
         """The outcome as data."""
-        return cls(type(outcome).__name__, msgspec.to_builtins(outcome), completing, spent)
+        return cls(type(outcome).__name__, msgspec.to_builtins(outcome), completing, spent, hooks)
 
     def read(self) -> Outcome:
         """The outcome again."""
@@ -69,7 +72,7 @@ class Reply(msgspec.Struct, tag=True):
 Message = Setup | Order | Halt | Reply
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Discarded, Failed, Parked, Retried, Snoozed, Succeeded)
+    kind.__name__: kind for kind in (Awaiting, Discarded, Failed, Parked, Retried, Snoozed, Succeeded)
 }
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode

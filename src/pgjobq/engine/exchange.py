@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import starmap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 import psycopg
 
-from pgjobq.engine.cursor import Look
+from pgjobq.engine.cursor import Lane, Look
 from pgjobq.engine.lease import SILENT, Lease, settlement
 from pgjobq.engine.wire import Wire
 from pgjobq.statements import statement_text
@@ -20,7 +20,7 @@ from pgjobq.statements import statement_text
 if TYPE_CHECKING:
     from pgjobq.engine.outbox import Batch
 
-__all__ = ["Claimed", "Exchange"]
+__all__ = ["Claimed", "Exchange", "Listed", "Turned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,26 @@ class Claimed:
     xmin: int
     xid: int | None
     seconds: float
+
+
+_Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
+
+
+class Listed(NamedTuple):
+    """Where to look for jobs, best first, and what not to start."""
+
+    lanes: list[Lane]
+    paused_tasks: set[str]
+
+
+class Turned(NamedTuple):
+    """What came of a turn: the jobs settled, those that are still locked by their handler's own transaction, what was
+    claimed and listed (None: it was not asked for)."""
+
+    settled: set[int]
+    locked: set[int]
+    claimed: Claimed | None
+    listed: Listed | None
 
 
 class Exchange:
@@ -49,16 +69,17 @@ class Exchange:
         limit: int,
         *,
         doze_ms: int = 0,
-    ) -> tuple[set[int], set[int], Claimed | None]:
-        """Settle a batch, then claim up to `limit` jobs. Returns the jobs settled, those that are still locked by their
-        handler's own transaction, and what was claimed.
+        listing: tuple[Sequence[str] | None] | None = None,
+    ) -> Turned:
+        """Settle a batch, then claim up to `limit` jobs.
 
-        `doze_ms`: first say that somebody may be asleep for so long.
+        `doze_ms`: first say that somebody may be asleep for so long. `listing`: the queues (None: all) whose lanes are
+        asked for on the way, for the looks to come.
         Settles commit synchronously; a claim alone need not survive a crash (the fence makes it never have happened).
         """
         settled: set[int] = set()
         locked: set[int] = set()
-        complete = settle = claim = None
+        complete = settle = claim = lists = None
         async with self._bounded(), self.wire.connection.pipeline():
             if batch.done:
                 done = [attempt.lease.job for attempt in batch.done]
@@ -76,6 +97,8 @@ class Exchange:
                 priorities = _numbers([priority for _, priority in look.lanes])
                 above, lazily = _numbers(look.above), not batch
                 claim = await self._say("claim", queues, priorities, above, limit, self.worker, lazily)
+            if listing is not None:
+                lists = await self._ask_lanes(*listing)
         if complete is not None:
             if complete.rowcount == len(batch.done):  # nearly always: then the rows need not be read
                 settled.update(done)
@@ -84,7 +107,8 @@ class Exchange:
         if settle is not None:
             for job, is_settled in await settle.fetchall():
                 (settled if is_settled else locked).add(job)
-        return settled, locked, None if claim is None else _claimed(await claim.fetchall())
+        claimed = None if claim is None else _claimed(await claim.fetchall())
+        return Turned(settled, locked, claimed, None if lists is None else await _listed(*lists))
 
     async def listen(self, on_notify: Callable[[str], None]) -> None:
         """Hear the notifications of this schema from now on."""
@@ -99,14 +123,14 @@ class Exchange:
         """Take this worker off the list; False when it still holds something."""
         return bool(await self._run("leave", self.worker))
 
-    async def lanes(self, queues: Sequence[str] | None) -> tuple[list[tuple[str, int]], set[str]]:
+    async def lanes(self, queues: Sequence[str] | None) -> Listed:
         """The lanes of these queues (None: all), best first; and the tasks that are paused."""
         async with self._bounded(), self.wire.connection.pipeline():
-            lanes = await self._say("lanes", queues)
-            tasks = await self._say("paused_tasks")
-        return [(queue, priority) for queue, priority in await lanes.fetchall()], {
-            task for (task,) in await tasks.fetchall()
-        }
+            lists = await self._ask_lanes(queues)
+        return await _listed(*lists)
+
+    async def _ask_lanes(self, queues: Sequence[str] | None) -> tuple[_Cursor, _Cursor]:
+        return await self._say("lanes", queues), await self._say("paused_tasks")
 
     async def cancel_requests(self) -> dict[int, str]:
         """The jobs of ours that somebody wants cancelled, and why."""
@@ -151,7 +175,7 @@ class Exchange:
             cursor = await self._say(name, *params)
             return await cursor.fetchall() if cursor.description else []
 
-    async def _say(self, name: str, *params: object) -> psycopg.AsyncCursor[tuple[Any, ...]]:
+    async def _say(self, name: str, *params: object) -> _Cursor:
         cursor = self.wire.connection.cursor(binary=True)
         return await cursor.execute(statement_text(name, self._schema), params, prepare=self.wire.session or None)
 
@@ -176,6 +200,10 @@ class _Bound:
 def _numbers(values: Iterable[int]) -> str:
     """An array in PostgreSQL's text form: quicker to make than to adapt, and its type never varies with its values."""
     return "{" + ",".join(map(str, values)) + "}"
+
+
+async def _listed(lanes: _Cursor, tasks: _Cursor) -> Listed:
+    return Listed(await lanes.fetchall(), {task for (task,) in await tasks.fetchall()})
 
 
 def _claimed(rows: list[tuple[Any, ...]]) -> Claimed:

@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 from pgjobq.engine.attempt import Attempt
 from pgjobq.engine.board import Board
@@ -28,6 +29,8 @@ __all__ = ["Floor"]
 STALE = 2.0
 """Seconds for which a claimed job may wait for a place; a third of the lease when that is shorter."""
 STARTS_AT_ONCE = 8
+GONE: dict[str, Any] = {}
+"""For the arguments of an attempt that has ended: thousands may wait to be settled, and memory is better used again."""
 
 
 class Floor:
@@ -57,14 +60,15 @@ class Floor:
         stir: Callable[[], None],
     ) -> None:
         self._places, self._lease = settings.concurrency, settings.lease
-        self._report, self._board, self._intake = report, board, intake
-        self._orders, self._outbox = orders, outbox
+        self._report, self._board = report, board
+        self._orders, self._outbox, self._pace = orders, outbox, intake.pace
         self._contact, self._start, self._stir = contact, start, stir
         self._freshness = min(STALE, settings.lease / 3)
         self.buffer: deque[Lease] = deque()
         self.running: set[Attempt] = set()
         self.chunks = Chunks(board, lambda: queue.surroundings.carried, self.feed)
         self._ripe = self.chunks.ripe
+        self._waits_for_room = False
 
     @property
     def waits(self) -> bool:
@@ -93,7 +97,15 @@ class Floor:
             lease.claimed_at = since
         self._report.claimed(len(leases))
         self.buffer.extend(leases)
+        if leases:
+            self._pace.fill(now)
         self.feed()
+
+    def resume(self) -> None:
+        """Outcomes were settled, so the board has room again: start what waited for it."""
+        if self._waits_for_room or self._ripe:
+            self._waits_for_room = False
+            self.feed()
 
     def is_stale(self) -> bool:
         """Whether what is at hand has waited for too long: behind jobs that turned out long, or while this process was
@@ -124,15 +136,18 @@ class Floor:
         """The next attempt to start, noted on the board; None when there is no place or no job."""
         worker = self._contact.worker
         assert worker is not None, "nothing is claimed before the worker is registered"
-        while len(self.running) < self._places and not self._board.full:
+        while len(self.running) < self._places:
+            if not self._board.free:
+                self._waits_for_room = True
+                break
             if self._ripe and (chunk := self.chunks.take()) is not None:
                 return self._begin(chunk)
             if not self.buffer:
-                return None
+                break
             now = time.monotonic()
             if now - self.buffer[0].claimed_at > self._freshness:  # as is_stale() says
                 self._stir()
-                return None
+                break
             lease = self.buffer.popleft()
             attempt = self._orders.prepare(lease, worker)
             if not isinstance(attempt, Attempt):
@@ -142,17 +157,19 @@ class Floor:
             if attempt.task.chunk is not None:
                 self.chunks.add(attempt)
                 continue
-            attempt.place = self._board.start(lease.job, lease.attempt, attempt.deadline)
+            deadline = inf if attempt.task.timeout is None else attempt.deadline
+            attempt.place = self._board.start(lease.job, lease.attempt, deadline)
             self.running.add(attempt)
-            self._intake.note_start()
             if self._report.tells_starts:
                 self._report.started(attempt)
             return attempt
+        else:
+            return None
+        self._pace.starve(time.monotonic(), len(self.running))
         return None
 
     def _begin(self, chunk: Attempt) -> Attempt:
         for one in chunk.members:
-            self._intake.note_start()
             if self._report.tells_starts:
                 self._report.started(one)
         self.running.add(chunk)
@@ -161,14 +178,18 @@ class Floor:
     def ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """A handler has ended, whatever it did."""
         attempt.ran = time.perf_counter() - attempt.started
+        attempt.arguments = GONE
         self.running.discard(attempt)
+        self._pace.ended += len(attempt.members) or 1
+        if self._pace.starves:
+            self._pace.starve(time.monotonic(), len(self.running))
         if attempt.members:
             for one, its in self.chunks.ended(attempt):
                 self.put(one, its)
         elif attempt.job._worker is not self._contact.worker:
             self._outbox.drop_one(attempt, cancelled(attempt, outcome))
         else:
-            self._outbox.put(attempt, cancelled(attempt, outcome))
+            self._outbox.put(attempt, outcome if attempt.halted is None else cancelled(attempt, outcome))
         if not attempt.task.on_loop:
             self.feed()
         self._stir()
@@ -184,5 +205,6 @@ class Floor:
         """What was claimed but not started goes back as if it had not been claimed."""
         while self.buffer:
             self._outbox.put_unstarted(self.buffer.popleft(), Returned())
+        self._pace.starve(time.monotonic(), len(self.running))
         for attempt in self.chunks.unstarted():
             self._outbox.put_unstarted(attempt.lease, Returned())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from pgjobq.engine.cursor import ClaimCursor, Lane, Look
 from pgjobq.engine.exchange import Claimed
+from pgjobq.engine.pace import Pace
 
 __all__ = ["Intake"]
 
@@ -14,6 +15,8 @@ LARGEST_CLAIM = 1_000
 AHEAD = 0.05
 """Seconds of work that may be claimed ahead of free places, at the present pace: long jobs never wait behind a busy
 worker, short ones never wait for a round trip."""
+MOST_AHEAD = 2 * LARGEST_CLAIM
+"""One claim to work on while the next is under way. More would only take memory."""
 FIRST_NAP = 0.01
 """Seconds before a worker that has just run dry looks again; doubled up to the poll interval. Covers the small race in
 which a job was committed by somebody who did not yet see that we sleep."""
@@ -36,9 +39,7 @@ class Intake:
         self._poll_interval = poll_interval
         self._most = most
         self._cursor = ClaimCursor()
-        self._starts = 0
-        self._pace = 0.0
-        self._pace_at = time.monotonic()
+        self.pace = Pace(concurrency)
         self._lanes_at = float("-inf")
         self._nap = FIRST_NAP
         self._look_at: float | None = None
@@ -74,33 +75,24 @@ class Intake:
 
     def demand(self, running: int, buffered: int) -> int:
         """How many jobs to claim now."""
-        ahead = int(self._measured_pace() * AHEAD)
+        ahead = min(int(self.pace.per_second(time.monotonic()) * AHEAD), MOST_AHEAD)
         want = self.left(min(self._concurrency - running + ahead - buffered, LARGEST_CLAIM))
         # A handful of places is not worth a round trip of its own while there is still work at hand.
         return 0 if want <= 0 or (buffered and want < min(ahead, LARGEST_CLAIM) // 2) else want
 
-    def note_start(self) -> None:
-        """A job was started: for the pace."""
-        self._starts += 1
-
-    def _measured_pace(self) -> float:
-        """Job starts per second, smoothed over about a tenth of a second."""
-        now = time.monotonic()
-        span = now - self._pace_at
-        if span >= 0.02:
-            self._pace += (self._starts / span - self._pace) * min(span / 0.1, 1.0)
-            self._starts, self._pace_at = 0, now
-        return self._pace
-
     # ---------------------------------------------------------------------------------------- where to look
 
-    def lanes_are_stale(self, *, idle: bool) -> bool:
-        """Whether to read the list of lanes (again) before the next look.
+    @property
+    def knows_lanes(self) -> bool:
+        """Whether the list of lanes was read since there was reason to believe that it is another one."""
+        return self._lanes_at != float("-inf")
 
-        An idle worker reads it after a look that found nothing, so that a job in a known lane starts a round trip
-        earlier.
+    def lanes_are_stale(self, *, idle: bool) -> bool:
+        """Whether to read the list of lanes again, along with the next look.
+
+        An idle worker reads it after a look that found nothing, so that a job in a known lane starts earlier.
         """
-        return time.monotonic() - self._lanes_at >= (float("inf") if idle else LANES_EVERY)
+        return not idle and time.monotonic() - self._lanes_at >= LANES_EVERY
 
     @property
     def misses_lanes(self) -> bool:
@@ -141,6 +133,8 @@ class Intake:
         self.dry = self._ran_dry and not self._called and not self.must_announce
         if claimed.leases:
             self._nap = FIRST_NAP
+        elif self.dry:
+            self.pace.forget()
 
     def forget(self) -> None:
         """A new connection or a new identity: look everywhere again."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from pgjobq.outcome import Discarded, Failed, Failure, Outcome, Parked, Retried, Returned, Snoozed, Succeeded
+from pgjobq.outcome import Awaiting, Discarded, Failed, Failure, Outcome, Parked, Retried, Returned, Snoozed, Succeeded
 
 __all__ = ["SILENT", "Lease", "settlement"]
 
@@ -59,6 +59,8 @@ def settlement(lease: Lease, outcome: Outcome) -> dict[str, Any]:
             return fence | {"fate": "c", "reason": reason} | ({} if started else {"back": 1})
         case Snoozed(delay):
             return fence | {"fate": "again", "delay": delay, "spare": 1}
+        case Awaiting(event):
+            return fence | {"fate": "blocked", "spare": 1, "waits_for": f"event:{event}"}
         case Returned():
             return fence | {"fate": "again", "back": 1}
         case Parked(waits_for):

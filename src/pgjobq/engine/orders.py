@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from pgjobq.engine.attempt import Attempt, prepare
 from pgjobq.engine.cursor import Lane
-from pgjobq.engine.exchange import Exchange
+from pgjobq.engine.exchange import Exchange, Listed
 from pgjobq.engine.lease import Lease
 from pgjobq.outcome import Discarded, Outcome, Parked, Succeeded
 from pgjobq.task import Registry
@@ -30,10 +30,10 @@ class Orders:
         self._registry, self._schema, self._interrupt = registry, schema, interrupt
         self._paused: set[str] = set()
 
-    async def lanes(self, exchange: Exchange, queues: Sequence[str] | None) -> list[Lane]:
-        """Where to look for jobs; learns on the way which tasks are paused."""
-        lanes, self._paused = await exchange.lanes(queues)
-        return lanes
+    def see(self, listed: Listed) -> list[Lane]:
+        """Take note of what is paused; gives the lanes."""
+        self._paused = listed.paused_tasks
+        return listed.lanes
 
     def prepare(self, lease: Lease, worker: UUID) -> Attempt | Outcome:
         """An attempt at this job, or what becomes of it without one."""

@@ -65,6 +65,7 @@ class Pump:
         spent: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._queue, self._settings = queue, settings
+        queue.serve(dsn)
         self.report = report
         self._names = list(settings.queues) or None
         names = queue.registry
@@ -153,6 +154,9 @@ class Pump:
                     await self._outage(error)
         finally:
             await self._runners.close()
+            if self._queue.reporter.is_waiting:
+                with contextlib.suppress(Exception):
+                    await asyncio.to_thread(self._queue.reporter.flush)
             await self._contact.leave()
 
     async def _turn(self) -> None:
@@ -163,6 +167,7 @@ class Pump:
             self.stop()
         if self._stopping or self._floor.is_stale():
             self._floor.give_back()
+        self._floor.resume()
         if self._has_business():
             await self._exchange_once(exchange)
         elif self._settings.drain and not self._stopping and not self._busy():
@@ -221,12 +226,13 @@ class Pump:
         batch, want = self._outbox.take(), self._demand()
         try:
             idle = not batch and not self._floor.running and not self._floor.buffer
-            if want and self._intake.lanes_are_stale(idle=idle):
-                self._intake.see_lanes(await self._orders.lanes(exchange, self._names))
+            if want and not self._intake.knows_lanes:
+                self._intake.see_lanes(self._orders.see(await exchange.lanes(self._names)))
+            listing = (self._names,) if want and self._intake.lanes_are_stale(idle=idle) else None
             look = self._intake.look(idle=idle) if want else None
             sent_at = time.monotonic()
             doze = int(self._intake.announcement * 1000) if want and self._intake.must_announce else 0
-            settled, locked, claimed = await exchange.turn(batch, look, want, doze_ms=doze)
+            settled, locked, claimed, listed = await exchange.turn(batch, look, want, doze_ms=doze, listing=listing)
             if doze:
                 self._intake.announced()
         except OUTAGES as error:
@@ -237,15 +243,17 @@ class Pump:
             self._outbox.uncertain = self._outbox.uncertain or bool(batch)
             raise
         self._hold_locked(self._outbox.account(batch, settled, locked))
-        if self._floor.chunks.ripe:
-            self._floor.feed()  # the board may have had no room for one
-        if claimed is not None and look is not None:
-            self._intake.learn(look, want, claimed)
-            self._floor.store(claimed.leases, sent_at)
-            if claimed.leases:
-                self._last_look = False
-            elif self._intake.misses_lanes and self._intake.see_lanes(await self._orders.lanes(exchange, self._names)):
-                self._intake.wake()  # a lane was opened that we did not know
+        if claimed is None or look is None:
+            return
+        self._intake.learn(look, want, claimed)
+        self._floor.store(claimed.leases, sent_at)
+        if claimed.leases:
+            self._last_look = False
+        elif listed is None and self._intake.misses_lanes:
+            listed = await exchange.lanes(self._names)
+        # Who called meanwhile made the list one that is to be read anew.
+        if listed is not None and self._intake.knows_lanes and self._intake.see_lanes(self._orders.see(listed)):
+            self._intake.wake()  # a lane was opened that we did not know
 
     def _hold_locked(self, entries: list[Entry]) -> None:
         """These wait until their handler's own transaction has ended; then the database can say how."""

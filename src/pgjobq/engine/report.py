@@ -17,12 +17,13 @@ from pgjobq.events import (
     JobSnoozed,
     JobStarted,
     JobSucceeded,
+    JobWaits,
     LeaseLost,
 )
 from pgjobq.listeners import Listeners
 from pgjobq.logs import LOGGER, Journal
 from pgjobq.metrics import Tally
-from pgjobq.outcome import Discarded, Failed, Failure, Outcome, Parked, Retried, Returned, Snoozed, Succeeded
+from pgjobq.outcome import Awaiting, Discarded, Failed, Failure, Outcome, Parked, Retried, Returned, Snoozed, Succeeded
 
 __all__ = ["Report"]
 
@@ -108,6 +109,8 @@ class Report:
                 self._journal.emit(JobDiscarded(**_about(lease), ran=ran, reason=reason))
             case Snoozed(delay):
                 self._journal.emit(JobSnoozed(**_about(lease), ran=ran, delay=delay))
+            case Awaiting(event):
+                self._journal.emit(JobWaits(**_about(lease), ran=ran, waits_for=event))
             case Parked(waits_for):
                 self._journal.emit(JobParked(**_about(lease), waits_for=waits_for))
             case Returned():

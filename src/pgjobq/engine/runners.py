@@ -84,4 +84,4 @@ def _setup(queue: Queue, settings: WorkerSettings, app: str) -> Setup | None:
     found = app if ":" in app else find_app(queue)
     if found is None:
         return None
-    return Setup(found, queue.schema, list(sys.path), settings.log_format, settings.log_level)
+    return Setup(found, queue.stores.dsn(), queue.schema, list(sys.path), settings.log_format, settings.log_level)

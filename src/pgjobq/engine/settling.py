@@ -38,14 +38,14 @@ async def _settle_one(exchange: Exchange, outbox: Outbox, entry: Entry) -> list[
     for in_its_place in (_as_failed, _as_retried, None):
         single = Batch([], [attempted])
         try:
-            settled, locked, _ = await exchange.turn(single, None, 0)
+            turned = await exchange.turn(single, None, 0)
         except OUTAGES as error:
             if is_passing(error):
                 raise
             if in_its_place is not None:
                 attempted = in_its_place(entry, error)
         else:
-            return outbox.account(single, settled, locked)
+            return outbox.account(single, turned.settled, turned.locked)
     # The database takes nothing about this job: it stays with this worker until that ends.
     return outbox.account(Batch([], [entry]), set(), set())
 

@@ -12,7 +12,6 @@ import contextvars
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from pgjobq.current import entered
 from pgjobq.engine.attempt import SUCCEEDED, Attempt
@@ -42,6 +41,7 @@ class Slots:
         self._waiting: deque[asyncio.Future[Attempt]] = deque()
         self._tasks: dict[asyncio.Task[None], Attempt | None] = {}
         self._context = contextvars.copy_context()
+        self._clean = [item for item in self._context.items() if item[0] is not _CURRENT]
         self._loop = asyncio.get_running_loop()
         self._turn_ends = 0.0
 
@@ -52,7 +52,8 @@ class Slots:
             if not waiting.done():
                 waiting.set_result(attempt)
                 return
-        task = self._loop.create_task(self._slot(attempt), context=self._context.copy())
+        context = self._context.copy()
+        task = self._loop.create_task(self._slot(attempt, context), context=context)
         self._tasks[task] = attempt
         task.add_done_callback(self._tasks.pop)
 
@@ -70,19 +71,29 @@ class Slots:
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=1.0)
 
-    async def _slot(self, attempt: Attempt | None) -> None:
+    async def _slot(self, attempt: Attempt | None, context: contextvars.Context) -> None:
         me = asyncio.current_task()
         assert me is not None
-        clean = [item for item in contextvars.copy_context().items() if item[0] is not _CURRENT]
         while attempt is not None:
             self._tasks[me] = attempt
             entered(attempt.job)
-            outcome = await _run(attempt)
+            attempt.started = time.perf_counter()
+            # Not called by a function of its own: that would be one more coroutine a job.
+            if attempt.task.timeout is not None:
+                outcome = await _run_within(attempt, attempt.task.timeout)
+            else:
+                try:
+                    result = await attempt.task.handler(**attempt.arguments)
+                except BaseException as error:  # SystemExit and KeyboardInterrupt would end the loop
+                    outcome = attempt.outcome(error, None, timed_out=False)
+                else:
+                    plain = result is None and not attempt.job.completing  # as nearly all jobs
+                    outcome = SUCCEEDED if plain else attempt.outcome(None, result, timed_out=False)
             self._tasks[me] = None
             if me.cancelling():  # an interrupt that came when the handler had already ended
                 me.uncancel()
             self._ended(attempt, outcome)
-            if _dirty(clean):
+            if self._is_dirty(context):
                 return
             attempt = self._next_up()
             if attempt is None:
@@ -91,29 +102,23 @@ class Slots:
                 await asyncio.sleep(0)
                 self._turn_ends = max(self._turn_ends, time.perf_counter() + SHARE)
 
+    def _is_dirty(self, context: contextvars.Context) -> bool:
+        """Whether a slot's context holds anything but what it held, the current job apart."""
+        if len(context) != len(self._clean) + 1:
+            return True
+        for variable, value in self._clean:  # noqa: SIM110 (a generator would cost more than all the rest)
+            if context.get(variable, _ABSENT) is not value:
+                return True
+        return False
+
     async def _wait(self) -> Attempt:
         waiting: asyncio.Future[Attempt] = self._loop.create_future()
         self._waiting.append(waiting)
         return await waiting
 
 
-async def _run(attempt: Attempt) -> Outcome:
-    """Call the handler. Whatever it does, what comes back is an outcome."""
-    task = attempt.task
-    attempt.started = time.perf_counter()
-    try:
-        if task.timeout is None:
-            result = await task.handler(**attempt.arguments)
-        else:
-            return await _run_within(attempt, task.timeout)
-    except BaseException as error:  # SystemExit and KeyboardInterrupt would end the loop, CancelledError the slot
-        return attempt.outcome(error, None, timed_out=False)
-    if result is None and not attempt.job.completing:
-        return SUCCEEDED  # as outcome() would say, for nearly all jobs
-    return attempt.outcome(None, result, timed_out=False)
-
-
 async def _run_within(attempt: Attempt, seconds: float) -> Outcome:
+    """Call the handler, for so long. Whatever it does, what comes back is an outcome."""
     try:
         async with asyncio.timeout(seconds) as limit:
             result = await attempt.task.handler(**attempt.arguments)
@@ -123,14 +128,6 @@ async def _run_within(attempt: Attempt, seconds: float) -> Outcome:
         attempt.job.cancelled = timed_out or attempt.job.cancelled
         return attempt.outcome(error, None, timed_out=timed_out)
     return attempt.outcome(None, result, timed_out=False)
-
-
-def _dirty(clean: list[tuple[contextvars.ContextVar[Any], Any]]) -> bool:
-    """Whether the running context holds anything but what it held, the current job apart."""
-    now = contextvars.copy_context()
-    if len(now) != len(clean) + 1:
-        return True
-    return bool(clean) and any(now.get(variable, _ABSENT) is not value for variable, value in clean)
 
 
 _ABSENT = object()

@@ -50,8 +50,9 @@ AFTER_HURRY = 8.0
 """Seconds after which a process that was told to hurry is killed."""
 SHUT_DOWN = "its worker was shut down while it ran, and its handler did not end when told to"
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 10.0
-UNSETTLED = 1024
-"""Places on the board beyond the concurrency: jobs that have ended and are not yet settled."""
+UNSETTLED = 4_000
+"""Places on the board beyond the concurrency: jobs that have ended and are not yet settled. Four of the largest claims:
+while the last one is settled the next is run and may end, too."""
 
 
 class Supervisor:

@@ -35,6 +35,7 @@ SWEEP_EVERY = 30.0
 VACUUM_EVERY = 1.0
 LANES_EVERY = 5.0
 DEPENDENCIES_EVERY = 30.0
+METERS_EVERY, METERS_AT_ONCE = 10.0, 1_000
 HISTORY_EVERY = 60.0
 """Unless the database says when the next minute is over."""
 ORDERS_EVERY = 1.0
@@ -233,6 +234,8 @@ class Upkeep:
         """Look at the gates where somebody should. A worker frees places itself as it settles; this is for all else."""
         if self._turn("gates", SWEEP_EVERY):
             self._say("sweep_gates")
+        if self._turn("meters", METERS_EVERY):
+            self._say("forget_meters", METERS_AT_ONCE)
         while self._say("look_at_gates", GATES_AT_ONCE)[0][0] == GATES_AT_ONCE:
             pass
 

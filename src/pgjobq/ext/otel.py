@@ -28,6 +28,7 @@ from pgjobq.events import (
     JobRetried,
     JobSnoozed,
     JobSucceeded,
+    JobWaits,
     LeaseLost,
     ProcessEnding,
 )
@@ -48,6 +49,7 @@ OUTCOMES: dict[type[JobEvent], str] = {
     JobRetried: "retried",
     JobFailed: "failed",
     JobSnoozed: "snoozed",
+    JobWaits: "awaiting",
     JobDiscarded: "discarded",
     JobParked: "parked",
     LeaseLost: "lost",

@@ -7,7 +7,7 @@ from functools import reduce
 from pgjobq.codec import Veil
 from pgjobq.current import CurrentJob
 from pgjobq.middleware import jobs_of_call
-from pgjobq.outcome import Discard, Failure, Snooze, describe
+from pgjobq.outcome import Discard, Failure, Snooze, Suspension, describe
 from pgjobq.queue import Queue
 
 __all__ = ["is_isolated", "is_order", "told", "veil_of"]
@@ -37,4 +37,4 @@ def is_isolated(queue: Queue, job: CurrentJob) -> bool:
 
 def is_order(error: BaseException) -> bool:
     """Whether a handler raised this to say what is to become of its job."""
-    return isinstance(error, Snooze | Discard)
+    return isinstance(error, Snooze | Discard | Suspension)

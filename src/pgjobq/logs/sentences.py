@@ -146,6 +146,11 @@ def _job_discarded(event: e.JobDiscarded) -> str:
     return f"{_subject(event)} discarded after {span(event.ran)}: {one_line(event.reason)}"
 
 
+@_reads(e.JobWaits, logging.INFO, "z")
+def _job_waits(event: e.JobWaits) -> str:
+    return f"{_subject(event)} waits for the event {one_line(event.waits_for, 80)}"
+
+
 @_reads(e.JobParked, logging.WARNING, "‖")
 def _job_parked(event: e.JobParked) -> str:
     return f"{_subject(event)} waits for a worker that can run it ({one_line(event.waits_for, 80)})"

@@ -23,7 +23,7 @@ SIZES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 FROM_THE_START = ("succeeded", "retried", "failed", "lost")
 ALARMING = ("process_died", "connection_lost", "chore_failed")
 """Told also while they are 0: Prometheus sees no increase in a series that begins with 1."""
-OUTCOMES = ("succeeded", "retried", "failed", "snoozed", "discarded", "parked", "returned", "lost")
+OUTCOMES = ("succeeded", "retried", "failed", "snoozed", "awaiting", "discarded", "parked", "returned", "lost")
 
 
 class Histogram:
@@ -165,7 +165,8 @@ class Tally:
         ended = Family(
             "pgjobq_attempts_ended", "counter",
             "Attempts that ended, by what became of the job: succeeded, retried (it failed and is tried again), failed "
-            "(for good), snoozed, discarded, parked (no such task here), returned (never begun), lost (the lease).",
+            "(for good), snoozed, awaiting (an event), discarded, parked (no such task here), returned (never "
+            "begun), lost (the lease).",
         )  # fmt: skip
         waits = Family(
             "pgjobq_job_wait_seconds", "histogram",

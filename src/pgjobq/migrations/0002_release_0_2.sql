@@ -280,7 +280,7 @@ CREATE TABLE pgjobq.allowed (
 );
 
 -- Let a role that exists be one of:
---   producer   enqueue, and read nothing, its own jobs included
+--   producer   enqueue and emit events, and read nothing, its own jobs included
 --   monitor    see which jobs there are and where they stand, without arguments, headers, results and error texts
 --   viewer     read jobs, their arguments and their errors
 --   operator   the same, and retry, cancel, move, purge, pause, resume and set the limits of gates
@@ -295,7 +295,7 @@ DECLARE
 BEGIN
     CASE allow.what
     WHEN 'producer' THEN
-        functions := ARRAY['enqueue', 'enqueue_alike', 'enqueue_many', 'enqueue_after', 'enqueue_unique'];
+        functions := ARRAY['enqueue', 'enqueue_alike', 'enqueue_many', 'enqueue_after', 'enqueue_unique', 'emit'];
     WHEN 'monitor' THEN
         functions := ARRAY['clock'];
         grants := ARRAY[
@@ -304,23 +304,25 @@ BEGIN
             'SELECT (name, task, expression, tz, next_at, last_at, last_job, paused_at, paused_because, retired_at, missed,
                      overlap, queue, priority, app, edited, changed_at) ON pgjobq.schedules',
             'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
-                       pgjobq.queue_limit, pgjobq.gate, pgjobq.gate_pass, pgjobq.history,
+                       pgjobq.queue_limit, pgjobq.gate, pgjobq.gate_pass, pgjobq.gate_meter, pgjobq.gate_share, pgjobq.history,
                        pgjobq.ageing',
             'SELECT ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked',    -- for the metrics
             'SELECT (id, queue, created_at) ON pgjobq.job',
             'SELECT (job, finished_at, outcome) ON pgjobq.finished'];
     WHEN 'viewer', 'operator' THEN
         functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'limit_queue', 'unlimit_queue', 'retry', 'retry_from', 'cancel', 'cancel_running', 'pause', 'resume', 'act',
-                                                           'set_gate', 'unset_gate', 'set_ageing', 'unset_ageing', 'edit', 'put_schedule', 'pause_schedule',
-                                                           'resume_schedule', 'run_schedule', 'reset_schedule', 'delete_schedule']
-                          ELSE ARRAY['clock', 'watch'] END;
+                                                           'set_gate', 'unset_gate', 'gate_figures', 'set_ageing', 'unset_ageing', 'edit', 'put_schedule', 'pause_schedule',
+                                                           'resume_schedule', 'run_schedule', 'reset_schedule', 'delete_schedule',
+                                                           'emit', 'forget_steps']
+                          ELSE ARRAY['clock', 'watch', 'gate_figures'] END;
         grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.dependency, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
-                         pgjobq.migration, pgjobq.paused, pgjobq.queue_limit, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass,
+                         pgjobq.migration, pgjobq.paused, pgjobq.queue_limit, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass, pgjobq.gate_meter, pgjobq.gate_share,
                          pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished, pgjobq.job,
-                         pgjobq.schedules, pgjobq.history, pgjobq.ageing'];
+                         pgjobq.schedules, pgjobq.history, pgjobq.ageing, pgjobq.step, pgjobq.event, pgjobq.progress, pgjobq.checkpoint'];
     WHEN 'worker' THEN
         functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'release', 'expire', 'follow_limits', 'watch_dependencies', 'complete', 'end_pauses', 'follow_cancels',
-                           'after', 'look_at_gates', 'sweep_gates', 'gate_ahead', 'gate_keeps', 'tick', 'declare_schedules', 'write_history', 'age'];
+                           'after', 'look_at_gates', 'sweep_gates', 'forget_meters', 'gate_ahead', 'gate_keeps', 'gate_line', 'tick', 'declare_schedules', 'write_history', 'age',
+                           'remember_step', 'sleep_step', 'wait_step', 'keep_checkpoint', 'report_progress', 'deliver', 'tend_events', 'emit'];
         grants := ARRAY[
             'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.schedule',
             'SELECT, DELETE ON pgjobq.job, pgjobq.lane',
@@ -331,13 +333,13 @@ BEGIN
             'SELECT, UPDATE (until), DELETE ON pgjobq.unique_key',
             'SELECT, INSERT ON pgjobq.gate_look',
             'SELECT, INSERT, UPDATE, DELETE ON pgjobq.worker',
-            'SELECT, DELETE ON pgjobq.awaited, pgjobq.dependency',
-            'SELECT ON pgjobq.look',
+            'SELECT, DELETE ON pgjobq.awaited, pgjobq.dependency, pgjobq.step, pgjobq.progress, pgjobq.checkpoint',
+            'SELECT ON pgjobq.look, pgjobq.emission, pgjobq.event_look',
             'SELECT, UPDATE ON SEQUENCE pgjobq.idle_until, pgjobq.next_look, pgjobq.watched_until',
             'USAGE ON SEQUENCE pgjobq.job_id_seq'];
         IF current_setting('server_version_num')::int >= 170000 THEN    -- before that, only the owner can VACUUM
             grants := grants || 'MAINTAIN ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked,
-                                    pgjobq.gate_pass, pgjobq.gate_look'::text;
+                                    pgjobq.gate_pass, pgjobq.gate_look, pgjobq.gate_meter, pgjobq.gate_share'::text;
         END IF;
     ELSE
         RAISE EXCEPTION 'a role cannot be allowed to be %', quote_literal(allow.what)
@@ -587,7 +589,7 @@ END $$;
 -- ---------------------------------------------------------------------------------------------- pausing and stopping
 -- What is paused: a worker takes no jobs of such a queue, and parks those of such a task in `blocked`.
 CREATE TABLE pgjobq.paused (
-    kind   text NOT NULL CHECK (kind IN ('queue', 'task')),
+    kind   text NOT NULL CHECK (kind IN ('queue', 'task', 'gate')),
     name   text NOT NULL,
     since  timestamptz NOT NULL,
     until  timestamptz,                     -- NULL: until resume()
@@ -623,15 +625,15 @@ SET search_path = pg_catalog, pgjobq, pg_temp AS $$
             jsonb_strip_nulls(note_action.about))
 $$;
 
--- Let no job of a queue or a task start until `until` (NULL: until it is resumed); what runs goes on. `kind`: 'queue' or
--- 'task'. False: it was paused already, and now is so with this reason and this end.
+-- Let no job of a queue, of a task or behind a gate start until `until` (NULL: until it is resumed); what runs goes on. `kind`:
+-- 'queue', 'task' or 'gate', by its key or its name. False: it was paused already, and now is so with this reason and this end.
 CREATE FUNCTION pgjobq.pause(
     kind text, name text, reason text DEFAULT NULL, until timestamptz DEFAULT NULL, who text DEFAULT NULL
 ) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
     fault text := CASE
-        WHEN coalesce(pause.kind, '') NOT IN ('queue', 'task')
-            THEN 'kind is ' || quote_nullable(pause.kind) || ': wants queue or task'
+        WHEN coalesce(pause.kind, '') NOT IN ('queue', 'task', 'gate')
+            THEN 'kind is ' || quote_nullable(pause.kind) || ': wants queue, task or gate'
         WHEN coalesce(length(pause.name), 0) NOT BETWEEN 1 AND 255
             THEN 'name has ' || coalesce(length(pause.name), 0)::text || ' characters: wants 1 to 255'
         WHEN pause.until <= pgjobq.clock() THEN 'until is ' || pause.until::text || ': wants a time to come' END;
@@ -645,6 +647,10 @@ BEGIN
     INSERT INTO pgjobq.paused (kind, name, since, until, reason, who)
     VALUES (pause.kind, pause.name, pgjobq.clock(), pause.until, pause.reason, coalesce(pause.who, session_user))
     ON CONFLICT DO NOTHING;
+    IF pause.kind = 'gate' THEN
+        PERFORM pgjobq.call_back(pause.name);
+        PERFORM pgjobq.wake_at(pgjobq.clock());
+    END IF;
     PERFORM pg_notify('pgjobq', '');
     PERFORM pgjobq.note_action(pause.who, 'pause', NULL, jsonb_build_object(
         pause.kind, pause.name, 'reason', pause.reason, 'until', pause.until));
@@ -676,7 +682,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Let the jobs of a queue or a task start again. False: it was not paused.
+-- Let the jobs of a queue, of a task or behind a gate start again. False: it was not paused.
 CREATE FUNCTION pgjobq.resume(kind text, name text, who text DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 BEGIN
@@ -686,6 +692,9 @@ BEGIN
     END IF;
     IF resume.kind = 'task' THEN
         PERFORM pgjobq.unpark(resume.name);
+    ELSIF resume.kind = 'gate' THEN
+        PERFORM pgjobq.sweep_gates();
+        PERFORM pgjobq.wake_at(pgjobq.clock());
     END IF;
     PERFORM pg_notify('pgjobq', '');
     PERFORM pgjobq.note_action(resume.who, 'resume', NULL, jsonb_build_object(resume.kind, resume.name));
@@ -868,7 +877,7 @@ BEGIN
 END $$;
 
 -- ---------------------------------------------------------------------------------------------- gates
--- A job may carry gates: [{"key", "name", "concurrency", "order", "on_failure"}, …]. It stands in `blocked` (`gate:KEY`, one
+-- A job may carry gates: [{"key", "name", "concurrency", "rate", …}, …]. It stands in `blocked` (`gate:KEY`, one
 -- gate at a time) until all of them let it through together; then it gets a pass for each and becomes ready. How many may
 -- pass is counted from the passes whose jobs stand where passing leads, never from a stored number.
 --
@@ -886,7 +895,10 @@ DROP INDEX pgjobq.blocked_waits_for;
 -- What is set by hand comes before what the jobs say.
 CREATE TABLE pgjobq.gate (
     key         text PRIMARY KEY,           -- a key, or the name of a gate for all its keys
-    concurrency int NOT NULL CHECK (concurrency >= 0),
+    concurrency int CHECK (concurrency >= 0),
+    rate        jsonb,                      -- of all these NULL: what the jobs say
+    quota       jsonb,
+    weights     jsonb,                      -- by share
     set_at      timestamptz NOT NULL
 );
 
@@ -895,22 +907,116 @@ CREATE TABLE pgjobq.gate_pass (
     key   text NOT NULL,
     job   bigint NOT NULL,
     keeps boolean NOT NULL,                 -- the job keeps it while it waits for another attempt
+    token boolean NOT NULL,                 -- nobody has seen yet when the job started
+    attempt int NOT NULL,                   -- attempts made before it passed
+    since timestamptz NOT NULL,
     PRIMARY KEY (key, job)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
 CREATE INDEX gate_pass_job ON pgjobq.gate_pass (job);
 
 CREATE TABLE pgjobq.gate_look (
-    key text NOT NULL
+    key text NOT NULL,                      -- a key; or a key, U+001F and a share where somebody waits
+    at  timestamptz NOT NULL DEFAULT '1970-01-01 UTC'       -- when to look
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+CREATE INDEX gate_look_at ON pgjobq.gate_look (at);
+CREATE INDEX gate_look_key ON pgjobq.gate_look (key, at);
+
+-- What has been used of a key's rate and quota, and how far its shares have come. Written only under the key's lock, from the
+-- times at which jobs started: there is nothing in it that could be given back twice. One that says nothing is deleted.
+CREATE TABLE pgjobq.gate_meter (
+    key      text PRIMARY KEY,
+    full_at  timestamptz,                   -- when the bucket of tokens is full again
+    period   timestamptz,                   -- the beginning of the quota's period, its end, and the starts in it
+    ends     timestamptz,
+    used     int,
+    turn     float8,                        -- the virtual time of the shares
+    pace     float8,                        -- about so many jobs are let through in a second: a hint
+    paced_at timestamptz
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+
+-- The shares of a key that are in the round. Written only under the key's lock.
+CREATE TABLE pgjobq.gate_share (
+    key    text NOT NULL,
+    share  text NOT NULL,                   -- '': of jobs from before there were shares
+    turn   float8 NOT NULL,                 -- when its next job begins, in virtual time
+    weight float8 NOT NULL,
+    PRIMARY KEY (key, share)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+CREATE INDEX gate_share_turn ON pgjobq.gate_share (key, turn, share);
+
+-- What is wrong with a rate; NULL when nothing is. {"limit": 10, "per": 1, "burst": 20}: ten in a second, twenty at once.
+CREATE FUNCTION pgjobq.rate_fault(rate jsonb) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN jsonb_typeof(rate) <> 'object' OR rate - '{limit, per, burst}'::text[] <> '{}'
+            THEN 'rate is ' || rate::text || ': wants an object such as {"limit": 10, "per": 1, "burst": 20}'
+        WHEN coalesce(rate ->> 'limit', '') !~ '^[1-9][0-9]{0,8}$'
+            THEN 'rate.limit is ' || coalesce(rate ->> 'limit', 'missing') || ': wants a whole number from 1 to 999999999'
+        WHEN coalesce(jsonb_typeof(rate -> 'per'), 'number') <> 'number'
+             OR coalesce((rate ->> 'per')::numeric, 1) NOT BETWEEN 0.001 AND 31622400
+            THEN 'rate.per is ' || (rate ->> 'per') || ': wants seconds from 0.001 to 31622400'
+        WHEN (rate ->> 'limit')::numeric > coalesce((rate ->> 'per')::numeric, 1) * 1000000
+            THEN 'rate is ' || rate::text || ': a million in a second is the most'
+        WHEN coalesce(rate ->> 'burst', '1') !~ '^[1-9][0-9]{0,5}$'
+            THEN 'rate.burst is ' || (rate ->> 'burst') || ': wants a whole number from 1 to 999999'
+    END
+$$;
+
+-- Microseconds in which one token comes; rounded up, so that there is never one too many.
+CREATE FUNCTION pgjobq.rate_step(rate jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ceil(coalesce((rate ->> 'per')::numeric, 1) * 1000000 / (rate ->> 'limit')::numeric)::bigint
+$$;
+
+-- How many tokens there can be; unless it is said, as many as come in a tenth of a second.
+CREATE FUNCTION pgjobq.rate_burst(rate jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce((rate ->> 'burst')::bigint, greatest(1, 100000 / pgjobq.rate_step(rate)))
+$$;
+
+-- What is wrong with a quota; NULL when nothing is. {"limit": 1000, "per": "day", "tz": "Europe/Paris"}, or so many seconds.
+CREATE FUNCTION pgjobq.quota_fault(quota jsonb) RETURNS text LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS $$
+BEGIN
+    IF jsonb_typeof(quota) <> 'object' OR quota - '{limit, per, tz}'::text[] <> '{}' THEN
+        RETURN 'quota is ' || quota::text || ': wants an object such as {"limit": 1000, "per": "day", "tz": "Europe/Paris"}';
+    END IF;
+    IF coalesce(quota ->> 'limit', '') !~ '^[1-9][0-9]{0,8}$' THEN
+        RETURN 'quota.limit is ' || coalesce(quota ->> 'limit', 'missing') || ': wants a whole number from 1 to 999999999';
+    END IF;
+    IF jsonb_typeof(quota -> 'per') = 'number' THEN
+        IF (quota ->> 'per')::numeric NOT BETWEEN 1 AND 31622400 THEN
+            RETURN 'quota.per is ' || (quota ->> 'per') || ': wants seconds from 1 to 31622400, or day, week or month';
+        END IF;
+        IF quota ->> 'tz' IS NOT NULL THEN
+            RETURN 'quota.tz is ' || quote_literal(quota ->> 'tz') || ': only a day, a week or a month begins in a time zone';
+        END IF;
+    ELSIF coalesce(quota ->> 'per', 'day') NOT IN ('day', 'week', 'month') THEN
+        RETURN 'quota.per is ' || quote_literal(quota ->> 'per') || ': wants day, week or month, or seconds as a number';
+    END IF;
+    PERFORM timezone(coalesce(quota ->> 'tz', 'UTC'), now());       -- it complains of a zone that there is not
+    RETURN NULL;
+END $$;
+
+-- When the period of a quota begins that `at` lies in, and when it ends. Seconds are counted from 1970 on.
+CREATE FUNCTION pgjobq.quota_period(quota jsonb, at timestamptz, OUT begins timestamptz, OUT ends timestamptz)
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN p.seconds IS NULL THEN timezone(p.tz, p.first)
+                ELSE to_timestamp((floor(extract(epoch FROM at) / p.seconds) * p.seconds)::float8) END,
+           CASE WHEN p.seconds IS NULL THEN timezone(p.tz, p.first + ('1 ' || p.per)::interval)
+                ELSE to_timestamp(((floor(extract(epoch FROM at) / p.seconds) + 1) * p.seconds)::float8) END
+    FROM (SELECT q.*, CASE WHEN q.seconds IS NULL THEN date_trunc(q.per, timezone(q.tz, at)) END AS first
+          FROM (SELECT coalesce(quota ->> 'tz', 'UTC') AS tz, coalesce(quota ->> 'per', 'day') AS per,
+                       CASE jsonb_typeof(quota -> 'per') WHEN 'number' THEN (quota ->> 'per')::numeric END AS seconds) q) p
+$$;
 
 -- What is wrong with a job's gates; NULL when nothing is.
-CREATE FUNCTION pgjobq.gates_fault(gates jsonb) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+CREATE FUNCTION pgjobq.gates_fault(gates jsonb) RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 DECLARE
-    known CONSTANT text[] := '{key, name, concurrency, order, on_failure}';
+    known CONSTANT text[] := '{key, name, concurrency, order, on_failure, rate, quota, share, weight}';
     one   jsonb;
     seen  text[] := '{}';
+    fault text;
 BEGIN
     IF jsonb_typeof(gates) <> 'array' OR jsonb_array_length(gates) > 8 THEN
         RETURN 'gates is no array of up to 8 gates: wants [{"key": "api", "concurrency": 3}]';
@@ -926,6 +1032,9 @@ BEGIN
         IF coalesce(length(one ->> 'key'), 0) NOT BETWEEN 1 AND 255 THEN
             RETURN 'the key of a gate has ' || coalesce(length(one ->> 'key'), 0)::text || ' characters: wants 1 to 255';
         END IF;
+        IF strpos(one ->> 'key', chr(31)) > 0 THEN      -- it stands between a key and a share
+            RETURN 'the key of a gate contains the control character U+001F, which it must not';
+        END IF;
         IF one ->> 'key' = ANY (seen) THEN
             RETURN 'the gate ' || quote_literal(one ->> 'key') || ' is named twice';
         END IF;
@@ -939,8 +1048,23 @@ BEGIN
         IF coalesce(one ->> 'concurrency', '1') !~ '^[1-9][0-9]{0,8}$' THEN
             RETURN 'the concurrency of a gate is ' || (one ->> 'concurrency') || ': wants a whole number from 1 to 999999999';
         END IF;
-        IF one ->> 'concurrency' IS NULL AND one ->> 'order' IS NULL THEN
-            RETURN 'the gate ' || quote_literal(one ->> 'key') || ' limits nothing: give it a concurrency or an order';
+        fault := coalesce(CASE WHEN one ->> 'rate' IS NOT NULL THEN pgjobq.rate_fault(one -> 'rate') END,
+                          CASE WHEN one ->> 'quota' IS NOT NULL THEN pgjobq.quota_fault(one -> 'quota') END);
+        IF fault IS NOT NULL THEN
+            RETURN 'the gate ' || quote_literal(one ->> 'key') || ': ' || fault;
+        END IF;
+        IF one ->> 'share' IS NOT NULL AND length(one ->> 'share') NOT BETWEEN 1 AND 255 THEN
+            RETURN 'the share of a gate has ' || length(one ->> 'share')::text || ' characters: wants 1 to 255';
+        END IF;
+        IF one ->> 'share' IS NOT NULL AND one ->> 'order' IS NOT NULL THEN
+            RETURN 'the gate ' || quote_literal(one ->> 'key') || ' has an order and shares: it is one or the other';
+        END IF;
+        IF coalesce(one ->> 'weight', '1') !~ '^[1-9][0-9]{0,3}$' THEN
+            RETURN 'the weight of a share is ' || (one ->> 'weight') || ': wants a whole number from 1 to 9999';
+        END IF;
+        IF coalesce(one ->> 'concurrency', one ->> 'order', one ->> 'rate', one ->> 'quota', one ->> 'share') IS NULL THEN
+            RETURN 'the gate ' || quote_literal(one ->> 'key')
+                   || ' limits nothing: give it a concurrency, an order, a rate, a quota or a share';
         END IF;
     END LOOP;
     RETURN NULL;
@@ -951,15 +1075,23 @@ CREATE FUNCTION pgjobq.gate_keeps(gate jsonb) RETURNS boolean LANGUAGE sql IMMUT
     SELECT coalesce(gate ->> 'order' = 'fifo' AND coalesce(gate ->> 'on_failure', 'hold') = 'hold', false)
 $$;
 
--- What a job with these gates waits for before it may become ready (again: after an attempt); NULL: nothing.
+-- Where a job waits at this gate: the key, and where there are shares, the job's.
+CREATE FUNCTION pgjobq.gate_line(gate jsonb) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(gate ->> 'key', '') || coalesce(chr(31) || (gate ->> 'share'), '')
+$$;
+
+-- What a job with these gates waits for before it may become ready (again: after an attempt); NULL: nothing. A place in an
+-- order is kept, but each attempt needs a token of its own.
 CREATE FUNCTION pgjobq.gate_ahead(gates jsonb, again boolean) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
     IF jsonb_typeof(gates) <> 'array' THEN
         RETURN 'gate:';                     -- gates_fault() says what is wrong
     END IF;
-    RETURN (SELECT 'gate:' || coalesce(g.gate ->> 'key', '')
+    RETURN (SELECT 'gate:' || pgjobq.gate_line(g.gate)
             FROM jsonb_array_elements(gates) WITH ORDINALITY AS g(gate, place)
-            WHERE NOT (gate_ahead.again AND pgjobq.gate_keeps(g.gate)) ORDER BY g.place LIMIT 1);
+            WHERE NOT (gate_ahead.again AND pgjobq.gate_keeps(g.gate)
+                       AND coalesce(g.gate ->> 'rate', g.gate ->> 'quota') IS NULL)
+            ORDER BY g.place LIMIT 1);
 END $$;
 
 -- Whether a pass holds a place: its job is ready or runs; or was parked because its task is unknown or paused, since it
@@ -968,116 +1100,442 @@ CREATE FUNCTION pgjobq.pass_counts(job bigint, keeps boolean) RETURNS boolean LA
     SELECT EXISTS (SELECT FROM pgjobq.running r WHERE r.job = pass_counts.job)
         OR EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = pass_counts.job AND r.seq <> r.job)
         OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = pass_counts.job
-                   AND (pass_counts.keeps OR NOT starts_with(b.waits_for, 'gate:')))
+                   AND (pass_counts.keeps OR NOT (starts_with(b.waits_for, 'gate:') OR starts_with(b.waits_for, 'event:'))))
         OR (pass_counts.keeps AND EXISTS (SELECT FROM pgjobq.scheduled s WHERE s.job = pass_counts.job))
 $$;
 
--- How many more jobs this gate lets through, as a job says that carries it. The caller has the key's lock.
-CREATE FUNCTION pgjobq.gate_room(gate jsonb, job bigint) RETURNS int LANGUAGE sql STABLE AS $$
-    SELECT least(coalesce((SELECT g.concurrency FROM pgjobq.gate g WHERE g.key = gate ->> 'key'),
-                          (SELECT g.concurrency FROM pgjobq.gate g WHERE g.key = gate ->> 'name'),
-                          (gate ->> 'concurrency')::int, 1),
-                 CASE WHEN gate ->> 'order' = 'fifo' THEN 1 END)
-           - (SELECT count(*) FROM pgjobq.gate_pass p
-              WHERE p.key = gate ->> 'key' AND p.job <> gate_room.job AND pgjobq.pass_counts(p.job, p.keeps))::int
+-- A gate with what was set by hand, for its key or else for its name, in place of what the job says; `paused`: somebody has.
+CREATE FUNCTION pgjobq.gate_limits(gate jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT gate
+           || coalesce((SELECT jsonb_strip_nulls(jsonb_build_object('concurrency', g.concurrency, 'rate', g.rate, 'quota', g.quota,
+                                                                    'weights', g.weights))
+                        FROM pgjobq.gate g WHERE g.key = gate ->> 'name'), '{}')
+           || coalesce((SELECT jsonb_strip_nulls(jsonb_build_object('concurrency', g.concurrency, 'rate', g.rate, 'quota', g.quota,
+                                                                    'weights', g.weights))
+                        FROM pgjobq.gate g WHERE g.key = gate ->> 'key'), '{}')
+           || CASE WHEN EXISTS (SELECT FROM pgjobq.paused p
+                                WHERE p.kind = 'gate' AND p.name IN (gate ->> 'key', gate ->> 'name')
+                                  AND (p.until IS NULL OR p.until > pgjobq.clock()))
+                   THEN '{"paused": true}' ELSE '{}' END::jsonb
 $$;
+
+-- Whether whoever passes a gate with these limits takes a token, which is out until it is seen when the job started.
+CREATE FUNCTION pgjobq.gate_has_tokens(limits jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(limits ->> 'rate', limits ->> 'quota', limits ->> 'share') IS NOT NULL
+$$;
+
+-- Look what has become of a gate's passes: charge the starts, and forget those that count no more. The caller has the
+-- key's lock. A token is charged with the time at which its job started, once, and one that was never used is not charged.
+CREATE FUNCTION pgjobq.see_starts(limits jsonb) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    here    text := limits ->> 'key';
+    step    bigint := pgjobq.rate_step(nullif(limits -> 'rate', 'null'));
+    quota   jsonb := nullif(limits -> 'quota', 'null');
+    places  boolean := coalesce(limits ->> 'concurrency', limits ->> 'order') IS NOT NULL;
+    meter   record;
+    full_at timestamptz;
+    spell   record;                         -- the quota's period
+    began   timestamptz;
+    seen    timestamptz[];
+BEGIN
+    WITH out AS MATERIALIZED (              -- `began`: NULL if it never started
+        SELECT p.job, coalesce(
+            (SELECT r.started_at FROM pgjobq.running r WHERE r.job = p.job),
+            (SELECT f.started_at FROM pgjobq.finished f WHERE f.job = p.job AND f.attempt > p.attempt),
+            (SELECT min(e.started_at) FROM pgjobq.attempt_error e WHERE e.job = p.job AND e.attempt = p.attempt + 1),
+            CASE WHEN EXISTS (SELECT FROM pgjobq.scheduled s WHERE s.job = p.job AND s.attempt > p.attempt)
+                   OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job AND b.attempt > p.attempt)
+                   OR NOT EXISTS (SELECT FROM pgjobq.job j WHERE j.id = p.job) THEN pgjobq.clock() END) AS began
+        FROM pgjobq.gate_pass p
+        WHERE p.key = here AND p.token
+          AND NOT EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = p.job AND r.seq <> r.job)
+          AND NOT EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job AND NOT starts_with(b.waits_for, 'gate:'))
+    ), back AS (
+        UPDATE pgjobq.gate_pass p SET token = false FROM out WHERE p.key = here AND p.job = out.job AND places
+    ), gone AS (
+        DELETE FROM pgjobq.gate_pass p USING out WHERE p.key = here AND p.job = out.job AND NOT places
+    )
+    SELECT array_agg(out.began ORDER BY out.began) FILTER (WHERE out.began IS NOT NULL) INTO seen FROM out;
+    DELETE FROM pgjobq.gate_pass p
+    WHERE p.key = here AND NOT pgjobq.pass_counts(p.job, p.keeps);
+    IF seen IS NULL OR (step IS NULL AND quota IS NULL) THEN
+        RETURN;
+    END IF;
+    SELECT m.full_at, m.period, m.ends, coalesce(m.used, 0) AS used INTO meter FROM pgjobq.gate_meter m WHERE m.key = here;
+    full_at := meter.full_at;
+    FOREACH began IN ARRAY seen LOOP
+        full_at := greatest(full_at, began) + step * interval '1 microsecond';
+        IF quota IS NOT NULL THEN
+            spell := pgjobq.quota_period(quota, began);
+            IF meter.period IS NULL OR meter.period < spell.begins THEN
+                meter.period := spell.begins;
+                meter.ends := spell.ends;
+                meter.used := 1;
+            ELSIF meter.period = spell.begins THEN
+                meter.used := meter.used + 1;
+            END IF;
+        END IF;
+    END LOOP;
+    INSERT INTO pgjobq.gate_meter AS m (key, full_at, period, ends, used)
+    VALUES (here, full_at, meter.period, meter.ends, meter.used)
+    ON CONFLICT ON CONSTRAINT gate_meter_pkey DO UPDATE
+    SET full_at = EXCLUDED.full_at, period = EXCLUDED.period, ends = EXCLUDED.ends, used = EXCLUDED.used;
+END $$;
+
+-- How many jobs a gate with tokens lets through ahead of their starts: as many as the live workers can run at once, and
+-- what they start in 50 ms at their present pace. So the turn of a share is decided shortly before its job starts.
+CREATE FUNCTION pgjobq.gate_window(key text) RETURNS int LANGUAGE sql STABLE AS $$
+    SELECT least(2000, greatest(1, (SELECT sum(w.concurrency) FROM pgjobq.worker w WHERE w.expires_at > now()))
+           + coalesce((SELECT 0.05 * m.pace * exp(least(0, greatest(-50, extract(epoch FROM m.paced_at - pgjobq.clock()) * 2)))
+                       FROM pgjobq.gate_meter m WHERE m.key = gate_window.key AND m.pace > 0), 0))::int
+$$;
+
+-- How many more jobs a gate with these limits lets through now, other than `job`; where that is none, and only time is
+-- missing, when it does again. The caller has the key's lock, and has seen the starts.
+--
+-- Of a rate it is the starts that must not be too many, so a token that is out counts as if its job started at any moment
+-- from now on: jobs that stand ready for a while, and then start together, start no more than `burst` at once.
+CREATE FUNCTION pgjobq.gate_room(limits jsonb, job bigint, OUT room int, OUT opens_at timestamptz) LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    here   text := limits ->> 'key';
+    moment timestamptz := pgjobq.clock();
+    rate   jsonb := nullif(limits -> 'rate', 'null');
+    quota  jsonb := nullif(limits -> 'quota', 'null');
+    most   int := CASE WHEN limits ->> 'order' = 'fifo' THEN least((limits ->> 'concurrency')::int, 1)
+                       ELSE (limits ->> 'concurrency')::int END;
+    unseen int;                             -- tokens that are out
+    since  timestamptz;
+    step   bigint;
+    depth  bigint;                          -- of the bucket, in microseconds
+    lack   bigint;                          -- what it is short of being full
+    meter  record;
+    spell  record;
+    used   int;
+BEGIN
+    room := CASE WHEN limits ? 'paused' THEN 0 ELSE 999999999 END;
+    IF most IS NOT NULL THEN
+        room := least(room, most - (SELECT count(*) FROM pgjobq.gate_pass p
+                                    WHERE p.key = here AND p.job <> gate_room.job AND pgjobq.pass_counts(p.job, p.keeps)));
+    END IF;
+    IF room <= 0 OR NOT pgjobq.gate_has_tokens(limits) THEN
+        RETURN;
+    END IF;
+    SELECT count(*), min(p.since) INTO unseen, since
+    FROM pgjobq.gate_pass p WHERE p.key = here AND p.token AND p.job <> gate_room.job;
+    room := least(room, pgjobq.gate_window(here) - unseen);
+    IF room <= 0 THEN
+        -- Nobody tells when a job starts. The end of one does; this is for those that take long.
+        opens_at := moment + greatest(interval '50 milliseconds', least(moment - since, interval '4 seconds') / 4);
+        RETURN;
+    END IF;
+    SELECT m.full_at, m.period, m.used INTO meter FROM pgjobq.gate_meter m WHERE m.key = here;
+    IF rate IS NOT NULL THEN
+        step := pgjobq.rate_step(rate);
+        depth := step * pgjobq.rate_burst(rate);
+        lack := least(greatest(coalesce(extract(epoch FROM meter.full_at - moment) * 1000000, 0), 0), depth)::bigint;
+        room := least(room, (depth - lack) / step - unseen);
+        IF room <= 0 THEN
+            opens_at := moment + (lack + (unseen + 1) * step - depth) * interval '1 microsecond';
+        END IF;
+    END IF;
+    IF quota IS NOT NULL THEN
+        spell := pgjobq.quota_period(quota, moment);
+        used := unseen + CASE WHEN meter.period >= spell.begins THEN meter.used ELSE 0 END;
+        room := least(room, (quota ->> 'limit')::int - used);
+        IF used >= (quota ->> 'limit')::int THEN
+            opens_at := greatest(opens_at, spell.ends);
+        END IF;
+    END IF;
+    IF unseen > 0 AND opens_at IS NOT NULL THEN     -- they may stand ready for long: no need to look all the time
+        opens_at := greatest(opens_at, moment + least(moment - since, interval '4 seconds') / 4);
+    END IF;
+END $$;
+
+-- Have somebody look at a gate at that time, unless somebody does so earlier. The caller has the key's lock.
+CREATE FUNCTION pgjobq.look_later(key text, at timestamptz) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pgjobq.gate_look l WHERE l.key = look_later.key AND l.at <= look_later.at) THEN
+        INSERT INTO pgjobq.gate_look (key, at) VALUES (look_later.key, look_later.at);
+        PERFORM pgjobq.wake_at(look_later.at);
+    END IF;
+END $$;
+
+-- Shares at which a job waits are in the round from now on. Whoever comes has the turn that is now, or the one that he still
+-- has from just before: so neither a backlog nor coming late gives more than the weight says.
+CREATE FUNCTION pgjobq.join_round(lines text[]) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+    INSERT INTO pgjobq.gate_share (key, share, turn, weight)
+    SELECT l.key, l.share, coalesce(m.turn, 0), coalesce(w.weight, 1)
+    FROM (SELECT line, split_part(line, chr(31), 1) AS key, substr(line, strpos(line, chr(31)) + 1) AS share
+          FROM unnest(lines) AS line WHERE strpos(line, chr(31)) > 0) l
+    CROSS JOIN LATERAL (
+        SELECT (g.gate ->> 'weight')::float8 AS weight
+        FROM (SELECT b.job FROM pgjobq.blocked b WHERE b.waits_for = 'gate:' || l.line ORDER BY b.job LIMIT 1) b
+        JOIN pgjobq.job j ON j.id = b.job CROSS JOIN jsonb_array_elements(j.gates) AS g(gate)
+        WHERE g.gate ->> 'key' = l.key LIMIT 1) w
+    LEFT JOIN pgjobq.gate_meter m ON m.key = l.key
+    WHERE NOT EXISTS (SELECT FROM pgjobq.gate_share x WHERE x.key = l.key AND x.share = l.share)
+    ORDER BY l.key, l.share
+    ON CONFLICT DO NOTHING
+$$;
+
+-- The next jobs of a gate with shares, up to `most`, in their order, by start-time fair queueing (Goyal, Vin and Cheng, 1996):
+-- each job begins at the turn at which the one before it of its share ended, and takes 1 / weight; the earliest begins.
+-- The shares' turns are moved on. Only shares whose turn may come within `most` jobs are looked at.
+CREATE FUNCTION pgjobq.take_turns(key text, weights jsonb, most int) RETURNS bigint[] LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    chosen bigint[];
+    reached float8;
+    left_over int;
+BEGIN
+    LOOP
+        WITH first AS MATERIALIZED (
+            SELECT s.ctid AS place, s.share, s.turn, coalesce((take_turns.weights ->> s.share)::float8, s.weight) AS weight,
+                   'gate:' || take_turns.key || CASE s.share WHEN '' THEN '' ELSE chr(31) || s.share END AS line
+            FROM pgjobq.gate_share s WHERE s.key = take_turns.key ORDER BY s.turn, s.share LIMIT take_turns.most
+        ), level AS (                       -- the turn that is reached at most when so many have been let through
+            SELECT (take_turns.most + sum(f.weight * f.turn)) / sum(f.weight) AS turn FROM first f
+        ), candidates AS (
+            SELECT f.place, f.weight, b.job, f.turn + (row_number() OVER (PARTITION BY f.place ORDER BY b.priority, b.job) - 1) / f.weight AS begins
+            FROM first f CROSS JOIN level l CROSS JOIN LATERAL (
+                SELECT x.job, x.priority FROM pgjobq.blocked x WHERE x.waits_for = f.line ORDER BY x.priority, x.job
+                LIMIT 1 + least(take_turns.most, greatest(0, ceil((l.turn - f.turn) * f.weight)))::int FOR UPDATE SKIP LOCKED) b
+        ), taken AS MATERIALIZED (
+            SELECT c.* FROM candidates c ORDER BY c.begins, c.job LIMIT take_turns.most
+        ), moved AS (
+            UPDATE pgjobq.gate_share s SET turn = t.turn
+            FROM (SELECT t.place, max(t.begins + 1 / t.weight) AS turn FROM taken t GROUP BY t.place) t
+            WHERE s.ctid = t.place          -- nobody else writes here: the caller has the key's lock
+        ), ends AS (                        -- whoever has nothing left is forgotten once his turn has been passed
+            DELETE FROM pgjobq.gate_share s WHERE s.ctid = ANY (ARRAY(
+                SELECT f.place FROM first f
+                WHERE f.turn <= (SELECT coalesce(max(t.begins), 'infinity') FROM taken t)
+                  AND f.place <> ALL (ARRAY(SELECT t.place FROM taken t))
+                  AND NOT EXISTS (SELECT FROM pgjobq.blocked b WHERE b.waits_for = f.line)))
+            RETURNING s.share
+        )
+        SELECT array_agg(t.job ORDER BY t.begins, t.job), max(t.begins), (SELECT count(*) FROM ends)
+        INTO chosen, reached, left_over FROM taken t;
+        EXIT WHEN chosen IS NOT NULL OR left_over = 0;
+    END LOOP;
+    IF chosen IS NULL THEN
+        RETURN '{}';
+    END IF;
+    INSERT INTO pgjobq.gate_meter AS m (key, turn) VALUES (take_turns.key, reached)
+    ON CONFLICT ON CONSTRAINT gate_meter_pkey DO UPDATE SET turn = greatest(m.turn, EXCLUDED.turn);
+    RETURN chosen;
+END $$;
+
+-- Let jobs with several gates, or with an order, through all of them together, or have each wait where it cannot pass. Returns
+-- the queues of those that passed.
+CREATE FUNCTION pgjobq.pass_together(here text, held text[], jobs bigint[]) RETURNS text[] LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    one    bigint;
+    it     record;
+    other  jsonb;
+    closed jsonb;
+    space  record;
+    queues text[] := '{}';
+BEGIN
+    FOREACH one IN ARRAY jobs LOOP
+        SELECT b.priority, b.attempt, b.spared, b.queue, j.gates INTO it
+        FROM pgjobq.blocked b JOIN pgjobq.job j ON j.id = b.job
+        WHERE b.job = one AND starts_with(b.waits_for, 'gate:') FOR UPDATE OF b SKIP LOCKED;
+        IF NOT FOUND THEN                   -- somebody is cancelling the first of an order: what comes of it decides
+            RETURN NULL;
+        END IF;
+        closed := NULL;
+        FOR other IN SELECT pgjobq.gate_limits(g.gate) FROM jsonb_array_elements(it.gates) WITH ORDINALITY AS g(gate, place)
+                     WHERE g.gate ->> 'key' <> here ORDER BY g.place LOOP
+            closed := other;
+            EXIT WHEN NOT other ->> 'key' = ANY (held)
+                      AND NOT pg_try_advisory_xact_lock(hashtextextended('pgjobq:gate:' || (other ->> 'key'), 0));
+            PERFORM pgjobq.see_starts(other);
+            space := pgjobq.gate_room(other, one);
+            IF space.room <= 0 AND space.opens_at IS NOT NULL THEN
+                PERFORM pgjobq.look_later(other ->> 'key', space.opens_at);
+            END IF;
+            EXIT WHEN space.room <= 0;
+            closed := NULL;
+        END LOOP;
+        IF closed IS NOT NULL THEN
+            WITH moved AS (DELETE FROM pgjobq.blocked b WHERE b.job = one RETURNING b.*)
+            INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+            SELECT m.job, m.since, m.priority, m.attempt, m.spared, m.queue, 'gate:' || pgjobq.gate_line(closed) FROM moved m;
+            DELETE FROM pgjobq.gate_pass p WHERE p.key = closed ->> 'key' AND p.job = one AND NOT p.keeps;
+            IF NOT closed ->> 'key' = ANY (held) OR closed ->> 'share' IS NOT NULL THEN
+                INSERT INTO pgjobq.gate_look (key) VALUES (pgjobq.gate_line(closed));
+            END IF;
+            CONTINUE;
+        END IF;
+        INSERT INTO pgjobq.gate_pass AS p (key, job, keeps, token, attempt, since)
+        SELECT g.gate ->> 'key', one, pgjobq.gate_keeps(g.gate), pgjobq.gate_has_tokens(pgjobq.gate_limits(g.gate)), it.attempt, pgjobq.clock()
+        FROM jsonb_array_elements(it.gates) AS g(gate)
+        ON CONFLICT ON CONSTRAINT gate_pass_pkey
+        DO UPDATE SET token = EXCLUDED.token, attempt = EXCLUDED.attempt, since = EXCLUDED.since;
+        DELETE FROM pgjobq.blocked b WHERE b.job = one;
+        INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+        VALUES (nextval('pgjobq.job_id_seq'), one, it.priority, it.attempt, it.spared, it.queue);
+        PERFORM pgjobq.open_lane(it.queue, it.priority);
+        queues := queues || it.queue;
+    END LOOP;
+    RETURN queues;
+END $$;
+
+-- Let jobs through that have no other gate than this one and whose rows the caller has locked. Returns their queues.
+CREATE FUNCTION pgjobq.pass_alone(here text, tokens boolean, jobs bigint[]) RETURNS text[] LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    queues text[];
+BEGIN
+    WITH gone AS (
+        DELETE FROM pgjobq.blocked b WHERE b.job = ANY (pass_alone.jobs) RETURNING b.*
+    ), passes AS (
+        INSERT INTO pgjobq.gate_pass AS p (key, job, keeps, token, attempt, since)
+        SELECT here, g.job, false, tokens, g.attempt, pgjobq.clock() FROM gone g
+        ON CONFLICT ON CONSTRAINT gate_pass_pkey
+        DO UPDATE SET token = EXCLUDED.token, attempt = EXCLUDED.attempt, since = EXCLUDED.since
+    ), moved AS (
+        INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+        SELECT nextval('pgjobq.job_id_seq'), o.job, o.priority, o.attempt, o.spared, o.queue
+        FROM (SELECT g.* FROM gone g ORDER BY array_position(pass_alone.jobs, g.job)) o
+    ), lanes AS MATERIALIZED (
+        SELECT l.queue, pgjobq.open_lane(l.queue, l.priority) FROM (SELECT DISTINCT g.queue, g.priority FROM gone g) l
+    )
+    SELECT array_agg(g.queue), (SELECT count(*) FROM lanes) INTO queues FROM gone g;
+    RETURN queues;
+END $$;
+
+-- Let jobs through one gate whose lock the caller has, with those of `held`; returns the queue of each.
+CREATE FUNCTION pgjobq.admit_at(here text, held text[]) RETURNS text[] LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    most     CONSTANT int := 500;           -- jobs per call and key, so that the locks are not held for long
+    shared   boolean := EXISTS (SELECT FROM pgjobq.gate_share s WHERE s.key = here);
+    lead     record;
+    limits   jsonb;
+    space    record;
+    chosen   bigint[];
+    alone    bigint[];
+    passed   text[];
+    queues   text[] := '{}';
+    moved    int := 0;
+BEGIN
+    IF shared AND EXISTS (SELECT FROM pgjobq.blocked b WHERE b.waits_for = 'gate:' || here) THEN
+        INSERT INTO pgjobq.gate_share (key, share, turn, weight)    -- of before there were shares
+        VALUES (here, '', coalesce((SELECT m.turn FROM pgjobq.gate_meter m WHERE m.key = here), 0), 1) ON CONFLICT DO NOTHING;
+    END IF;
+    LOOP
+        -- The job that has waited longest says what the limit is, unless it was set by hand; in an order one that keeps
+        -- its place goes first.
+        IF shared THEN
+            SELECT b.job, g.gate INTO lead
+            FROM (SELECT b.job FROM pgjobq.gate_share s CROSS JOIN LATERAL (
+                      SELECT b.job FROM pgjobq.blocked b
+                      WHERE b.waits_for = 'gate:' || here || CASE s.share WHEN '' THEN '' ELSE chr(31) || s.share END
+                      ORDER BY b.job LIMIT 1) b
+                  WHERE s.key = here ORDER BY s.turn LIMIT 1) b
+            JOIN pgjobq.job j ON j.id = b.job CROSS JOIN jsonb_array_elements(j.gates) AS g(gate)
+            WHERE g.gate ->> 'key' = here;
+        ELSE
+            SELECT b.job, g.gate INTO lead
+            FROM (SELECT b.job FROM pgjobq.blocked b WHERE b.waits_for = 'gate:' || here ORDER BY b.job LIMIT 1) b
+            JOIN pgjobq.job j ON j.id = b.job CROSS JOIN jsonb_array_elements(j.gates) AS g(gate)
+            WHERE g.gate ->> 'key' = here;
+        END IF;
+        IF NOT FOUND THEN                   -- nobody waits: only what became of the passes is written down
+            IF moved = 0 THEN
+                SELECT g.gate INTO limits
+                FROM (SELECT p.job FROM pgjobq.gate_pass p WHERE p.key = here ORDER BY p.job DESC LIMIT 1) p
+                JOIN pgjobq.job j ON j.id = p.job CROSS JOIN jsonb_array_elements(j.gates) AS g(gate)
+                WHERE g.gate ->> 'key' = here;
+                PERFORM pgjobq.see_starts(coalesce(pgjobq.gate_limits(limits), jsonb_build_object('key', here)));
+            END IF;
+            DELETE FROM pgjobq.gate_share s WHERE s.key = here;         -- the round is over
+            EXIT;
+        END IF;
+        limits := pgjobq.gate_limits(lead.gate);
+        IF moved = 0 THEN
+            PERFORM pgjobq.see_starts(limits);
+        END IF;
+        IF limits ->> 'order' = 'fifo' THEN
+            lead.job := coalesce((SELECT min(p.job) FROM pgjobq.gate_pass p JOIN pgjobq.blocked b ON b.job = p.job
+                                  WHERE p.key = here AND p.keeps AND b.waits_for = 'gate:' || here), lead.job);
+            space := pgjobq.gate_room(limits, lead.job);
+            chosen := ARRAY[lead.job];
+        ELSE
+            space := pgjobq.gate_room(limits, 0);
+        END IF;
+        IF space.room <= 0 THEN
+            IF space.opens_at IS NOT NULL THEN
+                PERFORM pgjobq.look_later(here, space.opens_at);
+            END IF;
+            EXIT;
+        END IF;
+        IF moved >= most THEN
+            INSERT INTO pgjobq.gate_look (key) VALUES (here);
+            EXIT;
+        END IF;
+        IF shared THEN
+            chosen := pgjobq.take_turns(here, limits -> 'weights', least(space.room, most));
+        ELSIF limits ->> 'order' IS DISTINCT FROM 'fifo' THEN
+            chosen := ARRAY(SELECT b.job FROM pgjobq.blocked b WHERE b.waits_for = 'gate:' || here
+                            ORDER BY b.priority, b.job LIMIT least(space.room, most) FOR UPDATE SKIP LOCKED);
+        END IF;
+        EXIT WHEN cardinality(chosen) = 0;
+        alone := ARRAY(SELECT c.job FROM unnest(chosen) WITH ORDINALITY AS c(job, place) JOIN pgjobq.job j ON j.id = c.job
+                       WHERE jsonb_array_length(j.gates) = 1 AND limits ->> 'order' IS DISTINCT FROM 'fifo' ORDER BY c.place);
+        moved := moved + cardinality(chosen);
+        IF cardinality(alone) > 0 THEN
+            queues := queues || pgjobq.pass_alone(here, pgjobq.gate_has_tokens(limits), alone);
+        END IF;
+        IF cardinality(alone) < cardinality(chosen) THEN
+            passed := pgjobq.pass_together(here, held, ARRAY(
+                SELECT c.job FROM unnest(chosen) WITH ORDINALITY AS c(job, place) WHERE NOT c.job = ANY (alone) ORDER BY c.place));
+            EXIT WHEN passed IS NULL;
+            queues := queues || passed;
+        END IF;
+    END LOOP;
+    IF cardinality(queues) > 0 AND pgjobq.gate_has_tokens(limits) THEN      -- the pace of about the last half second
+        INSERT INTO pgjobq.gate_meter AS m (key, pace, paced_at) VALUES (here, cardinality(queues) * 2.0, pgjobq.clock())
+        ON CONFLICT ON CONSTRAINT gate_meter_pkey DO UPDATE SET paced_at = greatest(m.paced_at, EXCLUDED.paced_at),
+            pace = EXCLUDED.pace + coalesce(m.pace * exp(least(0, greatest(-50, extract(epoch FROM m.paced_at - EXCLUDED.paced_at) * 2))), 0);
+    END IF;
+    RETURN queues;
+END $$;
 
 -- Let jobs through these gates, as many as there are places; returns how many. Takes the keys' locks until the transaction
 -- ends, so it belongs in short ones.
 CREATE FUNCTION pgjobq.admit(keys text[]) RETURNS int LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
 DECLARE
-    most     CONSTANT int := 500;           -- jobs per call and key, so that the locks are not held for long
-    here     text;
-    number   bigint;
-    gate     jsonb;
-    room     int;
-    chosen   bigint[];
-    one      bigint;
-    it       record;
-    closed   text;
-    queues   text[] := '{}';
-    admitted int := 0;
-    moved    int;
+    held   text[] := ARRAY(SELECT DISTINCT split_part(k, chr(31), 1) FROM unnest(admit.keys) AS k);
+    here   text;
+    number bigint;
+    queues text[] := '{}';
 BEGIN
-    FOR number IN SELECT DISTINCT hashtextextended('pgjobq:gate:' || k, 0) FROM unnest(admit.keys) AS k ORDER BY 1 LOOP
+    FOR number IN SELECT DISTINCT hashtextextended('pgjobq:gate:' || k, 0) FROM unnest(held) AS k ORDER BY 1 LOOP
         PERFORM pg_advisory_xact_lock(number);
     END LOOP;
     PERFORM pg_current_xact_id();           -- the xid before the numbers: see the head of this file
-    FOREACH here IN ARRAY admit.keys LOOP
-        DELETE FROM pgjobq.gate_pass p
-        WHERE p.key = here AND (NOT pgjobq.pass_counts(p.job, p.keeps)      -- or it came to this gate anew
-              OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job AND b.waits_for = 'gate:' || here));
-        moved := 0;
-        LOOP
-            -- The job that has waited longest says what the limit is, unless it was set by hand.
-            SELECT g.gate INTO gate
-            FROM (SELECT b.job FROM pgjobq.blocked b WHERE b.waits_for = 'gate:' || here ORDER BY b.job LIMIT 1) b
-            JOIN pgjobq.job j ON j.id = b.job CROSS JOIN jsonb_array_elements(j.gates) AS g(gate)
-            WHERE g.gate ->> 'key' = here;
-            EXIT WHEN NOT FOUND;
-            room := pgjobq.gate_room(gate, 0);
-            EXIT WHEN room <= 0;
-            IF moved >= most THEN
-                INSERT INTO pgjobq.gate_look (key) VALUES (here);
-                EXIT;
-            END IF;
-            IF gate ->> 'order' = 'fifo' THEN
-                chosen := ARRAY(SELECT b.job FROM pgjobq.blocked b WHERE b.waits_for = 'gate:' || here
-                                ORDER BY b.job LIMIT 1);
-            ELSE
-                chosen := ARRAY(SELECT b.job FROM pgjobq.blocked b WHERE b.waits_for = 'gate:' || here
-                                ORDER BY b.priority, b.job LIMIT least(room, most) FOR UPDATE SKIP LOCKED);
-            END IF;
-            EXIT WHEN cardinality(chosen) = 0;
-            FOREACH one IN ARRAY chosen LOOP
-                SELECT b.priority, b.attempt, b.spared, b.queue, j.gates INTO it
-                FROM pgjobq.blocked b JOIN pgjobq.job j ON j.id = b.job
-                WHERE b.job = one AND b.waits_for = 'gate:' || here FOR UPDATE OF b SKIP LOCKED;
-                IF NOT FOUND THEN           -- somebody is cancelling the first of an order: what comes of it decides
-                    moved := most;
-                    EXIT;
-                END IF;
-                moved := moved + 1;
-                -- All gates together or none.
-                SELECT g.gate ->> 'key' INTO closed
-                FROM jsonb_array_elements(it.gates) WITH ORDINALITY AS g(gate, place)
-                WHERE g.gate ->> 'key' <> here AND NOT CASE
-                    WHEN g.gate ->> 'key' = ANY (admit.keys)
-                         OR pg_try_advisory_xact_lock(hashtextextended('pgjobq:gate:' || (g.gate ->> 'key'), 0))
-                    THEN pgjobq.gate_room(g.gate, one) > 0 ELSE false END
-                ORDER BY g.place LIMIT 1;
-                IF closed IS NOT NULL THEN
-                    WITH moved AS (DELETE FROM pgjobq.blocked b WHERE b.job = one RETURNING b.*)
-                    INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
-                    SELECT m.job, m.since, m.priority, m.attempt, m.spared, m.queue, 'gate:' || closed FROM moved m;
-                    DELETE FROM pgjobq.gate_pass p WHERE p.key = closed AND p.job = one;
-                    IF NOT closed = ANY (admit.keys) THEN
-                        INSERT INTO pgjobq.gate_look (key) VALUES (closed);
-                    END IF;
-                    CONTINUE;
-                END IF;
-                INSERT INTO pgjobq.gate_pass (key, job, keeps)
-                SELECT g.gate ->> 'key', one, pgjobq.gate_keeps(g.gate) FROM jsonb_array_elements(it.gates) AS g(gate)
-                ON CONFLICT ON CONSTRAINT gate_pass_pkey DO NOTHING;
-                DELETE FROM pgjobq.blocked b WHERE b.job = one;
-                INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
-                VALUES (nextval('pgjobq.job_id_seq'), one, it.priority, it.attempt, it.spared, it.queue);
-                PERFORM pgjobq.open_lane(it.queue, it.priority);
-                queues := queues || it.queue;
-                admitted := admitted + 1;
-            END LOOP;
-        END LOOP;
+    PERFORM pgjobq.join_round(admit.keys);
+    FOREACH here IN ARRAY held LOOP
+        queues := queues || pgjobq.admit_at(here, held);
     END LOOP;
     PERFORM pgjobq.wake(q) FROM (SELECT DISTINCT q FROM unnest(queues) AS q) AS w;
-    RETURN admitted;
+    RETURN cardinality(queues);
 END $$;
 
 -- What an outcome sets going, for the jobs of a settlement that have hooks; in the same transaction.
 CREATE FUNCTION pgjobq.after(jobs bigint[]) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
 DECLARE
-    keys text[] := ARRAY(SELECT DISTINCT g.gate ->> 'key'
+    keys text[] := ARRAY(SELECT DISTINCT pgjobq.gate_line(g.gate)
                          FROM pgjobq.job j CROSS JOIN jsonb_array_elements(j.gates) AS g(gate)
                          WHERE j.id = ANY (after.jobs) AND j.hooks & 1 = 1);
 BEGIN
@@ -1086,16 +1544,16 @@ BEGIN
     END IF;
 END $$;
 
--- Look at up to so many of the gates where somebody should; returns how many were asked for.
+-- Look at up to so many of the gates where somebody should by now; returns how many were asked for.
 CREATE FUNCTION pgjobq.look_at_gates(most int) RETURNS int LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     keys text[];
     asked int;
 BEGIN
     WITH asked AS (
         DELETE FROM pgjobq.gate_look WHERE ctid = ANY (ARRAY(
-            SELECT l.ctid FROM pgjobq.gate_look l LIMIT look_at_gates.most FOR UPDATE SKIP LOCKED))
+            SELECT l.ctid FROM pgjobq.gate_look l WHERE l.at <= pgjobq.clock() LIMIT look_at_gates.most FOR UPDATE SKIP LOCKED))
         RETURNING key
     )
     SELECT array_agg(DISTINCT key), count(*) INTO keys, asked FROM asked;
@@ -1120,23 +1578,63 @@ SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
     UNION SELECT p.key FROM pgjobq.gate_pass p WHERE NOT pgjobq.pass_counts(p.job, p.keeps)
 $$;
 
--- Set the limit of one key, or of all keys of a gate by its name, in place of what the jobs say; 0 lets nobody through.
-CREATE FUNCTION pgjobq.set_gate(key text, concurrency int, who text DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+-- Forget up to so many meters that say nothing any more: nobody waits or has a pass, the bucket is full and the period over.
+-- One whose key is being looked at is left alone. A chore.
+CREATE FUNCTION pgjobq.forget_meters(most int) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    old text;
 BEGIN
-    INSERT INTO pgjobq.gate AS g (key, concurrency, set_at)
-    VALUES (set_gate.key, set_gate.concurrency, pgjobq.clock())
-    ON CONFLICT ON CONSTRAINT gate_pkey DO UPDATE SET concurrency = EXCLUDED.concurrency, set_at = EXCLUDED.set_at;
-    PERFORM pgjobq.note_action(set_gate.who, 'set_gate', NULL, jsonb_build_object(
-        'gate', set_gate.key, 'concurrency', set_gate.concurrency));
+    FOR old IN SELECT m.key FROM pgjobq.gate_meter m
+               WHERE coalesce(m.full_at, '-infinity') < pgjobq.clock() - interval '1 minute'
+                 AND coalesce(m.ends, '-infinity') < pgjobq.clock()
+                 AND coalesce(m.paced_at, '-infinity') < pgjobq.clock() - interval '1 minute'
+               LIMIT forget_meters.most LOOP
+        IF pg_try_advisory_xact_lock(hashtextextended('pgjobq:gate:' || old, 0))
+           AND NOT EXISTS (SELECT FROM pgjobq.gate_pass p WHERE p.key = old AND p.token)
+           AND NOT EXISTS (SELECT FROM pgjobq.gate_share s WHERE s.key = old) THEN
+            DELETE FROM pgjobq.gate_meter m WHERE m.key = old;
+        END IF;
+    END LOOP;
+END $$;
+
+-- Set limits of one key, or of all keys of a gate by its name, in place of what the jobs say; what is NULL stays as it is. A
+-- concurrency of 0 lets nobody through. `weights`: {"acme": 5}, of shares.
+CREATE FUNCTION pgjobq.set_gate(
+    key text, concurrency int DEFAULT NULL, rate jsonb DEFAULT NULL, quota jsonb DEFAULT NULL, weights jsonb DEFAULT NULL,
+    who text DEFAULT NULL
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    fault text := CASE
+        WHEN coalesce(length(set_gate.key), 0) NOT BETWEEN 1 AND 255
+            THEN 'key has ' || coalesce(length(set_gate.key), 0)::text || ' characters: wants 1 to 255'
+        WHEN coalesce(set_gate.concurrency::text, set_gate.rate::text, set_gate.quota::text, set_gate.weights::text) IS NULL
+            THEN 'set_gate sets nothing: give it a concurrency, a rate, a quota or weights'
+        WHEN set_gate.concurrency NOT BETWEEN 0 AND 999999999
+            THEN 'concurrency is ' || set_gate.concurrency::text || ': wants a whole number from 0 to 999999999'
+        WHEN jsonb_typeof(set_gate.weights) <> 'object' OR EXISTS (
+                SELECT FROM jsonb_each_text(CASE jsonb_typeof(set_gate.weights) WHEN 'object' THEN set_gate.weights END) w
+                WHERE w.value !~ '^[1-9][0-9]{0,3}$')
+            THEN 'weights is ' || set_gate.weights::text || ': wants an object of whole numbers from 1 to 9999 by share'
+        ELSE coalesce(pgjobq.rate_fault(set_gate.rate), pgjobq.quota_fault(set_gate.quota)) END;
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    INSERT INTO pgjobq.gate AS g (key, concurrency, rate, quota, weights, set_at)
+    VALUES (set_gate.key, set_gate.concurrency, set_gate.rate, set_gate.quota, set_gate.weights, pgjobq.clock())
+    ON CONFLICT ON CONSTRAINT gate_pkey DO UPDATE SET
+        concurrency = coalesce(EXCLUDED.concurrency, g.concurrency), rate = coalesce(EXCLUDED.rate, g.rate),
+        quota = coalesce(EXCLUDED.quota, g.quota), weights = coalesce(EXCLUDED.weights, g.weights), set_at = EXCLUDED.set_at;
     PERFORM pgjobq.sweep_gates();
     PERFORM pgjobq.wake_at(pgjobq.clock());
+    PERFORM pgjobq.note_action(set_gate.who, 'set_gate', NULL, jsonb_build_object(
+        'gate', set_gate.key, 'concurrency', set_gate.concurrency, 'rate', set_gate.rate, 'quota', set_gate.quota,
+        'weights', set_gate.weights));
 END $$;
 
 -- Back to what the jobs say. False: nothing was set.
-CREATE FUNCTION pgjobq.unset_gate(key text, who text DEFAULT NULL) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION pgjobq.unset_gate(key text, who text DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 BEGIN
     DELETE FROM pgjobq.gate g WHERE g.key = unset_gate.key;
@@ -1147,6 +1645,64 @@ BEGIN
     PERFORM pgjobq.sweep_gates();
     PERFORM pgjobq.wake_at(pgjobq.clock());
     RETURN true;
+END $$;
+
+-- Have the jobs that were let through this gate (a key or a name) and have not started wait at it again: it was paused. Their
+-- passes count no more.
+CREATE FUNCTION pgjobq.call_back(gate text) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+    WITH passed AS MATERIALIZED (
+        SELECT DISTINCT ON (p.job) p.job, g.gate FROM pgjobq.gate_pass p JOIN pgjobq.job j ON j.id = p.job
+        CROSS JOIN jsonb_array_elements(j.gates) AS g(gate)
+        WHERE p.key = g.gate ->> 'key' AND call_back.gate IN (p.key, g.gate ->> 'name') ORDER BY p.job
+    ), gone AS (
+        DELETE FROM pgjobq.ready WHERE ctid = ANY (ARRAY(
+            SELECT r.ctid FROM passed p JOIN pgjobq.ready r ON r.job = p.job AND r.seq <> r.job FOR UPDATE OF r SKIP LOCKED))
+        RETURNING job, priority, attempt, spared, queue
+    ), looks AS (                           -- the other gates that they had passed
+        INSERT INTO pgjobq.gate_look (key) SELECT DISTINCT p.key FROM gone g JOIN pgjobq.gate_pass p ON p.job = g.job
+    )
+    INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+    SELECT g.job, pgjobq.clock(), g.priority, g.attempt, g.spared, g.queue, 'gate:' || pgjobq.gate_line(p.gate)
+    FROM gone g JOIN passed p ON p.job = g.job
+$$;
+
+-- What a gate stands at, for people: its limits as they are now, and what of them is used. No lock: from what is committed.
+CREATE FUNCTION pgjobq.gate_figures(gate jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    limits jsonb := pgjobq.gate_limits(gate);
+    rate   jsonb := nullif(limits -> 'rate', 'null');
+    quota  jsonb := nullif(limits -> 'quota', 'null');
+    moment timestamptz := pgjobq.clock();
+    lack   numeric := 0;
+    meter  record;
+    unseen int;
+    period record;
+BEGIN
+    SELECT m.full_at, m.period, m.used INTO meter FROM pgjobq.gate_meter m WHERE m.key = limits ->> 'key';
+    SELECT count(*) INTO unseen FROM pgjobq.gate_pass p WHERE p.key = limits ->> 'key' AND p.token;
+    IF rate IS NOT NULL THEN
+        lack := least(greatest(coalesce(extract(epoch FROM meter.full_at - moment) * 1000000, 0), 0)
+                      + unseen * pgjobq.rate_step(rate), pgjobq.rate_step(rate) * pgjobq.rate_burst(rate));
+        rate := jsonb_build_object('limit', (rate ->> 'limit')::int, 'per', coalesce((rate ->> 'per')::float8, 1),
+                                   'burst', pgjobq.rate_burst(rate),
+                                   'left', floor(pgjobq.rate_burst(rate) - lack / pgjobq.rate_step(rate))::int,
+                                   'next', greatest(0, lack - pgjobq.rate_step(rate) * (pgjobq.rate_burst(rate) - 1)) / 1000000);
+    END IF;
+    IF quota IS NOT NULL THEN
+        period := pgjobq.quota_period(quota, moment);
+        quota := jsonb_build_object('limit', (quota ->> 'limit')::int, 'per', coalesce(quota -> 'per', '"day"'), 'tz', quota -> 'tz',
+                                    'used', CASE WHEN meter.period >= period.begins THEN meter.used ELSE 0 END + unseen,
+                                    'ends', period.ends);
+    END IF;
+    RETURN jsonb_build_object(
+        'limit', CASE WHEN limits ->> 'order' = 'fifo' THEN least((limits ->> 'concurrency')::int, 1) ELSE (limits ->> 'concurrency')::int END,
+        'in_order', coalesce(limits ->> 'order' = 'fifo', false), 'rate', rate, 'quota', quota,
+        'is_fair', limits ->> 'share' IS NOT NULL, 'weights', limits -> 'weights',
+        'pause', (SELECT to_jsonb(p) FROM pgjobq.paused p WHERE p.kind = 'gate' AND p.name IN (limits ->> 'key', limits ->> 'name')
+                  AND (p.until IS NULL OR p.until > moment) ORDER BY p.name = limits ->> 'key' DESC LIMIT 1),
+        'set_at', (SELECT max(g.set_at) FROM pgjobq.gate g WHERE g.key IN (limits ->> 'key', limits ->> 'name')));
 END $$;
 
 -- Run a job again that had failed or was cancelled, with a fresh budget of attempts. False: it was neither, so a
@@ -2054,6 +2610,371 @@ BEGIN
     RETURN largest;
 END $$;
 
+-- ---------------------------------------------------------------------------------------------- steps and events
+-- What a handler has done for good is remembered under a name, so that the next attempt goes on behind it. A sleep and a
+-- wait for an event are steps that are not over: the handler ends, no worker is held, and the job stands in `scheduled` or
+-- in `blocked` (`event:NAME`). wait_step() alone, called by an attempt, decides what came of a wait and writes it down; all
+-- else only sees to it that there is an attempt: whoever emits only adds to `emission` and conflicts with nobody, however
+-- long its transaction is open, and deliver() looks, in a transaction of its own, at what is committed.
+
+-- What attempts have done for good. Deleted with the job, or by forget_steps().
+CREATE TABLE pgjobq.step (
+    job        bigint NOT NULL,
+    started_at timestamptz NOT NULL,
+    ended_at   timestamptz,                 -- NULL: a sleep or a wait that is not over
+    until      timestamptz,                 -- when a sleep is over, or a wait in vain
+    attempt    int NOT NULL,                -- that did it
+    timed_out  boolean NOT NULL DEFAULT false,
+    kind       text NOT NULL CHECK (kind IN ('step', 'sleep', 'wait')),
+    name       text NOT NULL,
+    event      text,                        -- that a wait waits for
+    value      jsonb,
+    PRIMARY KEY (job, name)
+);
+CREATE INDEX step_waits ON pgjobq.step (event) WHERE ended_at IS NULL;
+
+-- Events as they were emitted, until deliver() has seen them. Not unique: two that emit the same never wait for each other.
+CREATE TABLE pgjobq.emission (
+    id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at      timestamptz NOT NULL,
+    keep    timestamptz NOT NULL,
+    event   text NOT NULL,
+    payload jsonb
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX emission_event ON pgjobq.emission (event);
+
+-- Events that have happened: of several emissions the one that was met first, the same for everybody.
+CREATE TABLE pgjobq.event (
+    name    text PRIMARY KEY,
+    at      timestamptz NOT NULL,
+    keep    timestamptz NOT NULL,           -- remembered until then
+    payload jsonb
+);
+CREATE INDEX event_keep ON pgjobq.event (keep);
+
+-- Jobs that may have waited long enough for an event, and when to look.
+CREATE TABLE pgjobq.event_look (
+    job bigint NOT NULL,
+    at  timestamptz NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX event_look_at ON pgjobq.event_look (at);
+
+-- How far a job has come, as its latest report says. Deleted with the job, like its checkpoint.
+CREATE TABLE pgjobq.progress (
+    job     bigint PRIMARY KEY,
+    at      timestamptz NOT NULL,
+    done    float8 NOT NULL,
+    total   float8,
+    attempt int NOT NULL,
+    message text
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- Where the next attempt goes on.
+CREATE TABLE pgjobq.checkpoint (
+    job     bigint PRIMARY KEY,
+    at      timestamptz NOT NULL,
+    attempt int NOT NULL,
+    value   jsonb
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- ---------------------------------------------------------------------------------------------- steps
+-- What is wrong with the name of a step or an event; NULL when nothing is.
+CREATE FUNCTION pgjobq.name_fault(what text, name text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN coalesce(length(name), 0) NOT BETWEEN 1 AND 255
+                THEN what || ' has ' || coalesce(length(name), 0)::text || ' characters: wants 1 to 255' END
+$$;
+
+-- Whether this attempt still holds its job. If so, nobody takes the job away before the caller's transaction has ended: what
+-- it writes about the job and a rescue come one after the other.
+CREATE FUNCTION pgjobq.keep_lease(job bigint, attempt int, worker uuid) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    PERFORM FROM pgjobq.running r
+    WHERE r.job = keep_lease.job AND r.attempt = keep_lease.attempt AND r.worker = keep_lease.worker FOR KEY SHARE;
+    RETURN FOUND;
+END $$;
+
+-- Remember what a step gave, in the caller's transaction: what the step has written and its memory commit together or not
+-- at all. `seconds`: how long it took. False: this attempt no longer holds the job (the caller must roll back).
+CREATE FUNCTION pgjobq.remember_step(
+    job bigint, attempt int, worker uuid, name text, value jsonb DEFAULT NULL, seconds float8 DEFAULT 0
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    fault text := pgjobq.name_fault('the name of a step', remember_step.name);
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    IF NOT pgjobq.keep_lease(remember_step.job, remember_step.attempt, remember_step.worker) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO pgjobq.step (job, started_at, ended_at, attempt, kind, name, value)
+    VALUES (remember_step.job, pgjobq.clock() - make_interval(secs => greatest(remember_step.seconds, 0)), pgjobq.clock(),
+            remember_step.attempt, 'step', remember_step.name, remember_step.value);
+    RETURN true;
+END $$;
+
+-- Begin a sleep of so many seconds, or go on with it. Returns the seconds that are left, 0 when it is over; NULL: this
+-- attempt no longer holds the job.
+CREATE FUNCTION pgjobq.sleep_step(job bigint, attempt int, worker uuid, name text, seconds float8) RETURNS float8
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    started timestamptz := pgjobq.clock();
+    fault   text := pgjobq.name_fault('the name of a step', sleep_step.name);
+    due     timestamptz;
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    IF NOT pgjobq.keep_lease(sleep_step.job, sleep_step.attempt, sleep_step.worker) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO pgjobq.step AS s (job, started_at, until, attempt, kind, name)
+    VALUES (sleep_step.job, started, started + make_interval(secs => sleep_step.seconds), sleep_step.attempt, 'sleep',
+            sleep_step.name)
+    ON CONFLICT ON CONSTRAINT step_pkey DO UPDATE SET attempt = excluded.attempt
+    RETURNING s.until INTO due;
+    IF due > started THEN
+        RETURN extract(epoch FROM due - started);
+    END IF;
+    UPDATE pgjobq.step s SET ended_at = started
+    WHERE s.job = sleep_step.job AND s.name = sleep_step.name AND s.ended_at IS NULL;
+    RETURN 0;
+END $$;
+
+-- Forget what attempts of a job have done, all of it and its checkpoint or the step of one name, so that it is done anew.
+-- Returns how many steps were forgotten. A running attempt goes on with what it knows.
+CREATE FUNCTION pgjobq.forget_steps(job bigint, name text DEFAULT NULL, who text DEFAULT NULL) RETURNS int LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    gone int;
+BEGIN
+    DELETE FROM pgjobq.step s WHERE s.job = forget_steps.job AND (forget_steps.name IS NULL OR s.name = forget_steps.name);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    IF forget_steps.name IS NULL THEN
+        DELETE FROM pgjobq.checkpoint c WHERE c.job = forget_steps.job;
+        DELETE FROM pgjobq.progress p WHERE p.job = forget_steps.job;
+    END IF;
+    IF gone > 0 THEN
+        INSERT INTO pgjobq.event_look (job, at) VALUES (forget_steps.job, pgjobq.clock());    -- it may wait for nothing now
+        PERFORM pgjobq.note_action(forget_steps.who, 'forget_steps', 1, jsonb_build_object(
+            'job', forget_steps.job, 'name', forget_steps.name));
+    END IF;
+    RETURN gone;
+END $$;
+
+-- Keep a value for the next attempt in place of the last one. False: this attempt no longer holds the job.
+CREATE FUNCTION pgjobq.keep_checkpoint(job bigint, attempt int, worker uuid, value jsonb) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    IF NOT pgjobq.keep_lease(keep_checkpoint.job, keep_checkpoint.attempt, keep_checkpoint.worker) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO pgjobq.checkpoint (job, at, attempt, value)
+    VALUES (keep_checkpoint.job, pgjobq.clock(), keep_checkpoint.attempt, keep_checkpoint.value)
+    ON CONFLICT ON CONSTRAINT checkpoint_pkey
+    DO UPDATE SET at = excluded.at, attempt = excluded.attempt, value = excluded.value;
+    RETURN true;
+END $$;
+
+-- Write down how far jobs have come: an array of {"job", "attempt", "worker", "done", "total", "message"}. Returns those whose
+-- attempt still holds its job, or has ended it. Tells whoever watches.
+CREATE FUNCTION pgjobq.report_progress(reports jsonb) RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    held bigint[];
+BEGIN
+    WITH said AS (
+        SELECT x.* FROM jsonb_to_recordset(report_progress.reports) AS x(
+            job bigint, attempt int, worker uuid, done float8, total float8, message text)
+        WHERE EXISTS (SELECT FROM pgjobq.running r
+                      WHERE r.job = x.job AND r.attempt = x.attempt AND r.worker = x.worker)
+           OR EXISTS (SELECT FROM pgjobq.finished f
+                      WHERE f.job = x.job AND f.attempt = x.attempt AND f.worker = x.worker)
+    ), written AS (
+        INSERT INTO pgjobq.progress AS p (job, at, done, total, attempt, message)
+        SELECT s.job, pgjobq.clock(), s.done, s.total, s.attempt, s.message FROM said s ORDER BY s.job
+        ON CONFLICT ON CONSTRAINT progress_pkey DO UPDATE SET
+            at = excluded.at, done = excluded.done, total = excluded.total, attempt = excluded.attempt, message = excluded.message
+        WHERE p.attempt <= excluded.attempt
+    )
+    SELECT array_agg(s.job) INTO held FROM said s;
+    IF pgjobq.watched() THEN
+        PERFORM pg_notify('pgjobq:progress', h.job::text)
+        FROM (SELECT DISTINCT unnest(held) AS job) h
+        WHERE EXISTS (SELECT FROM pgjobq.awaited a WHERE a.job = h.job AND a.until > clock_timestamp());
+    END IF;
+    RETURN QUERY SELECT unnest(held);
+END $$;
+
+-- ---------------------------------------------------------------------------------------------- events
+-- An event is a name that happens once, such as `order:42:paid`, with a payload. It is remembered, so a wait that begins after
+-- it returns at once.
+--
+-- WHY NO EVENT IS MISSED: an emission is deleted in the transaction that puts its event in `event`, so of one that is committed
+-- every snapshot shows the one or the other. deliver() finds the waits that are committed; a wait that was not yet has asked
+-- for a look after its own commit, and whatever deliver() overlooked because of that was committed before.
+
+-- Let an event happen. `keep`: for how long it is remembered. False: one of this name has happened, and stands. Of two that
+-- emit at once one is met first, and stands for everybody; both are told true.
+CREATE FUNCTION pgjobq.emit(event text, payload jsonb DEFAULT NULL, keep interval DEFAULT '30 days') RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    fault text := coalesce(pgjobq.name_fault('the name of an event', emit.event),
+                           CASE WHEN coalesce(emit.keep <= interval '0', true)
+                                THEN 'keep is ' || coalesce(emit.keep::text, 'null') || ': wants more than no time' END);
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    IF EXISTS (SELECT FROM pgjobq.event e WHERE e.name = emit.event AND e.keep > pgjobq.clock()) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO pgjobq.emission (at, keep, event, payload)
+    VALUES (pgjobq.clock(), pgjobq.clock() + emit.keep, emit.event, emit.payload);
+    PERFORM pg_notify('pgjobq:due', '');
+    RETURN true;
+END $$;
+
+-- Begin to wait for an event, for so many seconds (NULL: for ever), or go on with it. `state`: came, with the payload in
+-- `value`; late; waits: then the attempt has to end, and another one comes when there is something to know. NULL: this
+-- attempt no longer holds the job.
+CREATE FUNCTION pgjobq.wait_step(
+    job bigint, attempt int, worker uuid, name text, event text, seconds float8, OUT state text, OUT value jsonb
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    started timestamptz := pgjobq.clock();
+    fault   text := coalesce(pgjobq.name_fault('the name of a step', wait_step.name),
+                             pgjobq.name_fault('the name of an event', wait_step.event));
+    due     timestamptz;
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    IF NOT pgjobq.keep_lease(wait_step.job, wait_step.attempt, wait_step.worker) THEN
+        RETURN;
+    END IF;
+    INSERT INTO pgjobq.step AS s (job, started_at, until, attempt, kind, name, event)
+    VALUES (wait_step.job, started, started + make_interval(secs => wait_step.seconds), wait_step.attempt, 'wait',
+            wait_step.name, wait_step.event)
+    ON CONFLICT ON CONSTRAINT step_pkey DO UPDATE SET attempt = excluded.attempt, event = excluded.event
+    RETURNING s.until INTO due;
+    INSERT INTO pgjobq.event AS e (name, at, keep, payload)         -- not delivered yet: here and now, for everybody
+    SELECT m.event, m.at, m.keep, m.payload FROM pgjobq.emission m WHERE m.event = wait_step.event ORDER BY m.id LIMIT 1
+    ON CONFLICT ON CONSTRAINT event_pkey DO UPDATE SET at = excluded.at, keep = excluded.keep, payload = excluded.payload
+    WHERE e.keep <= pgjobq.clock();
+    SELECT 'came', e.payload INTO state, value FROM pgjobq.event e WHERE e.name = wait_step.event;
+    IF state IS NULL AND due <= started THEN
+        state := 'late';
+    END IF;
+    IF state IS NOT NULL THEN
+        UPDATE pgjobq.step s
+        SET ended_at = started, value = wait_step.value, timed_out = wait_step.state = 'late'
+        WHERE s.job = wait_step.job AND s.name = wait_step.name;
+        RETURN;
+    END IF;
+    state := 'waits';
+    INSERT INTO pgjobq.event_look (job, at) VALUES (wait_step.job, started + interval '1 second');
+    IF due IS NOT NULL THEN
+        INSERT INTO pgjobq.event_look (job, at) VALUES (wait_step.job, due);
+        PERFORM pgjobq.wake_at(due);
+    END IF;
+END $$;
+
+-- Let events happen that were emitted, and have those jobs run that waited for one, or long enough: up to so many of each.
+-- Returns at how many it looked.
+CREATE FUNCTION pgjobq.deliver(most int) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    started  timestamptz := pgjobq.clock();
+    happened text[];
+    looked   bigint[];
+    free     bigint[];
+    total    bigint;
+    lanes    record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pgjobq.emission) AND NOT EXISTS (SELECT FROM pgjobq.event_look l WHERE l.at <= started) THEN
+        RETURN 0;
+    END IF;
+    PERFORM pg_current_xact_id();           -- the xid before the numbers: see the head of this file
+    WITH met AS (
+        DELETE FROM pgjobq.emission WHERE ctid = ANY (ARRAY(
+            SELECT m.ctid FROM pgjobq.emission m ORDER BY m.id LIMIT deliver.most FOR UPDATE SKIP LOCKED))
+        RETURNING id, at, keep, event, payload
+    ), events AS (
+        INSERT INTO pgjobq.event AS e (name, at, keep, payload)
+        SELECT DISTINCT ON (m.event) m.event, m.at, m.keep, m.payload FROM met m ORDER BY m.event, m.id
+        ON CONFLICT ON CONSTRAINT event_pkey DO UPDATE SET at = excluded.at, keep = excluded.keep, payload = excluded.payload
+        WHERE e.keep <= started
+    )
+    SELECT array_agg(DISTINCT m.event), count(*) INTO happened, total FROM met m;
+    INSERT INTO pgjobq.event_look (job, at)
+    SELECT s.job, started FROM pgjobq.step s WHERE s.event = ANY (happened) AND s.ended_at IS NULL;
+    WITH taken AS (
+        DELETE FROM pgjobq.event_look WHERE ctid = ANY (ARRAY(
+            SELECT l.ctid FROM pgjobq.event_look l WHERE l.at <= started
+            ORDER BY l.at LIMIT deliver.most FOR UPDATE SKIP LOCKED))
+        RETURNING job)
+    SELECT array_agg(DISTINCT t.job), greatest(total, count(*)) INTO looked, total FROM taken t;
+    free := ARRAY(SELECT b.job FROM pgjobq.blocked b WHERE b.job = ANY (looked) AND starts_with(b.waits_for, 'event:')
+                  ORDER BY b.job FOR UPDATE SKIP LOCKED);
+    -- Somebody has it in hand, or its attempt has yet to end: look once more, soon.
+    INSERT INTO pgjobq.event_look (job, at)
+    SELECT b.job, started + interval '0.3 seconds' FROM pgjobq.blocked b
+    WHERE b.job = ANY (looked) AND starts_with(b.waits_for, 'event:') AND NOT b.job = ANY (free)
+    UNION
+    SELECT r.job, started + interval '0.1 seconds' FROM pgjobq.running r
+    WHERE r.job = ANY (looked) AND EXISTS (
+        SELECT FROM pgjobq.step s WHERE s.job = r.job AND s.attempt = r.attempt AND s.kind = 'wait' AND s.ended_at IS NULL);
+    FOR lanes IN
+        WITH woken AS (
+            DELETE FROM pgjobq.blocked b
+            WHERE b.job = ANY (free) AND starts_with(b.waits_for, 'event:') AND (
+                EXISTS (SELECT FROM pgjobq.step s WHERE s.job = b.job AND s.kind = 'wait' AND s.ended_at IS NULL
+                        AND (s.until <= started OR EXISTS (SELECT FROM pgjobq.event e WHERE e.name = s.event)
+                             OR EXISTS (SELECT FROM pgjobq.emission m WHERE m.event = s.event)))
+                OR NOT EXISTS (SELECT FROM pgjobq.step s WHERE s.job = b.job AND s.kind = 'wait' AND s.ended_at IS NULL))
+            RETURNING b.job, b.priority, b.attempt, b.spared, b.queue
+        ), placed AS MATERIALIZED (
+            SELECT w.*, pgjobq.gate_ahead(j.gates, true) AS ahead FROM woken w JOIN pgjobq.job j ON j.id = w.job
+        ), soon AS (
+            INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
+            SELECT nextval('pgjobq.job_id_seq'), job, priority, attempt, spared, queue
+            FROM (SELECT * FROM placed WHERE ahead IS NULL ORDER BY priority, job) p
+        ), gated AS (
+            INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+            SELECT job, started, priority, attempt, spared, queue, ahead FROM placed WHERE ahead IS NOT NULL
+        ), looks AS (
+            INSERT INTO pgjobq.gate_look (key) SELECT DISTINCT substr(ahead, 6) FROM placed WHERE ahead IS NOT NULL
+        )
+        SELECT queue, priority, bool_or(ahead IS NOT NULL) AS is_gated FROM placed GROUP BY queue, priority
+    LOOP
+        PERFORM pgjobq.open_lane(lanes.queue, lanes.priority);
+        PERFORM pgjobq.wake(lanes.queue);
+        IF lanes.is_gated THEN
+            PERFORM pgjobq.wake_at(started);
+        END IF;
+    END LOOP;
+    RETURN total;
+END $$;
+
+-- Now and then: forget events whose time is over, unless somebody waits for one; and look at every job that should have been
+-- found, whoever failed to ask for it.
+CREATE FUNCTION pgjobq.tend_events() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    DELETE FROM pgjobq.event WHERE ctid = ANY (ARRAY(
+        SELECT e.ctid FROM pgjobq.event e WHERE e.keep <= pgjobq.clock()
+          AND NOT EXISTS (SELECT FROM pgjobq.step s WHERE s.event = e.name AND s.ended_at IS NULL)
+        LIMIT 10000 FOR UPDATE SKIP LOCKED));
+    INSERT INTO pgjobq.event_look (job, at)
+    SELECT b.job, pgjobq.clock() FROM pgjobq.blocked b
+    WHERE b.waits_for >= 'event:' AND b.waits_for < 'event;' AND starts_with(b.waits_for, 'event:') AND (
+        EXISTS (SELECT FROM pgjobq.step s WHERE s.job = b.job AND s.kind = 'wait' AND s.ended_at IS NULL
+                AND (s.until <= pgjobq.clock() OR EXISTS (SELECT FROM pgjobq.event e WHERE e.name = s.event)))
+        OR NOT EXISTS (SELECT FROM pgjobq.step s WHERE s.job = b.job AND s.kind = 'wait' AND s.ended_at IS NULL));
+END $$;
+
 -- ---------------------------------------------------------------------------------------------- many jobs at once
 -- For lists of what went wrong, newest job first; a job that succeeds pays nothing for it.
 CREATE INDEX finished_badly_job ON pgjobq.finished (outcome, job) WHERE outcome <> 's';
@@ -2123,6 +3044,9 @@ BEGIN
     END IF;
     DELETE FROM pgjobq.attempt_error e WHERE e.job = purge.job;
     DELETE FROM pgjobq.dependency d WHERE d.job = purge.job;
+    DELETE FROM pgjobq.step s WHERE s.job = purge.job;
+    DELETE FROM pgjobq.progress p WHERE p.job = purge.job;
+    DELETE FROM pgjobq.checkpoint c WHERE c.job = purge.job;
     DELETE FROM pgjobq.job j WHERE j.id = purge.job;
     RETURN true;
 END $$;
@@ -2163,13 +3087,16 @@ SELECT j.id, j.task, j.queue, j.priority, j.ref, j.tags, j.args, j.headers, j.cr
             WHEN b.job IS NOT NULL THEN 'blocked'
             WHEN coalesce(first.job, again.job) IS NOT NULL THEN 'ready' END AS state,
        coalesce(f.attempt, x.attempt, s.attempt, b.attempt, first.attempt, again.attempt) AS attempt,
-       s.run_at, coalesce(f.started_at, x.started_at) AS started_at, f.finished_at,
+       coalesce(s.run_at, CASE WHEN starts_with(b.waits_for, 'event:')      -- then it goes on at the latest
+                               THEN (SELECT min(w.until) FROM pgjobq.step w WHERE w.job = j.id AND w.ended_at IS NULL) END) AS run_at,
+       coalesce(f.started_at, x.started_at) AS started_at, f.finished_at,
        coalesce(f.worker, x.worker) AS worker, f.result,
-       CASE WHEN b.job IS NOT NULL THEN 'waits for ' || b.waits_for
+       CASE WHEN b.job IS NOT NULL THEN 'waits for ' || replace(b.waits_for, chr(31), ' as ')
             ELSE coalesce(f.reason, (SELECT e.kind || ': ' || e.message FROM pgjobq.attempt_error e
                                      WHERE e.job = j.id AND f.outcome IS DISTINCT FROM 's'
                                      ORDER BY e.attempt DESC LIMIT 1)) END AS reason,
-       coalesce(j.version, 1) AS version, j.expires_at
+       coalesce(j.version, 1) AS version, j.expires_at,
+       (SELECT to_jsonb(p) - 'job' FROM pgjobq.progress p WHERE p.job = j.id) AS progress
 FROM pgjobq.job j
 LEFT JOIN pgjobq.finished f ON f.job = j.id
 LEFT JOIN pgjobq.running x ON x.job = j.id

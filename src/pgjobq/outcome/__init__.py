@@ -7,6 +7,7 @@ failure      an exception as text that can be stored
 from __future__ import annotations
 
 from pgjobq.outcome.decision import (
+    Awaiting,
     Discard,
     Discarded,
     Failed,
@@ -17,12 +18,15 @@ from pgjobq.outcome.decision import (
     Snooze,
     Snoozed,
     Succeeded,
+    Suspension,
     decide,
+    json_text,
     result_text,
 )
 from pgjobq.outcome.failure import Failure, describe, storable
 
 __all__ = [
+    "Awaiting",
     "Discard",
     "Discarded",
     "Failed",
@@ -34,8 +38,10 @@ __all__ = [
     "Snooze",
     "Snoozed",
     "Succeeded",
+    "Suspension",
     "decide",
     "describe",
+    "json_text",
     "result_text",
     "storable",
 ]

@@ -19,6 +19,7 @@ from pgjobq.outcome.failure import Failure, describe, storable
 from pgjobq.retry import Retry
 
 __all__ = [
+    "Awaiting",
     "Discard",
     "Discarded",
     "Failed",
@@ -29,7 +30,9 @@ __all__ = [
     "Snooze",
     "Snoozed",
     "Succeeded",
+    "Suspension",
     "decide",
+    "json_text",
     "result_text",
 ]
 
@@ -39,7 +42,7 @@ LONGEST_REASON = 10_000
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """U+0000 in JSON; a backslash that is itself escaped begins no escape."""
 LARGEST_RESULT = 1_048_576
-"""Bytes that a handler's result may have as JSON; a result is a note, not a place to store documents in."""
+"""Bytes that the result of a handler or of a step may have as JSON; it is a note, not a place to store documents in."""
 
 
 class Snooze(Exception):
@@ -114,6 +117,13 @@ class Snoozed:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaiting:
+    """The handler waits for an event in the midst of its work; the attempt is spared."""
+
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
 class Returned:
     """The job was claimed but never started, and goes back as if it had not been claimed."""
 
@@ -125,7 +135,21 @@ class Parked:
     waits_for: str
 
 
-Outcome: TypeAlias = Succeeded | Retried | Failed | Discarded | Snoozed | Returned | Parked
+Outcome: TypeAlias = Succeeded | Retried | Failed | Discarded | Snoozed | Awaiting | Returned | Parked
+
+
+class Suspension(BaseException):
+    """Leaves a handler that sleeps or waits for an event, so that nobody has to hold a worker for it. Not an
+    Exception, so that a broad except does not eat it; `finally` blocks run as ever."""
+
+    def __init__(self, outcome: Snoozed | Awaiting) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+    def __str__(self) -> str:
+        if isinstance(self.outcome, Awaiting):
+            return f"waits for the event {self.outcome.event!r}"
+        return f"sleeps for {self.outcome.delay:g} s"
 
 
 def decide(
@@ -155,8 +179,9 @@ def decide(
         veil: takes the job's secret arguments out of the texts that are kept.
 
     Returns:
-        Succeeded, Retried, Failed, Discarded or Snoozed. A result that cannot be stored is a failure like any other
-        (UnstorableResult): the work may have been done, but what it gave is lost, and nobody should think it kept.
+        Succeeded, Retried, Failed, Discarded, Snoozed or Awaiting. A result that cannot be stored is a failure like
+        any other (UnstorableResult): the work may have been done, but what it gave is lost, and nobody should think it
+        kept.
     """
     if error is None:
         try:
@@ -164,6 +189,8 @@ def decide(
         except UnstorableResult as refusal:
             error = refusal
     match error:
+        case Suspension():
+            return error.outcome
         case Snooze():
             return Snoozed(error.seconds)
         case Discard():
@@ -188,24 +215,31 @@ def result_text(value: Any) -> str | None:
     Raises UnstorableResult: it is no JSON, holds U+0000 or a lone surrogate (which PostgreSQL cannot store), or is too
     large. The sentence says which; it does not show the value, which may be large or secret.
     """
-    if value is None:
-        return None
+    return None if value is None else json_text(value, "the handler returned", "as the job's result")
+
+
+def json_text(value: Any, who: str, where: str) -> str:
+    """A value as JSON text that can be stored, up to 1 MiB.
+
+    `who` and `where` make the sentence of the UnstorableResult that is raised otherwise: "WHO a value of type … that
+    cannot be kept WHERE".
+    """
+    why = None
     try:
         data = msgspec.json.encode(value, enc_hook=lower)
         text = data.decode()
     except BaseException as error:
-        raise _unstorable(value, describe(error).summary) from None
-    if len(data) > LARGEST_RESULT:
-        raise _unstorable(value, f"it has {len(data):,} bytes as JSON, and {LARGEST_RESULT:,} is the most")
-    if _NUL.search(text):
-        raise _unstorable(value, "it contains the character U+0000, which PostgreSQL cannot store")
-    return text
-
-
-def _unstorable(value: object, why: str) -> UnstorableResult:
+        why = describe(error).summary
+    else:
+        if len(data) > LARGEST_RESULT:
+            why = f"it has {len(data):,} bytes as JSON, and {LARGEST_RESULT:,} is the most"
+        elif _NUL.search(text):
+            why = "it contains the character U+0000, which PostgreSQL cannot store"
+    if why is None:
+        return text
     kind = storable(type(value).__qualname__, 200)
-    return UnstorableResult(
-        f"the handler returned a value of type {kind} that cannot be kept as the job's result: {storable(why, 500)}. "
+    raise UnstorableResult(
+        f"{who} a value of type {kind} that cannot be kept {where}: {storable(why, 500)}. "
         "Return None, or something that JSON can hold."
     )
 

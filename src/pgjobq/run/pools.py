@@ -85,6 +85,13 @@ class Pools:
             return given.conninfo
         return find_dsn(self._dsn if override is None else override, os.environ)
 
+    def leads_to(self, dsn: str) -> bool:
+        """Whether its connections are its own and go to what this connection string names."""
+        try:
+            return self._given is None and self._agiven is None and self.dsn() == dsn
+        except ConfigError:
+            return False
+
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
         """A pooled connection inside a transaction that is committed at the end, rolled back by an error."""

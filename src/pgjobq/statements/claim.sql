@@ -184,6 +184,6 @@ WITH held AS (
     SELECT job, pgjobq.clock(), priority, made, spared, queue, ahead FROM placed WHERE ahead IS NOT NULL
 ), looks AS (
     INSERT INTO pgjobq.gate_look (key)
-    SELECT DISTINCT g.gate ->> 'key' FROM placed p CROSS JOIN jsonb_array_elements(p.gates) AS g(gate)
+    SELECT DISTINCT pgjobq.gate_line(g.gate) FROM placed p CROSS JOIN jsonb_array_elements(p.gates) AS g(gate)
 )
 SELECT job FROM placed

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from pgjobq.errors import InvalidOption
-from pgjobq.job import AttemptError, Job, JobState
+from pgjobq.job import AttemptError, Job, JobState, Progress
 from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
 from pgjobq.task import Call, Options
@@ -29,8 +29,6 @@ __all__ = [
     "jobs",
     "misplaced",
     "read_job",
-    "set_gate",
-    "unset_gate",
     "watch",
 ]
 
@@ -142,20 +140,6 @@ def jobs(
 def errors(schema: str, job: int) -> Statement[list[AttemptError]]:
     """The failed attempts of a job, first one first."""
     return Statement("errors", statement_text("errors", schema), (id_text(job),), _errors)
-
-
-def set_gate(schema: str, key: str, concurrency: int, by: str | None = None) -> Statement[object]:
-    """Set the limit of a gate."""
-    if not 1 <= len(key) <= 255 or "\0" in key:
-        raise InvalidOption(f"set_gate(key={quote(key)}): wants a key or a gate's name of 1 to 255 characters.")
-    if type(concurrency) is not int or not 0 <= concurrency < 1_000_000_000:
-        raise InvalidOption(f"set_gate(concurrency={quote(concurrency)}): wants a whole number from 0 on.")
-    return Statement("set_gate", statement_text("set_gate", schema), (key, str(concurrency), by), _nothing)
-
-
-def unset_gate(schema: str, key: str, by: str | None = None) -> Statement[bool]:
-    """Back to what the jobs say; False: nothing was set."""
-    return Statement("unset_gate", statement_text("unset_gate", schema), (key, by), _flag)
 
 
 def complete_within(schema: str, job: int, attempt: int, worker: str, result: str | None) -> Statement[bool]:
@@ -272,6 +256,7 @@ class _JobRow(msgspec.Struct):
     reason: str | None
     version: int = 1  # a database that is yet to be migrated does not tell
     expires_at: datetime | None = None
+    progress: Progress | None = None
 
 
 _decode_job = msgspec.json.Decoder(_JobRow).decode

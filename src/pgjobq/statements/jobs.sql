@@ -43,12 +43,6 @@ SELECT to_jsonb(e)::text FROM pgjobq.attempt_error e WHERE e.job = $1::text::big
 -- name: complete_within
 SELECT pgjobq.complete($1::text::bigint, $2::text::int, $3::text::uuid, $4::text::jsonb)::text
 
--- name: set_gate
-SELECT pgjobq.set_gate($1::text, $2::text::int, $3::text)::text
-
--- name: unset_gate
-SELECT pgjobq.unset_gate($1::text, $2::text)::text
-
 -- name: misplaced
 SELECT job::text, places FROM pgjobq.misplaced ORDER BY job
 

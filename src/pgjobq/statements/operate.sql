@@ -117,12 +117,8 @@ SELECT extract(epoch FROM pgjobq.clock())::text
 SELECT jsonb_build_object(
     'job', to_jsonb(v), 'now', pgjobq.clock(),
     'waits_for', (SELECT b.waits_for FROM pgjobq.blocked b WHERE b.job = v.id),
-    'gate', (SELECT jsonb_build_object(
-                 'key', b.key, 'limit', least(coalesce(
-                     (SELECT g.concurrency FROM pgjobq.gate g WHERE g.key = b.key),
-                     (SELECT g.concurrency FROM pgjobq.gate g WHERE g.key = e.gate ->> 'name'),
-                     (e.gate ->> 'concurrency')::int, 1), CASE WHEN e.gate ->> 'order' = 'fifo' THEN 1 END),
-                 'in_order', coalesce(e.gate ->> 'order' = 'fifo', false),
+    'gate', (SELECT pgjobq.gate_figures(coalesce(e.gate, jsonb_build_object('key', b.key))) || jsonb_build_object(
+                 'key', b.key, 'share', e.gate ->> 'share',
                  'holders', (SELECT coalesce(jsonb_agg(jsonb_build_object('job', x.job, 'task', x.task, 'ref', x.ref, 'state', x.state)
                                                        ORDER BY x.job), '[]')
                              FROM (SELECT h.id AS job, h.task, h.ref, h.state    -- as in pass_counts()
@@ -134,8 +130,8 @@ SELECT jsonb_build_object(
                                        OR (p.keeps AND h.state = 'scheduled'))
                                    ORDER BY h.id LIMIT 100) x),
                  'before', (SELECT count(*) FROM (SELECT FROM pgjobq.blocked o
-                            WHERE o.waits_for = 'gate:' || b.key AND o.job < b.job LIMIT 100000) x))
-             FROM (SELECT w.job, substr(w.waits_for, 6) AS key FROM pgjobq.blocked w
+                            WHERE o.waits_for = b.waits_for AND o.job < b.job LIMIT 100000) x))
+             FROM (SELECT w.job, w.waits_for, split_part(substr(w.waits_for, 6), chr(31), 1) AS key FROM pgjobq.blocked w
                    WHERE w.job = v.id AND starts_with(w.waits_for, 'gate:')) b
              LEFT JOIN LATERAL (SELECT x.gate FROM pgjobq.job j CROSS JOIN LATERAL jsonb_array_elements(j.gates) AS x(gate)
                                 WHERE j.id = b.job AND x.gate ->> 'key' = b.key LIMIT 1) e ON true),

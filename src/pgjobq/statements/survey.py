@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -23,9 +23,7 @@ __all__ = [
     "Counts",
     "FailureGroup",
     "Filter",
-    "GateFigures",
     "GateLimit",
-    "Holder",
     "Page",
     "QueueFigures",
     "RunningJob",
@@ -33,7 +31,6 @@ __all__ = [
     "counts",
     "failures",
     "gate_limits",
-    "gates",
     "look",
     "pulse",
     "queues",
@@ -105,38 +102,15 @@ class WorkerFigures(msgspec.Struct, frozen=True):
     running: tuple[RunningJob, ...]
 
 
-class Holder(msgspec.Struct, frozen=True):
-    """A job that has a place at a gate."""
-
-    job: int
-    task: str
-    ref: str | None
-
-
-class GateFigures(msgspec.Struct, frozen=True):
-    """One gate's key where jobs wait or hold places; a count that equals `cap` means that many or more."""
-
-    key: str
-    limit: int | None
-    """Places, as somebody set them, else as its jobs say."""
-    in_order: bool
-    """One at a time, in the order of the calls."""
-    holding: int
-    waiting: int
-    holders: tuple[Holder, ...]
-    """The first few of those that have a place."""
-    first: int | None
-    """The first of those that wait, and since when it does."""
-    since: datetime | None
-    cap: int
-
-
 class GateLimit(msgspec.Struct, frozen=True):
     """A gate's limit that somebody set: it goes before what its jobs say."""
 
     key: str
     """One key, or the name of a gate for all its keys."""
-    concurrency: int
+    concurrency: int | None
+    rate: dict[str, Any] | None
+    quota: dict[str, Any] | None
+    weights: dict[str, int] | None
     set_at: datetime
 
 
@@ -201,11 +175,6 @@ def workers(schema: str, most_jobs: int) -> Statement[list[WorkerFigures]]:
     """Every worker, with at most so many of the jobs that it runs."""
     text = statement_text("survey_workers", schema)
     return Statement("survey_workers", text, (str(most_jobs),), _each(WorkerFigures))
-
-
-def gates(schema: str, most: int, cap: int) -> Statement[list[GateFigures]]:
-    """At most so many gates where jobs wait or hold places, those where most wait first."""
-    return Statement("survey_gates", statement_text("survey_gates", schema), (str(most), str(cap)), _each(GateFigures))
 
 
 def gate_limits(schema: str) -> Statement[list[GateLimit]]:

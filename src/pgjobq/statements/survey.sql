@@ -66,57 +66,9 @@ SELECT json_build_object(
         WHERE r.worker = w.id ORDER BY r.started_at LIMIT $1::text::int) x), '[]'))::text
 FROM pgjobq.worker w ORDER BY w.app, w.host, w.pid
 
--- name: survey_gates
--- The gates where jobs wait or hold places, at most $1 keys; how many do (up to $2), and of those that hold places the first 8.
--- A pass counts as in pass_counts().
-WITH RECURSIVE waits AS (       -- from one to the next in the index
-    (SELECT b.waits_for FROM pgjobq.blocked b ORDER BY b.waits_for LIMIT 1)
-    UNION ALL
-    SELECT (SELECT b.waits_for FROM pgjobq.blocked b WHERE b.waits_for > w.waits_for ORDER BY b.waits_for LIMIT 1)
-    FROM waits w WHERE w.waits_for IS NOT NULL
-), passed AS (
-    (SELECT p.key FROM pgjobq.gate_pass p ORDER BY p.key LIMIT 1)
-    UNION ALL
-    SELECT (SELECT p.key FROM pgjobq.gate_pass p WHERE p.key > a.key ORDER BY p.key LIMIT 1)
-    FROM passed a WHERE a.key IS NOT NULL
-), keys AS (
-    (SELECT substr(w.waits_for, 6) AS key FROM waits w WHERE starts_with(w.waits_for, 'gate:') LIMIT $1::text::int)
-    UNION (SELECT a.key FROM passed a WHERE a.key IS NOT NULL LIMIT $1::text::int)
-), told AS (
-    SELECT k.key, h.holding, h.holders, w.waiting, coalesce(w.first, h.first) AS example
-    FROM keys k
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS holding, min(x.job) AS first,
-               coalesce(json_agg(json_build_object('job', x.job, 'task', x.task, 'ref', x.ref) ORDER BY x.place)
-                        FILTER (WHERE x.place <= 8), '[]') AS holders
-        FROM (SELECT p.job, j.task, j.ref, row_number() OVER (ORDER BY p.job) AS place
-              FROM pgjobq.gate_pass p JOIN pgjobq.job j ON j.id = p.job
-              WHERE p.key = k.key AND (
-                  EXISTS (SELECT FROM pgjobq.running r WHERE r.job = p.job)
-                  OR EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = p.job AND r.seq <> r.job)
-                  OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job
-                             AND (p.keeps OR NOT starts_with(b.waits_for, 'gate:')))
-                  OR (p.keeps AND EXISTS (SELECT FROM pgjobq.scheduled s WHERE s.job = p.job)))
-              LIMIT $2::text::int) x) h
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS waiting, min(x.job) AS first
-        FROM (SELECT b.job FROM pgjobq.blocked b WHERE b.waits_for = 'gate:' || k.key ORDER BY b.job LIMIT $2::text::int) x) w
-    WHERE h.holding > 0 OR w.waiting > 0
-)
-SELECT json_build_object(
-    'key', t.key, 'holding', t.holding, 'waiting', t.waiting, 'holders', t.holders, 'first', w.id, 'since', w.since,
-    'limit', coalesce((SELECT g.concurrency FROM pgjobq.gate g WHERE g.key = t.key),
-                      (SELECT g.concurrency FROM pgjobq.gate g WHERE g.key = e.gate ->> 'name'),
-                      (e.gate ->> 'concurrency')::int, CASE WHEN e.gate ->> 'order' = 'fifo' THEN 1 END),
-    'in_order', coalesce(e.gate ->> 'order' = 'fifo', false), 'cap', $2::text::int)::text
-FROM told t
-LEFT JOIN LATERAL (SELECT x.gate FROM pgjobq.job j CROSS JOIN LATERAL jsonb_array_elements(j.gates) AS x(gate)
-                   WHERE j.id = t.example AND x.gate ->> 'key' = t.key LIMIT 1) e ON true
-LEFT JOIN LATERAL (SELECT b.job AS id, b.since FROM pgjobq.blocked b WHERE b.job = t.example AND t.waiting > 0) w ON true
-ORDER BY t.waiting DESC, t.key LIMIT $1::text::int
-
 -- name: survey_gate_limits
-SELECT json_build_object('key', g.key, 'concurrency', g.concurrency, 'set_at', g.set_at)::text FROM pgjobq.gate g ORDER BY g.key
+SELECT json_build_object('key', g.key, 'concurrency', g.concurrency, 'rate', g.rate, 'quota', g.quota, 'weights', g.weights,
+                         'set_at', g.set_at)::text FROM pgjobq.gate g ORDER BY g.key
 
 -- name: survey_pulse
 -- A text that changes when anything does that a page shows: what a live page waits for.

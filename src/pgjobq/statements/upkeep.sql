@@ -28,23 +28,31 @@ WITH mine AS MATERIALIZED (
 SELECT count(*) FROM due WHERE (SELECT count(*) FROM told) IS NOT NULL
 
 -- name: anything_due
--- Or somebody should look at a gate.
-(SELECT true FROM pgjobq.scheduled WHERE run_at <= pgjobq.clock() LIMIT 1) UNION ALL (SELECT true FROM pgjobq.gate_look LIMIT 1)
+-- Or somebody should look at a gate, or whether an event has come.
+(SELECT true FROM pgjobq.scheduled WHERE run_at <= pgjobq.clock() LIMIT 1) UNION ALL (SELECT true FROM pgjobq.gate_look WHERE at <= pgjobq.clock() LIMIT 1)
 UNION ALL (SELECT true FROM pgjobq.look WHERE at <= clock_timestamp() LIMIT 1)
+UNION ALL (SELECT true FROM pgjobq.event_look WHERE at <= pgjobq.clock() LIMIT 1) UNION ALL (SELECT true FROM pgjobq.emission LIMIT 1)
 
 -- name: look_at_gates
--- Let jobs through up to $1 gates at which somebody should look. Returns how many were asked for.
+-- Let jobs through up to $1 gates at which somebody should look by now. Returns how many were asked for.
 SELECT pgjobq.look_at_gates($1::int)
 
 -- name: sweep_gates
 -- Ask for a look at every gate where jobs wait.
 SELECT pgjobq.sweep_gates()
 
+-- name: forget_meters
+-- Delete up to $1 meters of gates that say nothing any more.
+SELECT pgjobq.forget_meters($1::int)
+
 -- name: next_due
--- Seconds until the next job is due (NULL: none), and until the next tick of a schedule (NULL: none); and note when we look
+-- Seconds until the next job is due or a gate opens (NULL: none does), and until the next tick of a schedule (NULL: none); and note when we look
 -- again: at the earlier one, after $1 seconds at the most.
 WITH next AS MATERIALIZED (
-    SELECT (SELECT min(run_at) FROM pgjobq.scheduled) - pgjobq.clock() AS wait,
+    SELECT least((SELECT min(run_at) FROM pgjobq.scheduled) - pgjobq.clock(), (SELECT min(at) FROM pgjobq.event_look) - pgjobq.clock(),
+                 -- One that is due and still there is being looked at by somebody else just now.
+                 (SELECT greatest(l.at - pgjobq.clock(), interval '2 milliseconds') FROM pgjobq.gate_look l
+                  WHERE l.at > pgjobq.clock() - interval '1 second' ORDER BY l.at LIMIT 1)) AS wait,
            (SELECT min(next_at) FROM pgjobq.schedule WHERE paused_at IS NULL AND retired_at IS NULL) - pgjobq.clock() AS tick
 )
 SELECT extract(epoch FROM next.wait)::float8,
@@ -117,7 +125,7 @@ WITH dead AS MATERIALIZED (
     FROM counted WHERE (unstarted OR (NOT over AND spent <= 1)) AND ahead IS NOT NULL
 ), looks AS (
     INSERT INTO pgjobq.gate_look (key)
-    SELECT DISTINCT g.gate ->> 'key' FROM counted c CROSS JOIN jsonb_array_elements(c.gates) AS g(gate)
+    SELECT DISTINCT pgjobq.gate_line(g.gate) FROM counted c CROSS JOIN jsonb_array_elements(c.gates) AS g(gate)
 ), gone AS (
     DELETE FROM pgjobq.worker w USING dead WHERE w.id = dead.id
 ), told AS MATERIALIZED (
@@ -167,6 +175,14 @@ WITH mine AS MATERIALIZED (
 ), dependencies AS (
     DELETE FROM pgjobq.dependency
     WHERE job = ANY (ARRAY(SELECT job FROM old WHERE (SELECT EXISTS (SELECT FROM pgjobq.dependency))))
+), steps AS (
+    DELETE FROM pgjobq.step WHERE job = ANY (ARRAY(SELECT job FROM old WHERE (SELECT EXISTS (SELECT FROM pgjobq.step))))
+), progress AS (
+    DELETE FROM pgjobq.progress
+    WHERE job = ANY (ARRAY(SELECT job FROM old WHERE (SELECT EXISTS (SELECT FROM pgjobq.progress))))
+), checkpoints AS (
+    DELETE FROM pgjobq.checkpoint
+    WHERE job = ANY (ARRAY(SELECT job FROM old WHERE (SELECT EXISTS (SELECT FROM pgjobq.checkpoint))))
 ), facts AS (
     DELETE FROM pgjobq.job WHERE id = ANY (ARRAY(SELECT job FROM old))  -- sorted: half the cost of a join
 ), keys AS (
@@ -220,7 +236,7 @@ SELECT count(pgjobq.open_lane(queue, priority)) FROM hop
 -- name: vacuum
 -- Outside a transaction. The launcher of autovacuum looks once a minute; under load these need it every second (8 ms).
 VACUUM (TRUNCATE OFF, INDEX_CLEANUP ON, SKIP_LOCKED) pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked,
-    pgjobq.gate_pass, pgjobq.gate_look
+    pgjobq.gate_pass, pgjobq.gate_look, pgjobq.gate_meter, pgjobq.gate_share
 
 -- name: may_vacuum
 -- VACUUM as anybody but the owner, or (from PostgreSQL 17 on) whoever was granted MAINTAIN, warns and does nothing.
@@ -231,19 +247,21 @@ FROM pg_class c WHERE c.oid = 'pgjobq.ready'::regclass
 -- name: churned
 -- Whether the churning tables have enough dead rows for a vacuum to pay (statistics arrive about once a second).
 SELECT coalesce(sum(s.n_dead_tup), 0) > 500 FROM pg_stat_all_tables s
-WHERE s.schemaname = 'pgjobq' AND s.relname IN ('ready', 'running', 'scheduled', 'blocked', 'gate_pass', 'gate_look')
+WHERE s.schemaname = 'pgjobq' AND s.relname IN ('ready', 'running', 'scheduled', 'blocked', 'gate_pass', 'gate_look', 'gate_meter', 'gate_share')
 
 -- name: forget_awaited
 -- Those who waited for the end of a job are gone, or have been told.
 DELETE FROM pgjobq.awaited WHERE until < clock_timestamp()
 
 -- name: release
--- Let up to $1 jobs go whose predecessors have ended as they need it, and cancel those for which that cannot be any more.
-SELECT pgjobq.release($1::int)
+-- Let up to $1 jobs go whose predecessors have ended as they need it, and cancel those for which that cannot be any more; let up
+-- to $1 events happen, and have those jobs run that waited for one.
+SELECT pgjobq.release($1::int) + pgjobq.deliver($1::int)
 
 -- name: write_history
 -- Count the minutes that are over. Seconds until there is another one.
 SELECT pgjobq.write_history()
 
 -- name: watch_dependencies
-SELECT pgjobq.watch_dependencies()
+-- And events that are to be forgotten, or were overlooked.
+SELECT pgjobq.watch_dependencies(), pgjobq.tend_events()

@@ -4,6 +4,7 @@ task         Task, what `using(...)` makes of it (Bound), and a call as a value 
 chunk        many jobs in one call
 declaration  what may become a task
 gate         limits that jobs share
+rate         how often they may start
 options      how a job is enqueued, checked
 evolution    versions of arguments, and names of old
 registry     tasks by name
@@ -17,6 +18,7 @@ from pgjobq.task.chunk import Chunk
 from pgjobq.task.evolution import Upcast, version_of
 from pgjobq.task.gate import Gate
 from pgjobq.task.options import Options, UsingOptions
+from pgjobq.task.rate import Quota, Rate
 from pgjobq.task.reading import opened, shown
 from pgjobq.task.registry import Registry, key_of
 from pgjobq.task.task import Bound, Call, Door, Task
@@ -29,6 +31,8 @@ __all__ = [
     "Door",
     "Gate",
     "Options",
+    "Quota",
+    "Rate",
     "Registry",
     "Task",
     "Unique",

@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from typing import Any, Final, Literal
 
 import msgspec
 
 from pgjobq.errors import InvalidOption
+from pgjobq.task.rate import Quota, Rate
 from pgjobq.wording import did_you_mean, quote
 
-__all__ = ["MOST_GATES", "Gate", "gates_fault", "gates_text"]
+__all__ = ["MOST_GATES", "Gate", "gates_fault", "gates_text", "limits_of"]
 
 LONGEST_KEY: Final = 255
 READABLE: Final = 100
 """Characters up to which an argument's value stands in a key as it is; a longer one as a part of its SHA-256."""
 MOST_GATES: Final = 8
 MOST_CONCURRENCY: Final = 999_999_999
+MOST_WEIGHT: Final = 9_999
+SEPARATOR: Final = "\x1f"
+"""Stands between a key and a share in the database; a key that has it is replaced by its digest."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -38,6 +42,11 @@ class Gate:
         order: "fifo": one after the other, in the order in which they were enqueued, whatever their priorities.
         on_failure: with an order, what a job does that failed and will be tried again. "hold": the others wait until
             it has succeeded, failed for good or been cancelled. "pass": the next one runs meanwhile.
+        rate: how often a key's jobs may start: a Rate, or a text such as "10/s". Each attempt takes a token.
+        quota: how many of a key's jobs may start in a period: a Quota, or a text such as "1000/day".
+        fair: what the jobs of a key take turns by, such as "{tenant}": of those that wait, each of its values gets its
+            share, however many jobs the others have. Without a concurrency as many are let through as workers can run.
+        weights: of shares, by value, 1..9,999: a share with 3 gets three turns while one with 1 (the others) gets one.
 
     Raises:
         InvalidOption: a value is out of its range, or the gate limits nothing.
@@ -47,6 +56,10 @@ class Gate:
     concurrency: int | None = None
     order: Literal["fifo"] | None = None
     on_failure: Literal["hold", "pass"] = "hold"
+    rate: Rate | str | None = None
+    quota: Quota | str | None = None
+    fair: str | None = None
+    weights: Mapping[str, int] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         name: object = self.name
@@ -63,42 +76,68 @@ class Gate:
             raise InvalidOption(f"Gate({quote(name)}, order={quote(self.order)}): wants 'fifo', or None.")
         if self.on_failure not in ("hold", "pass"):
             raise InvalidOption(f"Gate({quote(name)}, on_failure={quote(self.on_failure)}): wants 'hold' or 'pass'.")
-        if self.order is None and self.concurrency is None:
-            raise InvalidOption(f"Gate({quote(name)}) limits nothing: give it a concurrency or an order.")
+        if self.rate is not None:
+            object.__setattr__(self, "rate", Rate.of(self.rate))
+        if self.quota is not None:
+            object.__setattr__(self, "quota", Quota.of(self.quota))
+        self._check_shares()
+        if (self.order, self.concurrency, self.rate, self.quota, self.fair) == (None,) * 5:
+            raise InvalidOption(
+                f"Gate({quote(name)}) limits nothing: give it a concurrency, an order, a rate, a quota or fair shares."
+            )
         if self.order == "fifo" and self.concurrency not in (None, 1):
             raise InvalidOption(
                 f"Gate({quote(name)}, concurrency={self.concurrency}, order='fifo'): an order means one at a time."
             )
 
+    def _check_shares(self) -> None:
+        fair: object = self.fair
+        if fair is not None and (not isinstance(fair, str) or "{" not in fair):
+            raise InvalidOption(f"Gate({quote(self.name)}, fair={quote(fair)}): wants a text such as '{{tenant}}'.")
+        if fair is not None and self.order is not None:
+            raise InvalidOption(f"Gate({quote(self.name)}): fair shares and an order exclude each other.")
+        if self.weights is not None:
+            if fair is None:
+                raise InvalidOption(f"Gate({quote(self.name)}, weights=…): of what? Say fair='{{argument}}' as well.")
+            object.__setattr__(self, "weights", _checked_weights(f"Gate({quote(self.name)}, ", self.weights))
+
     @property
     def fields(self) -> tuple[str, ...]:
         """The names in braces."""
+        texts = (self.name,) if self.fair is None else (self.name, self.fair)
         try:
-            parsed = [(field, form, conversion) for _, field, form, conversion in _format.parse(self.name)]
+            parsed = [(name, form, conversion) for text in texts for _, name, form, conversion in _format.parse(text)]
         except ValueError as error:
             raise InvalidOption(f"Gate({quote(self.name)}): {error}; a brace itself is written twice.") from None
-        for field, form, conversion in parsed:
-            if field is not None and (not field.isidentifier() or form or conversion):
+        for name, form, conversion in parsed:
+            if name is not None and (not name.isidentifier() or form or conversion):
                 raise InvalidOption(
-                    f"Gate({quote(self.name)}): {{{field}}} is no plain name; wants the name of an argument, "
+                    f"Gate({quote(self.name)}): {{{name}}} is no plain name; wants the name of an argument, "
                     "'task' or 'queue' in braces."
                 )
-        return tuple(field for field, _, _ in parsed if field is not None)
+        return tuple(name for name, _, _ in parsed if name is not None)
 
     def check_arguments(self, task: str, function: Callable[..., Any]) -> None:
         """Refuse names in braces that are no arguments of the task."""
         known = tuple(signature(function).parameters)
-        for field in self.fields:
-            if field not in (*known, "task", "queue"):
+        for name in self.fields:
+            if name not in (*known, "task", "queue"):
                 raise InvalidOption(
-                    f"task {quote(task)}: Gate({quote(self.name)}) names {quote(field)}, which is no argument of it."
-                    f"{did_you_mean(field, known)}"
+                    f"task {quote(task)}: Gate({quote(self.name)}) names {quote(name)}, which is no argument of it."
+                    f"{did_you_mean(name, known)}"
                 )
 
     def key_of(self, values: Mapping[str, Any]) -> str:
         """The key that a job with these values shares."""
         key = self.name if "{" not in self.name and "}" not in self.name else _format.vformat(self.name, (), values)
-        return key if 1 <= len(key) <= LONGEST_KEY else _digest(key)
+        return key if 1 <= len(key) <= LONGEST_KEY and SEPARATOR not in key else _digest(key)
+
+    def share_of(self, values: Mapping[str, Any]) -> str | None:
+        """The share that a job with these values has; None: the gate has no shares."""
+        if self.fair is None:
+            return None
+        share = _format.vformat(self.fair, (), values)
+        return share if 1 <= len(share) <= LONGEST_KEY else _digest(share)
 
 
 def gates_fault(gates: object) -> str | None:
@@ -124,7 +163,7 @@ def gates_text(
         given = {name: p.default for name, p in parameters if p.default is not Parameter.empty}
         given.update(_decode(args_text))
         values |= {name: _shown(value, hidden=hidden) for name, value in given.items()}
-    entries = [_entry(gate, gate.key_of(values)) for gate in gates]
+    entries = [_entry(gate, gate.key_of(values), gate.share_of(values)) for gate in gates]
     if len({entry["key"] for entry in entries}) < len(entries):
         raise InvalidOption(
             f"task {quote(task)}: two of its gates have the same key: {quote([entry['key'] for entry in entries])}."
@@ -132,7 +171,34 @@ def gates_text(
     return _encode(entries).decode()
 
 
-def _entry(gate: Gate, key: str) -> dict[str, Any]:
+def limits_of(
+    concurrency: int | None, rate: Rate | str | None, quota: Quota | str | None, weights: Mapping[str, int] | None
+) -> tuple[int | None, str | None, str | None, str | None]:
+    """What `set_gate` sets, checked, the last three as JSON; raises InvalidOption."""
+    if (concurrency, rate, quota, weights) == (None,) * 4:
+        raise InvalidOption("set_gate sets nothing: give it a concurrency, a rate, a quota or weights.")
+    if concurrency is not None and not (type(concurrency) is int and 0 <= concurrency <= MOST_CONCURRENCY):
+        raise InvalidOption(f"set_gate(concurrency={quote(concurrency)}): wants a whole number from 0 on.")
+    return (
+        concurrency,
+        None if rate is None else _encode(Rate.of(rate).entry).decode(),
+        None if quota is None else _encode(Quota.of(quota).entry).decode(),
+        None if weights is None else _encode(_checked_weights("set_gate(", weights)).decode(),
+    )
+
+
+def _checked_weights(where: str, weights: object) -> dict[str, int]:
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(share, str) and type(weight) is int and 1 <= weight <= MOST_WEIGHT
+        for share, weight in weights.items()
+    ):
+        raise InvalidOption(
+            f"{where}weights={quote(weights)}): wants whole numbers from 1 to {MOST_WEIGHT:,} by share: {{'acme': 3}}."
+        )
+    return dict(weights)
+
+
+def _entry(gate: Gate, key: str, share: str | None) -> dict[str, Any]:
     entry: dict[str, Any] = {"key": key}
     if gate.name != key:
         entry["name"] = gate.name
@@ -140,6 +206,14 @@ def _entry(gate: Gate, key: str) -> dict[str, Any]:
         entry["concurrency"] = gate.concurrency
     if gate.order is not None:
         entry |= {"order": gate.order, "on_failure": gate.on_failure}
+    if isinstance(gate.rate, Rate):
+        entry["rate"] = gate.rate.entry
+    if isinstance(gate.quota, Quota):
+        entry["quota"] = gate.quota.entry
+    if share is not None:
+        entry["share"] = share
+        if weight := (gate.weights or {}).get(share):
+            entry["weight"] = weight
     return entry
 
 

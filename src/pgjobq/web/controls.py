@@ -64,10 +64,10 @@ async def _resume(request: Request, form: FormData) -> Response:
 
 
 def _target(form: FormData) -> tuple[str, str]:
-    """A queue or a task, by name."""
+    """A queue, a task or a gate, by name."""
     kind, name = text_of(form, "kind"), text_of(form, "name")
-    if kind not in ("queue", "task") or not 1 <= len(name) <= LONGEST_NAME or "\0" in name:
-        raise HTTPException(400, "This form names neither a queue nor a task.")
+    if kind not in ("queue", "task", "gate") or not 1 <= len(name) <= LONGEST_NAME or "\0" in name:
+        raise HTTPException(400, "This form names no queue, no task and no gate.")
     return kind, name
 
 

@@ -157,9 +157,10 @@ async def job(request: Request) -> Response:
     """One job: what it is, why it stands where it does, and what happened to it."""
     desk = desk_of(request)
     number = request.path_params["job"]
-    found, errors, needed, dependents = await asyncio.gather(
+    found, errors, steps, needed, dependents = await asyncio.gather(
         desk.queue.aget(number),
         desk.queue.aerrors(number),
+        desk.queue.asteps(number),
         desk.queue.apredecessors(number),
         desk.queue.adependents(number),
     )
@@ -174,6 +175,7 @@ async def job(request: Request) -> Response:
         "job.html",
         job=shown,
         errors=told[::-1],
+        steps=[desk.veil.step(step) for step in steps],
         life=life_of(found, errors),
         why=await _why(desk, shown, told),
         predecessors=[desk.veil.job(other) for other in needed],

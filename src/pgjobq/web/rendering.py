@@ -93,6 +93,7 @@ def _environment() -> Environment:
         "pretty": pretty,
         "brief": brief,
         "first_line": first_line,
+        "one_line": one_line,
         "plural": plural,
     }
     environment.globals |= {
@@ -175,6 +176,12 @@ def plural(value: int, word: str, many: str | None = None) -> str:
 def pretty(value: Any) -> str:
     """JSON for reading."""
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def one_line(value: Any, limit: int = 200) -> str:
+    """JSON on one line, cut."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def brief(value: Any, limit: int = 80) -> str:

@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from pgjobq.job import AttemptError, AuditEntry, Job
+from pgjobq.job import AttemptError, AuditEntry, Job, Progress, Step
 from pgjobq.survey import FailureGroup
 
 __all__ = ["Redact", "Veil"]
 
 Redact = Callable[[str, Any], Any]
 """Gets each value with the path to it (`args.address.street`, `headers.user`, `result`, `error.message`,
-`error.traceback`, `reason`) and gives what is shown in its place."""
+`error.traceback`, `reason`, `progress`, `step.charge.card`) and gives what is shown in its place."""
 
 
 class Veil:
@@ -43,7 +43,12 @@ class Veil:
             headers=self._deep("headers", job.headers),
             result=self._deep("result", job.result),
             reason=self._text("reason", job.reason),
+            progress=self._progress(job.progress),
         )
+
+    def step(self, step: Step) -> Step:
+        """The step as it may be shown."""
+        return step if self._redact is None else replace(step, value=self._deep(f"step.{step.name}", step.value))
 
     def error(self, error: AttemptError) -> AttemptError:
         """The failed attempt as it may be shown."""
@@ -60,6 +65,9 @@ class Veil:
         if self._redact is None:
             return group
         return msgspec.structs.replace(group, message=self._text("error.message", group.message) or "")
+
+    def _progress(self, progress: Progress | None) -> Progress | None:
+        return progress and replace(progress, message=self._text("progress", progress.message))
 
     def _text(self, path: str, text: str | None) -> str | None:
         if self._redact is None or text is None:

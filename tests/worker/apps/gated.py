@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from apps.trace import mark
-from pgjobq import Gate, Queue, Retry, current_job
+from pgjobq import Gate, Queue, Rate, Retry, current_job
 
 queue = Queue()
 
@@ -39,3 +39,19 @@ async def step() -> None:
 @queue.task
 async def free() -> None:
     mark("start")
+
+
+@queue.task(gates=[Gate("sms:{country}", rate=Rate(20, per=1.0, burst=3))], retry=Retry(wait=0.0))
+async def text(country: str, seconds: float = 0.01, fails: int = 0) -> None:
+    mark("start", key=country)
+    await asyncio.sleep(seconds)
+    mark("end", key=country)
+    if current_job().attempt <= fails:
+        raise RuntimeError("not yet")
+
+
+@queue.task(gates=[Gate("mail", fair="{tenant}", weights={"heavy": 3})])
+async def mail(tenant: str, seconds: float = 0.05) -> None:
+    mark("start", key=tenant)
+    await asyncio.sleep(seconds)
+    mark("end", key=tenant)
