@@ -51,6 +51,7 @@ CAP = 10_000
 WINDOW = 20_000
 """Jobs one page looks at; the next page goes on from there."""
 NEWEST_FAILED = 5_000
+"""The same for what ended badly, one in a hundred: each lies on a page of its own, and so does its row of `finished`."""
 MOST_GATES = 200
 MOST_ON_A_PAGE = 1_000
 
@@ -126,7 +127,8 @@ class Survey:
     def look(self, wanted: Filter, *, after: str | None = None, limit: int = 50, conn: object = None) -> Page:
         """Jobs that pass the filter: newest first, scheduled ones by when they are due, ended badly by when they did.
 
-        A page may be short, or empty, and yet say how it goes on (`after`): one call looks at 20,000 jobs at most.
+        A page may be short, or empty, and yet say how it goes on (`after`): one call looks at 20,000 jobs at most, at 5,000
+        of those that ended badly.
         """
         return self._opened(self._run(self._look(wanted, after, limit), conn))
 
@@ -140,7 +142,8 @@ class Survey:
         if wanted.argument is not None and not self.search_payloads:
             raise InvalidOption(f"argument={quote(wanted.argument)}: arguments are not searched here")
         plain = wanted in (Filter(state=wanted.state), Filter(ref=wanted.ref))  # then every candidate passes
-        window = limit + 1 if plain else NEWEST_FAILED if wanted.error else WINDOW
+        far_apart = wanted.error or wanted.state in (JobState.FAILED, JobState.CANCELLED)
+        window = limit + 1 if plain else NEWEST_FAILED if far_apart else WINDOW
         hidden = self._secrets() if self.search_payloads else None
         return statements.look(self.queue.schema, wanted, after=after, limit=limit, window=window, unsearched=hidden)
 
