@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgjobq import Queue
+from pgjobq.errors import InvalidOption
 from pgjobq.history import BOUNDS, Minute
 from sql.support.hand import Hand
 

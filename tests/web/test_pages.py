@@ -226,6 +226,8 @@ def test_secrets_are_neither_shown_nor_found(dsn: str, open_dashboard: Callable[
     assert "[secret]" in page
     assert ids_in(httpx.get(f"{site}/jobs?text=4000-1234").text) == []
     assert ids_in(httpx.get(f"{site}/jobs?text=77").text) == [job]
+    assert ids_in(httpx.get(f"{site}/jobs?argument=card=4000-1234").text) == []
+    assert ids_in(httpx.get(f"{site}/jobs?argument=order=77").text) == [job]
     queue.close()
 
 
@@ -268,6 +270,8 @@ def test_what_is_redacted_is_neither_shown_nor_searched(letter: int, open_dashbo
         assert "Connection refused" not in page
     assert "•••" in httpx.get(f"{site}/jobs/{letter}").text
     assert ids_in(httpx.get(f"{site}/jobs?text=ada@example").text) == []
+    assert httpx.get(f"{site}/jobs?argument=email=ada@example.com").status_code == 400
+    assert 'name="argument"' not in httpx.get(f"{site}/jobs").text
 
 
 def test_a_dashboard_below_a_path_stays_there(dsn: str, letter: int) -> None:
