@@ -36,6 +36,7 @@ from pgjobq.errors import (
     NoSuchJob,
     NotInJob,
     NotSerializable,
+    NotWrittenYet,
     NulCharacter,
     PayloadTooLarge,
     PgjobqError,
@@ -54,6 +55,7 @@ from pgjobq.errors import (
     UnsupportedConnection,
     UpcastFailed,
     WaitTimeout,
+    WorkflowEnded,
     WrongArgumentType,
 )
 from pgjobq.job import (
@@ -79,6 +81,7 @@ from pgjobq.queue import Queue
 from pgjobq.retry import Retry
 from pgjobq.schedule import Schedule
 from pgjobq.task import Call, Chunk, Gate, Quota, Rate, Task, Unique
+from pgjobq.workflow import PlannedJob, Workflow, WorkflowState
 
 __all__ = [
     "AppNotFound",
@@ -115,11 +118,13 @@ __all__ = [
     "NoSuchJob",
     "NotInJob",
     "NotSerializable",
+    "NotWrittenYet",
     "NulCharacter",
     "Outgoing",
     "Pause",
     "PayloadTooLarge",
     "PgjobqError",
+    "PlannedJob",
     "Progress",
     "Queue",
     "QueueAgeing",
@@ -151,6 +156,9 @@ __all__ = [
     "UpcastFailed",
     "WaitTimeout",
     "WorkerInfo",
+    "Workflow",
+    "WorkflowEnded",
+    "WorkflowState",
     "WrongArgumentType",
     "__version__",
     "current_job",

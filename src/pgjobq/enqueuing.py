@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 from pgjobq import run
 from pgjobq.doors import Doors
-from pgjobq.errors import EnqueueError, JobExists
+from pgjobq.errors import EnqueueError, JobExists, WorkflowEnded
 from pgjobq.job import EnqueuedJob
 from pgjobq.run.ahead import aexecute_ahead, execute_ahead
 from pgjobq.statements import jobs as statements
@@ -17,7 +17,7 @@ from pgjobq.statements.portions import aportions, portions
 from pgjobq.task import Call, UsingOptions
 from pgjobq.wording import quote
 
-__all__ = ["Enqueuing"]
+__all__ = ["Enqueuing", "refusals"]
 
 
 class Enqueuing(Doors):
@@ -25,7 +25,7 @@ class Enqueuing(Doors):
 
     def enqueue_call(self, call: Call) -> EnqueuedJob:
         """Write the job of a call (`task.call(…)`): what `task.enqueue(…)` does."""
-        with _refusals:
+        with refusals:
             if call.key is not None:
                 return self._receipt(call, *self._run(statements.enqueue_unique(self.schema, call), call.options.conn))
             job = self._run(statements.enqueue(self.schema, call), call.options.conn)
@@ -33,7 +33,7 @@ class Enqueuing(Doors):
 
     async def aenqueue_call(self, call: Call) -> EnqueuedJob:
         """The async twin of `enqueue_call`."""
-        with _refusals:
+        with refusals:
             if call.key is not None:
                 found = await self._arun(statements.enqueue_unique(self.schema, call), call.options.conn)
                 return self._receipt(call, *found)
@@ -82,7 +82,7 @@ class Enqueuing(Doors):
     def _write_many(self, calls: Iterable[Call], conn: object) -> list[int]:
         portioned = portions(self.schema, calls)
         ids: list[int] = []
-        with _refusals:
+        with refusals:
             if conn is None:
                 with self.pools.transaction() as own:
                     return execute_ahead(own, portioned)
@@ -91,6 +91,17 @@ class Enqueuing(Doors):
                 ids += portion
         return ids
 
+    def _outgoing(self, calls: Iterable[Call], passages: list[Any]) -> Iterable[Call]:
+        """Calls on their way into the database, where middleware may stand; whom to tell goes into `passages`."""
+        del passages  # nothing does
+        return calls
+
+    def _turned_back(self, passages: list[Any], error: BaseException) -> None:
+        """They were not written."""
+
+    def _through(self, passages: list[Any], ids: list[int]) -> None:
+        """They were, under these ids."""
+
     async def aenqueue_many(self, calls: Iterable[Call] | AsyncIterable[Call], *, conn: object = None) -> list[int]:
         """The async twin of `enqueue_many`; takes and streams async iterables, too."""
         return await self._awrite_many(calls, conn)
@@ -98,7 +109,7 @@ class Enqueuing(Doors):
     async def _awrite_many(self, calls: Iterable[Call] | AsyncIterable[Call], conn: object) -> list[int]:
         portioned = aportions(self.schema, calls)
         ids: list[int] = []
-        with _refusals:
+        with refusals:
             if conn is None:
                 async with self.pools.atransaction() as own:
                     return await aexecute_ahead(own, portioned)
@@ -108,7 +119,7 @@ class Enqueuing(Doors):
         return ids
 
 
-class _Refusals:
+class Refusals:
     """Whatever driver brings them: sentences of the server's that are errors of ours."""
 
     def __enter__(self) -> None:
@@ -123,9 +134,12 @@ class _Refusals:
             ) from error
         if refusal := full(error):
             raise refusal from error
+        if found := _NO_MORE.search(str(error)):
+            raise WorkflowEnded(found[0]) from error
 
 
-_refusals = _Refusals()
+refusals = Refusals()
 
 
 _HOLDS = re.compile(r"job \d+ holds the unique key '.*?'")
+_NO_MORE = re.compile(r"there is no workflow \d+.*|workflow \d+ (?:has ended|was cancelled): nothing can be added.*")

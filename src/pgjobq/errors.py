@@ -23,6 +23,7 @@ PgjobqError
 │   ├── NaiveDatetime         a datetime without a time zone
 │   ├── JobExists             another job holds the unique key
 │   ├── QueueFull             as many jobs wait in the queue as its limit allows
+│   ├── WorkflowEnded         nothing can be added to a workflow that has ended, was cancelled or does not exist
 │   ├── InvalidOption         delay, run_at, priority, ref, tags, queue, … out of range
 │   └── UnsupportedConnection `conn=` is none of the kinds that are taken
 ├── UnstorableResult          what a handler or a step returned cannot be kept as JSON: its attempt has failed
@@ -32,6 +33,7 @@ PgjobqError
 ├── CannotDecrypt             a payload does not open: it was changed, moved, or its key is not here
 │   └── KeyMissing            this process does not have the key; its job waits for one that does
 ├── MiddlewareError           middleware, carried context or a listener cannot work, or has failed
+├── NotWrittenYet             a step or a workflow is asked for its id inside its `with` block
 ├── NoSuchJob                 no job of this id is in the database
 ├── WaitTimeout               a job that was waited for has not ended in time
 │   └── EventTimeout          an event that a job waited for has not come in time
@@ -67,6 +69,7 @@ __all__ = [
     "NaiveDatetime",
     "NotInJob",
     "NotSerializable",
+    "NotWrittenYet",
     "NulCharacter",
     "PayloadTooLarge",
     "PgjobqError",
@@ -83,6 +86,7 @@ __all__ = [
     "UnsupportedAnnotation",
     "UnsupportedConnection",
     "UpcastFailed",
+    "WorkflowEnded",
     "WrongArgumentType",
 ]
 
@@ -184,6 +188,11 @@ class QueueFull(EnqueueError):
         self.queue, self.limit, self.waiting = queue, limit, waiting
 
 
+class WorkflowEnded(EnqueueError):
+    """Nothing can be added to a workflow that has ended, was cancelled or does not exist. The server says so: the
+    transaction in which it was tried can only be rolled back."""
+
+
 class InvalidOption(EnqueueError):
     """An option such as delay, run_at, priority, ref, tags or queue is out of its range."""
 
@@ -195,6 +204,10 @@ class UnsupportedConnection(EnqueueError):
 class MiddlewareError(PgjobqError):
     """Middleware, carried context or a listener is declared in a way that cannot work; or middleware failed, and
     with it the enqueue or the attempt around which it stands. `__cause__` is what it raised."""
+
+
+class NotWrittenYet(PgjobqError):
+    """A step or a workflow was asked for its id inside its `with` block: it is written when the block ends."""
 
 
 class NoSuchJob(PgjobqError):

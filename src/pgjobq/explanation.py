@@ -66,6 +66,14 @@ class GateFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowFacts:
+    """A workflow that it belongs to, or waits for as a whole."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the statement `explain` finds."""
 
@@ -88,6 +96,9 @@ class Facts:
     after: tuple[OtherJob, ...] = ()
     level: int | None = None
     """The priority that it has come to by its age, while it is ready."""
+    workflow: WorkflowFacts | None = None
+    wholes: tuple[WorkflowFacts, ...] = ()
+    """The workflows that it waits for."""
 
 
 def explained(facts: Facts) -> Explanation:
@@ -101,7 +112,7 @@ def explained(facts: Facts) -> Explanation:
         JobState.CANCELLED: _cancelled,
         JobState.SUCCEEDED: _succeeded,
     }
-    sentences = [*tellers[facts.job.state](facts), *_expiring(facts)]
+    sentences = [*tellers[facts.job.state](facts), *_expiring(facts), *_belonging(facts)]
     return Explanation(facts.job.id, facts.job.state, tuple(sentences))
 
 
@@ -225,7 +236,9 @@ _NEEDED = {"s": "to succeed", "a": "to end", "f": "to fail or be cancelled"}
 
 
 def _after(facts: Facts) -> Iterator[str]:
-    if not facts.after:
+    for whole in facts.wholes:
+        yield f"It waits for all of workflow {whole.id} ({whole.name!r})."
+    if not facts.after and not facts.wholes:
         yield "The jobs that it waited for have ended: a live worker lets it go on within a moment."
     for needs, wanted in _NEEDED.items():
         if others := [one for one in facts.after if one.needs == needs]:
@@ -239,6 +252,12 @@ def _named(others: Sequence[OtherJob], most: int = 5) -> str:
         texts.append(f"{rest if len(others) < 100 else 'many'} more")
     listed = " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
     return f"job{'s' * (len(others) > 1)} {listed}"
+
+
+def _belonging(facts: Facts) -> Iterator[str]:
+    """The whole it is part of."""
+    if facts.workflow is not None:
+        yield f"It belongs to workflow {facts.workflow.id} ({facts.workflow.name!r})."
 
 
 def _expiring(facts: Facts) -> Iterator[str]:

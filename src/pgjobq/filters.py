@@ -37,6 +37,8 @@ class Filters(TypedDict, total=False):
     args: Mapping[str, Any] | None
     """Arguments that it has, at any depth: {"customer": {"id": 7}}. Sealed payloads are never found."""
     ids: Iterable[int] | None
+    workflow: int | None
+    """The id of the workflow that it belongs to."""
 
 
 def conditions(filters: Filters) -> dict[str, str]:
@@ -55,6 +57,10 @@ def _text(name: str, value: Any) -> str:
         return msgspec.json.encode(value).decode()
     if name == "ids":
         return "{" + ",".join(str(int(job)) for job in value if 0 < int(job) < 2**63) + "}"
+    if name == "workflow":
+        if type(value) is not int:
+            raise InvalidOption(f"workflow={quote(value)}: wants the id of one, as queue.workflows() tells it")
+        return str(value) if 0 < value < 2**63 else "0"
     if name in ("since", "until", "finished_before"):
         if not isinstance(value, datetime):
             raise InvalidOption(f"{name}={quote(value)}: wants a datetime")

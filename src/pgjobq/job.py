@@ -130,6 +130,8 @@ class Job:
     """No attempt of it starts from then on."""
     progress: Progress | None = None
     """How far it has come, if it ever said so."""
+    workflow: int | None = None
+    """The id of the workflow that it belongs to."""
 
     def __repr__(self) -> str:
         """One line: what a person needs to recognise the job, never its arguments (they may be private)."""

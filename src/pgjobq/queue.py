@@ -30,6 +30,7 @@ from pgjobq.settings import check_schema_name
 from pgjobq.task import Chunk, Gate, Registry, Task, Unique, Upcast
 from pgjobq.waiting import Waiting
 from pgjobq.watching import Watching
+from pgjobq.workflows import Workflows
 
 __all__ = ["Queue"]
 
@@ -59,6 +60,7 @@ class TaskOptions(TypedDict, total=False):
 
 class Queue(
     Around,
+    Workflows,
     Enqueuing,
     Lookup,
     Changes,

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from pgjobq import run
 from pgjobq.errors import InvalidOption
+from pgjobq.job import JobState
 from pgjobq.job import GateFigures, Holder
 from pgjobq.queue import Queue
 from pgjobq.statements import Statement
@@ -51,7 +52,7 @@ CAP = 10_000
 WINDOW = 20_000
 """Jobs one page looks at; the next page goes on from there."""
 NEWEST_FAILED = 5_000
-"""The same for what ended badly, one in a hundred: each lies on a page of its own, and so does its row of `finished`."""
+"""The same for what ended badly: it is rare, so each of these lies on a disk page of its own, in two tables."""
 MOST_GATES = 200
 MOST_ON_A_PAGE = 1_000
 
@@ -127,8 +128,8 @@ class Survey:
     def look(self, wanted: Filter, *, after: str | None = None, limit: int = 50, conn: object = None) -> Page:
         """Jobs that pass the filter: newest first, scheduled ones by when they are due, ended badly by when they did.
 
-        A page may be short, or empty, and yet say how it goes on (`after`): one call looks at 20,000 jobs at most, at 5,000
-        of those that ended badly.
+        A page may be short, or empty, and yet say how it goes on (`after`): one call looks at 20,000 jobs at most,
+        at 5,000 of those that ended badly.
         """
         return self._opened(self._run(self._look(wanted, after, limit), conn))
 

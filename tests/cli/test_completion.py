@@ -63,7 +63,8 @@ def test_words(queue: Queue, dsn: str, hand: Hand, monkeypatch: pytest.MonkeyPat
     hand.sql("UPDATE pgjobq.worker SET tasks = '{send,send_all}', queues = '{mail,reports}'")
     queue.set_gate("merchant:7", concurrency=1)
     assert complete([]) == complete([""]) == list(COMMANDS)
-    assert complete(["wor"]) == ["worker", "workers"]
+    assert complete(["work"]) == [name for name in COMMANDS if name.startswith("work")]
+    assert complete(["worker"]) == ["worker", "workers"]
     assert complete(["jobs", ""])[:2] == ["list", "show"]
     assert set(complete(["jobs", "list", "--state", ""])) == set(JobState)
     assert complete(["purge", "--state", "s"]) == ["succeeded"]

@@ -34,7 +34,6 @@ MADE_FOR_THE_OWNER = {
     "job_fault",
     "keep_watch",
     "hold",
-    "pending",
     "note_action",
     "refuse",
     "replace_waiting",
@@ -65,6 +64,16 @@ MADE_FOR_THE_OWNER |= {
     "enter_lane",
     "is_limited",
     "make_room",
+}
+MADE_FOR_THE_OWNER |= {
+    "cancel_latecomers",
+    "enter_workflow",
+    "is_bad_end",
+    "note_workflow",
+    "sweep_workflow",
+    "waits_for_workflow",
+    "workflow_fate",
+    "workflow_is_over",
 }
 
 MADE_FOR_THE_OWNER |= {"emission_id_seq", "keep_lease", "name_fault"}
@@ -103,6 +112,17 @@ MATRIX: dict[str, set[str]] = {
     "SELECT pgjobq.hold(1, '{2}', 'success')": NOBODY,
     "DELETE FROM pgjobq.pending": NOBODY,
     "SELECT pgjobq.ended(1)": WORKS,
+    "SELECT pgjobq.ended_many('{1}')": WORKS,
+    "SELECT * FROM pgjobq.enqueue_linked('[]')": {"producer"},
+    "SELECT pgjobq.add_to_workflow(pgjobq.start_workflow('w', open => true), '[{\"task\": \"send\"}]')": {"producer"},
+    "SELECT pgjobq.join_workflow(pgjobq.start_workflow('w'), '{}'), pgjobq.workflow_of(1)": {"producer"},
+    "SELECT pgjobq.close_workflow(1)": {"producer", "operator"},
+    "SELECT pgjobq.cancel_workflow(1), pgjobq.retry_workflow(1)": {"operator"},
+    "SELECT * FROM pgjobq.workflows": CAN_WATCH,
+    "SELECT * FROM pgjobq.member": CAN_READ | WORKS,
+    "UPDATE pgjobq.workflow SET ended_at = now()": NOBODY,
+    "SELECT pgjobq.look_at_workflows(1), pgjobq.watch_workflows()": WORKS,
+    "SELECT pgjobq.sweep_workflow(1, '{}', '{}', false)": NOBODY,
     "SELECT pgjobq.keep_watch(1)": NOBODY,
     "SELECT pgjobq.cancel_running(1)": {"operator"},
     "SELECT pgjobq.pause('queue', 'mail')": {"operator"},
@@ -254,7 +274,16 @@ def statements_of(kind: str) -> list[str]:
 
 JOBS_SQL = "".join(
     (migrate._HERE / "statements" / name).read_text()
-    for name in ("jobs.sql", "operate.sql", "ageing.sql", "schedules.sql", "history.sql", "gates.sql", "steps.sql")
+    for name in (
+        "jobs.sql",
+        "operate.sql",
+        "ageing.sql",
+        "schedules.sql",
+        "history.sql",
+        "gates.sql",
+        "steps.sql",
+        "workflows.sql",
+    )
 )
 NEEDS = dict.fromkeys(("enqueue", "enqueue_plain", "enqueue_alike", "enqueue_many", "enqueue_unique"), "producer")
 NEEDS |= {"enqueue_after": "producer", "retry_from": "operator"}
@@ -266,6 +295,11 @@ NEEDS |= dict.fromkeys(
     (f"{what}_schedule" for what in ("put", "pause", "resume", "run", "reset", "delete")), "operator"
 )
 NEEDS |= {"complete_within": "worker"}
+NEEDS |= dict.fromkeys(
+    ("enqueue_linked", "start_workflow", "add_to_workflow", "join_workflow", "close_workflow", "workflow_of"),
+    "producer",
+)
+NEEDS |= dict.fromkeys(("cancel_workflow", "retry_workflow"), "operator")
 NEEDS |= {"emit": "producer", "forget_steps": "operator", "retry_anew": "operator"}
 NEEDS |= dict.fromkeys(("remember_step", "sleep_step", "wait_step", "keep_checkpoint", "report_progress"), "worker")
 NEEDS |= {"recall": "worker"}

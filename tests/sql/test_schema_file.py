@@ -132,4 +132,8 @@ def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
         "pgjobq.unique_key",
         "pgjobq.unique_key",
         "pgjobq.worker",
+        "pgjobq.workflow",  # sweep_workflow()
+        "pgjobq.workflow",  # close_workflow(), and cancel, retry
+        "pgjobq.workflow",
+        "pgjobq.workflow",
     ]

@@ -86,3 +86,27 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Any, open_dashboard: Callable[..., str]) -> Iterator[Callable[..., Any]]:
+    """Opens a page in a context of its own; whatever the console complains about fails the test.
+
+    They close before the dashboard does, whose streams they read.
+    """
+    contexts, complaints = [], []
+
+    def open_page(url: str, **options: Any) -> Any:
+        context = chromium.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []

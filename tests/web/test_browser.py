@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -16,30 +16,6 @@ from pgjobq import Queue
 from pgjobq.settings import WorkerSettings
 from pgjobq.worker import Worker
 from web.scene import furnish_operators
-
-
-@pytest.fixture
-def visit(chromium: Any, open_dashboard: Callable[..., str]) -> Iterator[Callable[..., Any]]:
-    """Opens a page in a context of its own; whatever the console complains about fails the test.
-
-    They close before the dashboard does, whose streams they read.
-    """
-    contexts, complaints = [], []
-
-    def open_page(url: str, **options: Any) -> Any:
-        context = chromium.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.goto(url)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 def run_worker(queue: Queue) -> tuple[Worker, Callable[[], None]]:

@@ -110,7 +110,9 @@ def test_without_being_told_nobody_wakes(queue: Queue, stage: Stage) -> None:
 
     job = work.enqueue().id
     with Hand(stage.dsn) as hand, ThreadPoolExecutor(1) as pool:
-        hand.replaced["complete"] = hand.text("complete").replace("THEN pgjobq.ended(job)", "THEN true")
+        hand.replaced["complete"] = hand.text("complete").replace(
+            "SELECT pgjobq.ended_many(ARRAY(SELECT job FROM held))", "SELECT true"
+        )
         lease = hand.claim_one()
         asked = pool.submit(lambda: queue.wait(job, 3))
         _waiter(stage, job)

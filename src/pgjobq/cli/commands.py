@@ -47,6 +47,12 @@ def _jobs(argv: list[str]) -> int:
     return jobs(argv)
 
 
+def _workflows(argv: list[str]) -> int:
+    from pgjobq.cli.workflows import workflows
+
+    return workflows(argv)
+
+
 def _metrics(argv: list[str]) -> int:
     from pgjobq.cli.metrics import metrics
 
@@ -162,6 +168,7 @@ COMMANDS = {
     "explain": Command("why a job does not run, or why it failed", _explain),
     "audit": Command("who did what, when, to how many jobs", _audit),
     "jobs": Command("find jobs, watch them; retry, cancel, move, edit", _jobs, "change"),
+    "workflows": Command("find workflows and batches; cancel or retry one", _workflows, "change"),
     "schedules": Command("what runs when; pause, run now, change, delete", _schedules, "change"),
     "gates": Command("shared limits: who runs, who waits; set, unset", _gates, "change"),
     "pause": Command("let no job of a queue, task or gate start", _pause, "change"),

@@ -30,6 +30,7 @@ def add_filters(made: CommandLine, *, by_age: bool = True) -> None:
     group.add_argument("--queue", metavar="NAME", help="in this queue")
     group.add_argument("--task", metavar="NAME", help="of this task")
     group.add_argument("--ref", metavar="REF", help="of this business thing, such as order:42")
+    group.add_argument("--workflow", metavar="ID", help="of this workflow or batch")
     group.add_argument("--tag", metavar="TAG", help="with this tag")
     group.add_argument("--worker", metavar="UUID", help="that this worker process runs or ran")
     group.add_argument("--error", metavar="TEXT", help="with this piece of text in an error")
@@ -54,6 +55,8 @@ def selected(options: Namespace, *, ended: bool = False) -> Filters:
         filters["since"] = datetime.now(UTC) - past
     if (past := duration(options.older_than, "--older-than")) is not None:
         filters["finished_before" if ended else "until"] = datetime.now(UTC) - past
+    if options.workflow is not None:
+        filters["workflow"] = number(options.workflow, "--workflow")
     if options.ids:
         filters["ids"] = [number(text, "ID") for text in options.ids]
     return {name: value for name, value in filters.items() if value is not None}  # type: ignore[return-value]

@@ -157,6 +157,10 @@ class Exchange:
         """Let jobs go whose predecessors have ended, or cancel them; how many were looked at."""
         return int((await self._run("release", limit))[0][0])
 
+    async def look_at_workflows(self, limit: int) -> int:
+        """Look at the workflows at which somebody should; how many notes said so."""
+        return int((await self._run("look_at_workflows", limit))[0][0])
+
     async def anything_due(self) -> bool:
         """Whether a job waits for a time that has come, or at a gate where nobody has looked."""
         return bool(await self._run("anything_due"))

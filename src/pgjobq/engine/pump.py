@@ -342,6 +342,7 @@ class Pump:
             await self._adopt(exchange)
             or await exchange.promote(PROMOTED_AT_ONCE)
             or await exchange.look_at_gates(GATES_AT_ONCE)
+            or await exchange.look_at_workflows(PROMOTED_AT_ONCE)
             or await exchange.release(PROMOTED_AT_ONCE)
             or await exchange.rescue(self._settings.lease)
         )

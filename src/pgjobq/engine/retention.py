@@ -69,6 +69,7 @@ class Retention:
             self._begun = begun
         self._next_pass = begun + LOOK_EVERY  # also when the search fails
         self._say("drop_keys", DELETED_AT_ONCE)
+        self._say("drop_workflows", DELETED_AT_ONCE, min(kept for kept in self._keep if kept is not None))
         self._stretches.extend(number for (number,) in self._say("find_old", FOUND_AT_ONCE, *self._keep))
         self._deleted_since_search = 0
         self._searched += time.monotonic() - begun

@@ -158,6 +158,8 @@ class Upkeep:
         while self._say("promote", PROMOTED_AT_ONCE)[0][0] == PROMOTED_AT_ONCE:
             pass
         self._let_through()
+        while self._say("look_at_workflows", PROMOTED_AT_ONCE)[0][0] >= PROMOTED_AT_ONCE:
+            pass
         while self._say("release", PROMOTED_AT_ONCE)[0][0] >= PROMOTED_AT_ONCE:
             pass
         longest = min(self._settings.poll_interval, 1.0)

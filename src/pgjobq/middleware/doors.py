@@ -108,6 +108,16 @@ class Around(Enqueuing):
         _leave_all(passages, ids)
         return ids
 
+    def _outgoing(self, calls: Iterable[Call], passages: list[Any]) -> Iterable[Call]:
+        return self.surroundings.each(calls, passages) if self.surroundings.enqueues else calls
+
+    def _turned_back(self, passages: list[Any], error: BaseException) -> None:
+        _fail_all(passages, error)
+
+    def _through(self, passages: list[Any], ids: list[int]) -> None:
+        if passages:
+            _leave_all(passages, ids)
+
     async def _awrite_many(self, calls: Iterable[Call] | AsyncIterable[Call], conn: object) -> list[int]:
         if not self.surroundings.enqueues:
             return await super()._awrite_many(calls, conn)

@@ -295,15 +295,16 @@ DECLARE
 BEGIN
     CASE allow.what
     WHEN 'producer' THEN
-        functions := ARRAY['enqueue', 'enqueue_alike', 'enqueue_many', 'enqueue_after', 'enqueue_unique', 'emit'];
+        functions := ARRAY['enqueue', 'enqueue_alike', 'enqueue_many', 'enqueue_after', 'enqueue_linked', 'enqueue_unique', 'emit',
+                           'start_workflow', 'add_to_workflow', 'join_workflow', 'workflow_of', 'close_workflow'];
     WHEN 'monitor' THEN
         functions := ARRAY['clock'];
         grants := ARRAY[
             'SELECT (id, task, queue, priority, ref, tags, created_at, max_attempts, state, attempt, run_at, started_at,
-                     finished_at, worker, version, expires_at) ON pgjobq.jobs',
+                     finished_at, worker, version, expires_at, workflow) ON pgjobq.jobs',
             'SELECT (name, task, expression, tz, next_at, last_at, last_job, paused_at, paused_because, retired_at, missed,
                      overlap, queue, priority, app, edited, changed_at) ON pgjobq.schedules',
-            'SELECT ON pgjobq.misplaced, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
+            'SELECT ON pgjobq.misplaced, pgjobq.workflows, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
                        pgjobq.queue_limit, pgjobq.gate, pgjobq.gate_pass, pgjobq.gate_meter, pgjobq.gate_share, pgjobq.history,
                        pgjobq.ageing',
             'SELECT ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked',    -- for the metrics
@@ -311,16 +312,16 @@ BEGIN
             'SELECT (job, finished_at, outcome) ON pgjobq.finished'];
     WHEN 'viewer', 'operator' THEN
         functions := CASE allow.what WHEN 'operator' THEN ARRAY['clock', 'watch', 'limit_queue', 'unlimit_queue', 'retry', 'retry_from', 'cancel', 'cancel_running', 'pause', 'resume', 'act',
-                                                           'set_gate', 'unset_gate', 'gate_figures', 'set_ageing', 'unset_ageing', 'edit', 'put_schedule', 'pause_schedule',
+                                                           'set_gate', 'unset_gate', 'gate_figures', 'cancel_workflow', 'retry_workflow', 'close_workflow', 'set_ageing', 'unset_ageing', 'edit', 'put_schedule', 'pause_schedule',
                                                            'resume_schedule', 'run_schedule', 'reset_schedule', 'delete_schedule',
                                                            'emit', 'forget_steps']
                           ELSE ARRAY['clock', 'watch', 'gate_figures'] END;
-        grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.dependency, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
+        grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.dependency, pgjobq.pending, pgjobq.workflows, pgjobq.workflow, pgjobq.member, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
                          pgjobq.migration, pgjobq.paused, pgjobq.queue_limit, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass, pgjobq.gate_meter, pgjobq.gate_share,
                          pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished, pgjobq.job,
                          pgjobq.schedules, pgjobq.history, pgjobq.ageing, pgjobq.step, pgjobq.event, pgjobq.progress, pgjobq.checkpoint'];
     WHEN 'worker' THEN
-        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'release', 'expire', 'follow_limits', 'watch_dependencies', 'complete', 'end_pauses', 'follow_cancels',
+        functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'ended_many', 'release', 'expire', 'follow_limits', 'watch_dependencies', 'look_at_workflows', 'watch_workflows', 'complete', 'end_pauses', 'follow_cancels',
                            'after', 'look_at_gates', 'sweep_gates', 'forget_meters', 'gate_ahead', 'gate_keeps', 'gate_line', 'tick', 'declare_schedules', 'write_history', 'age',
                            'remember_step', 'sleep_step', 'wait_step', 'keep_checkpoint', 'report_progress', 'deliver', 'tend_events', 'emit'];
         grants := ARRAY[
@@ -330,11 +331,12 @@ BEGIN
                                        pgjobq.attempt_error',
             'UPDATE (spared) ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked',
             'UPDATE (reason) ON pgjobq.finished',
+            'UPDATE (started_at) ON pgjobq.workflow',
             'SELECT, UPDATE (until), DELETE ON pgjobq.unique_key',
             'SELECT, INSERT ON pgjobq.gate_look',
             'SELECT, INSERT, UPDATE, DELETE ON pgjobq.worker',
-            'SELECT, DELETE ON pgjobq.awaited, pgjobq.dependency, pgjobq.step, pgjobq.progress, pgjobq.checkpoint',
-            'SELECT ON pgjobq.look, pgjobq.emission, pgjobq.event_look',
+            'SELECT, DELETE ON pgjobq.awaited, pgjobq.dependency, pgjobq.workflow, pgjobq.member, pgjobq.step, pgjobq.progress, pgjobq.checkpoint',
+            'SELECT ON pgjobq.look, pgjobq.workflow_look, pgjobq.emission, pgjobq.event_look',
             'SELECT, UPDATE ON SEQUENCE pgjobq.idle_until, pgjobq.next_look, pgjobq.watched_until',
             'USAGE ON SEQUENCE pgjobq.job_id_seq'];
         IF current_setting('server_version_num')::int >= 170000 THEN    -- before that, only the owner can VACUUM
@@ -796,17 +798,32 @@ SET search_path = pg_catalog, pgjobq, pg_temp AS $$
     SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until
 $$;
 
--- Tell whoever waits for the end of this job, and note what depends on it, in the transaction that ends it. Always true.
-CREATE FUNCTION pgjobq.ended(job bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+-- Tell whoever waits for the end of these jobs, and note what depends on them, in the transaction that ends them. All at once:
+-- one by one it took a batch of successes 12 us a job. `badly`: they failed or were cancelled, which a workflow wants to know
+-- whichever of its jobs they are.
+CREATE FUNCTION pgjobq.ended_many(jobs bigint[], badly boolean DEFAULT false) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    told boolean;
 BEGIN
-    IF EXISTS (SELECT FROM pgjobq.awaited a WHERE a.job = ended.job AND a.until > clock_timestamp()) THEN
-        PERFORM pg_notify('pgjobq:ended', ended.job::text);
-    END IF;
-    INSERT INTO pgjobq.look (job, at) SELECT p.job, clock_timestamp() FROM pgjobq.pending p WHERE p.on_job = ended.job;
-    IF FOUND THEN
+    PERFORM pg_notify('pgjobq:ended', a.job::text)
+    FROM (SELECT DISTINCT x.job FROM pgjobq.awaited x WHERE x.job = ANY (ended_many.jobs) AND x.until > clock_timestamp()) a;
+    INSERT INTO pgjobq.look (job, at) SELECT p.job, clock_timestamp() FROM pgjobq.pending p WHERE p.on_job = ANY (ended_many.jobs);
+    told := FOUND;
+    INSERT INTO pgjobq.workflow_look (workflow, at, news, job)
+    SELECT w.id, clock_timestamp(), NULL, NULL::bigint FROM pgjobq.workflow w WHERE w.next_job = ANY (ended_many.jobs)
+    UNION ALL
+    SELECT m.workflow, clock_timestamp(), 'bad', m.job FROM pgjobq.member m WHERE ended_many.badly AND m.job = ANY (ended_many.jobs);
+    IF told OR FOUND THEN
         PERFORM pg_notify('pgjobq:due', '');
     END IF;
+END $$;
+
+-- The same for one, where a statement expects a value. Always true.
+CREATE FUNCTION pgjobq.ended(job bigint, badly boolean DEFAULT false) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    PERFORM pgjobq.ended_many(ARRAY[ended.job], ended.badly);
     RETURN true;
 END $$;
 
@@ -849,7 +866,7 @@ BEGIN
     INSERT INTO pgjobq.finished (job, finished_at, attempt, outcome, reason)
     VALUES (cancel.job, pgjobq.clock(), made, 'c', 'cancelled while it waited');
     IF pgjobq.watched() THEN
-        PERFORM pgjobq.ended(cancel.job);
+        PERFORM pgjobq.ended(cancel.job, true);
     END IF;
     INSERT INTO pgjobq.gate_look (key) SELECT p.key FROM pgjobq.gate_pass p WHERE p.job = cancel.job;
     IF FOUND THEN                           -- it had been let through: others may now
@@ -1099,7 +1116,7 @@ END $$;
 CREATE FUNCTION pgjobq.pass_counts(job bigint, keeps boolean) RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT EXISTS (SELECT FROM pgjobq.running r WHERE r.job = pass_counts.job)
         OR EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = pass_counts.job AND r.seq <> r.job)
-        OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = pass_counts.job
+        OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = pass_counts.job AND b.waits_for <> 'jobs'
                    AND (pass_counts.keeps OR NOT (starts_with(b.waits_for, 'gate:') OR starts_with(b.waits_for, 'event:'))))
         OR (pass_counts.keeps AND EXISTS (SELECT FROM pgjobq.scheduled s WHERE s.job = pass_counts.job))
 $$;
@@ -1720,10 +1737,17 @@ BEGIN
     END IF;
     UPDATE pgjobq.job j SET expires_at = NULL           -- somebody wants it all the same
     WHERE j.id = retry.job AND j.expires_at <= pgjobq.clock();
+    INSERT INTO pgjobq.workflow_look (workflow, at, news, job)  -- it may have ended, and goes on
+    SELECT m.workflow, clock_timestamp(), 'again', m.job FROM pgjobq.member m WHERE m.job = retry.job AND m.counted;
+    IF FOUND THEN
+        PERFORM pgjobq.keep_watch(120);
+        PERFORM pg_notify('pgjobq:due', '');
+    END IF;
     INSERT INTO pgjobq.pending (job, on_job, needs)     -- a predecessor that runs again is waited for again
     SELECT d.job, d.on_job, d.needs FROM pgjobq.dependency d
-    WHERE d.job = retry.job AND EXISTS (SELECT FROM pgjobq.job j WHERE j.id = d.on_job)
-      AND NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = d.on_job)
+    WHERE d.job = retry.job AND (
+        (EXISTS (SELECT FROM pgjobq.job j WHERE j.id = d.on_job) AND NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = d.on_job))
+        OR EXISTS (SELECT FROM pgjobq.workflow w WHERE w.id = d.on_job AND pgjobq.workflow_fate(w.id, d.needs) IS NULL))
     ON CONFLICT DO NOTHING;
     IF FOUND THEN
         INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
@@ -1777,19 +1801,19 @@ BEGIN
     -- In the direction in which jobs move, as in cancel().
     LOOP
         SELECT j.queue, j.priority INTO it FROM pgjobq.job j WHERE j.id = change_waiting.job;
-        SELECT NULL::timestamptz AS run_at, b.attempt, b.spared, b.waits_for INTO at
+        SELECT b.run_at, b.attempt, b.spared, b.waits_for, b.delay INTO at
         FROM pgjobq.blocked b WHERE b.job = change_waiting.job FOR UPDATE;
         IF NOT FOUND THEN
-            SELECT s.run_at, s.attempt, s.spared, NULL::text AS waits_for INTO at
+            SELECT s.run_at, s.attempt, s.spared, NULL::text AS waits_for, NULL::interval AS delay INTO at
             FROM pgjobq.scheduled s WHERE s.job = change_waiting.job FOR UPDATE;
         END IF;
         IF NOT FOUND THEN
-            SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
+            SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for, NULL::interval AS delay INTO at FROM pgjobq.ready r
             WHERE r.queue = it.queue AND r.priority = it.priority AND r.seq = change_waiting.job AND r.job = change_waiting.job
             FOR UPDATE;
         END IF;
         IF NOT FOUND THEN
-            SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for INTO at FROM pgjobq.ready r
+            SELECT NULL::timestamptz AS run_at, r.attempt, r.spared, NULL::text AS waits_for, NULL::interval AS delay INTO at FROM pgjobq.ready r
             WHERE r.job = change_waiting.job AND r.seq <> r.job FOR UPDATE;
         END IF;
         EXIT WHEN FOUND;
@@ -1816,9 +1840,10 @@ BEGIN
     IF FOUND THEN                           -- it had been let through, and comes to its gates anew
         PERFORM pgjobq.wake_at(started);
     END IF;
-    IF at.waits_for IS NOT NULL AND it.gates IS NULL THEN   -- what it waits for has not come, whatever its time
-        INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
-        VALUES (change_waiting.job, started, coalesce(change_waiting.priority, it.priority), at.attempt, at.spared, it.queue, at.waits_for);
+    IF at.waits_for = 'jobs' OR (at.waits_for IS NOT NULL AND it.gates IS NULL) THEN    -- that has not come, whatever its time
+        INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for, run_at, delay)
+        VALUES (change_waiting.job, started, coalesce(change_waiting.priority, it.priority), at.attempt, at.spared, it.queue, at.waits_for,
+                CASE WHEN at.waits_for = 'jobs' THEN due END, CASE WHEN due IS NULL THEN at.delay END);
     ELSIF due > started THEN
         INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue, waits_for)
         VALUES (change_waiting.job, due, coalesce(change_waiting.priority, it.priority), at.attempt, at.spared, it.queue,
@@ -2013,6 +2038,8 @@ END $$;
 -- be (`look`); release() decides, in a transaction of its own, from what is committed. So nobody who ends a job ever waits
 -- for anybody, and of two predecessors that end at once none overlooks the other.
 
+ALTER TABLE pgjobq.blocked ADD COLUMN run_at timestamptz, ADD COLUMN delay interval;
+
 -- Which job depends on which. INSERT only; deleted with the job by retention.
 CREATE TABLE pgjobq.dependency (
     job    bigint NOT NULL,
@@ -2038,9 +2065,11 @@ CREATE TABLE pgjobq.look (
 );
 CREATE INDEX look_at ON pgjobq.look (at);
 
--- Make a job that was enqueued in this very transaction wait for others. A look at once, as they may have ended; and one
--- later, as one may be ending in a transaction that neither sees us nor is seen by us (see also watch_dependencies).
-CREATE FUNCTION pgjobq.hold(job bigint, on_jobs bigint[], needs text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+-- Make a job that was enqueued in this very transaction wait for others, or for workflows as a whole. A look at once, as they
+-- may have ended; and one later, as one may be ending in a transaction that neither sees us nor is seen by us (see also
+-- watch_dependencies). When they have ended it comes to its gates, if it has any, and to its time: `run_at`, or `delay` after that.
+CREATE FUNCTION pgjobq.hold(job bigint, on_jobs bigint[], needs text, run_at timestamptz DEFAULT NULL, delay interval DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
     kind    "char" := CASE hold.needs WHEN 'success' THEN 's' WHEN 'any' THEN 'a' WHEN 'failure' THEN 'f' END;
@@ -2050,20 +2079,24 @@ BEGIN
         RAISE check_violation USING MESSAGE = 'needs is ' || quote_nullable(hold.needs) || ': wants success, any or failure';
     END IF;
     SELECT o INTO missing FROM unnest(hold.on_jobs) AS o
-    WHERE NOT EXISTS (SELECT FROM pgjobq.job j WHERE j.id = o) OR o = hold.job LIMIT 1;
+    WHERE o IS NULL OR o = hold.job OR NOT (EXISTS (SELECT FROM pgjobq.job j WHERE j.id = o)
+                                            OR EXISTS (SELECT FROM pgjobq.workflow w WHERE w.id = o)) LIMIT 1;
     IF FOUND THEN
         RAISE check_violation USING MESSAGE = 'depends_on names job ' || coalesce(missing::text, 'null')
             || ', and there is no such job (any more)';
     END IF;
-    WITH moved AS (
+    WITH ready AS (
         DELETE FROM pgjobq.ready r USING pgjobq.job j
         WHERE j.id = hold.job AND r.queue = j.queue AND r.priority = j.priority AND r.seq = j.id
-        RETURNING r.job, r.priority, r.attempt, r.spared, r.queue)
-    INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
-    SELECT m.job, pgjobq.clock(), m.priority, m.attempt, m.spared, m.queue, 'jobs' FROM moved m;
+        RETURNING r.job, r.priority, r.attempt, r.spared, r.queue
+    ), gated AS (
+        DELETE FROM pgjobq.blocked b WHERE b.job = hold.job RETURNING b.job, b.priority, b.attempt, b.spared, b.queue
+    )
+    INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for, run_at, delay)
+    SELECT m.job, pgjobq.clock(), m.priority, m.attempt, m.spared, m.queue, 'jobs', hold.run_at, hold.delay
+    FROM (SELECT * FROM ready UNION ALL SELECT * FROM gated) m;
     IF NOT FOUND THEN
-        RAISE check_violation USING MESSAGE = 'depends_on goes with none of run_at, delay, unique and gates: job '
-            || hold.job || ' (' || (SELECT j.task FROM pgjobq.job j WHERE j.id = hold.job) || ') has one of them';
+        RAISE check_violation USING MESSAGE = 'job ' || hold.job || ' does not wait: only one that was just enqueued can be held';
     END IF;
     INSERT INTO pgjobq.dependency (job, on_job, needs)
     SELECT DISTINCT hold.job, o, kind FROM unnest(hold.on_jobs) AS o;
@@ -2075,42 +2108,69 @@ BEGIN
     PERFORM pg_notify('pgjobq:due', '');
 END $$;
 
--- Enqueue an array of objects with enqueue_many's keys, and with these; returns the ids in the same order:
---   depends_on   ids of jobs that must have ended before
---   after        the same for earlier elements of the array: their places, from 0
---   needs        'success' (else the job is cancelled), 'any', or 'failure' (it runs as soon as one of them has failed
---                or was cancelled, and is cancelled if none did)
-CREATE FUNCTION pgjobq.enqueue_after(jobs jsonb) RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER
+-- enqueue_after(), and whether each job was written now: a unique one may have been there already, and then stays as it is.
+CREATE FUNCTION pgjobq.enqueue_linked(jobs jsonb) RETURNS TABLE (id bigint, is_new boolean) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+#variable_conflict use_column
 DECLARE
+    keys  CONSTANT text[] := '{depends_on, after, needs}';
+    plain jsonb;
     ids   bigint[];
+    fresh boolean[];
     asked record;
 BEGIN
-    ids := ARRAY(SELECT pgjobq.enqueue_many(
-        (SELECT coalesce(jsonb_agg(e.entry - '{depends_on, after, needs}'::text[] ORDER BY e.place), '[]')
-         FROM jsonb_array_elements(enqueue_after.jobs) WITH ORDINALITY AS e(entry, place))));
+    plain := (SELECT coalesce(jsonb_agg(     -- one that waits for others comes to its time afterwards
+                  CASE WHEN jsonb_array_length(coalesce(nullif(e.entry -> 'depends_on', 'null'), '[]')) > 0
+                         OR jsonb_array_length(coalesce(nullif(e.entry -> 'after', 'null'), '[]')) > 0
+                       THEN e.entry - keys - '{run_at, delay}'::text[] ELSE e.entry - keys END ORDER BY e.place), '[]')
+              FROM jsonb_array_elements(enqueue_linked.jobs) WITH ORDINALITY AS e(entry, place));
+    IF jsonb_path_exists(plain, '$[*].unique') THEN
+        SELECT array_agg(u.id ORDER BY u.place), array_agg(u.is_new ORDER BY u.place) INTO ids, fresh
+        FROM pgjobq.enqueue_unique(plain) WITH ORDINALITY AS u(id, is_new, place);
+    ELSE
+        ids := ARRAY(SELECT m FROM pgjobq.enqueue_many(plain) AS m);
+        fresh := array_fill(true, ARRAY[cardinality(ids)]);
+    END IF;
     FOR asked IN
-        SELECT e.place, e.entry, coalesce(x.depends_on, '{}') AS depends_on, coalesce(x.after, '{}') AS after,
-               coalesce(x.needs, 'success') AS needs
-        FROM jsonb_array_elements(enqueue_after.jobs) WITH ORDINALITY AS e(entry, place),
-             jsonb_to_record(e.entry) AS x(depends_on bigint[], after int[], needs text)
-        WHERE e.entry ?| '{depends_on, after, needs}' ORDER BY e.place
+        SELECT e.place, coalesce(x.depends_on, '{}') AS depends_on, coalesce(x.after, '{}') AS after,
+               coalesce(x.needs, 'success') AS needs, x.run_at, x.delay, x.expires_at
+        FROM jsonb_array_elements(enqueue_linked.jobs) WITH ORDINALITY AS e(entry, place),
+             jsonb_to_record(e.entry) AS x(depends_on bigint[], after int[], needs text, run_at timestamptz, delay interval,
+                                           expires_at timestamptz)
+        WHERE e.entry ?| keys ORDER BY e.place
     LOOP
         IF EXISTS (SELECT FROM unnest(asked.after) a WHERE a IS NULL OR a NOT BETWEEN 0 AND asked.place - 2) THEN
             RAISE check_violation USING MESSAGE = 'after of element ' || (asked.place - 1)
                 || ' wants places of elements before it, from 0';
         END IF;
-        IF asked.entry ?| '{unique, gates}' THEN
-            RAISE check_violation USING MESSAGE = 'element ' || (asked.place - 1)
-                || ' depends on others, which goes with neither unique nor gates';
+        IF EXISTS (SELECT FROM unnest(asked.after) a WHERE ids[a + 1] IS NULL) THEN
+            RAISE check_violation USING MESSAGE = 'after of element ' || (asked.place - 1)
+                || ' names one that its unique key skipped: there is no job to wait for';
         END IF;
-        IF cardinality(asked.depends_on) + cardinality(asked.after) > 0 THEN
-            PERFORM pgjobq.hold(ids[asked.place],
-                                asked.depends_on || ARRAY(SELECT ids[a + 1] FROM unnest(asked.after) a), asked.needs);
+        IF asked.run_at IS NOT NULL AND asked.delay IS NOT NULL THEN
+            RAISE check_violation USING MESSAGE = 'element ' || (asked.place - 1) || ' has run_at and delay: give one of them';
+        END IF;
+        IF asked.expires_at <= asked.run_at THEN
+            RAISE check_violation USING MESSAGE = 'it expires at ' || asked.expires_at || ', before it is due at ' || asked.run_at;
+        END IF;
+        IF fresh[asked.place] AND cardinality(asked.depends_on) + cardinality(asked.after) > 0 THEN
+            PERFORM pgjobq.hold(ids[asked.place], asked.depends_on || ARRAY(SELECT ids[a + 1] FROM unnest(asked.after) a),
+                                asked.needs, asked.run_at, asked.delay);
         END IF;
     END LOOP;
-    RETURN QUERY SELECT unnest(ids);
+    RETURN QUERY SELECT u.id, u.is_new FROM unnest(ids, fresh) AS u(id, is_new);
 END $$;
+
+-- Enqueue an array of objects with enqueue_many's keys, and with these; returns the ids in the same order:
+--   depends_on   ids of jobs, or of workflows as a whole, that must have ended before
+--   after        the same for earlier elements of the array: their places, from 0
+--   needs        'success' (else the job is cancelled), 'any', or 'failure' (it runs as soon as one of them has failed
+--                or was cancelled, and is cancelled if none did)
+-- With these `delay` counts from when the last of them has ended, and `run_at` is the earliest time all the same.
+CREATE FUNCTION pgjobq.enqueue_after(jobs jsonb) RETURNS SETOF bigint LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+    SELECT e.id FROM pgjobq.enqueue_linked(enqueue_after.jobs) AS e
+$$;
 
 -- Let the jobs go whose predecessors have ended as they need it, and cancel those for which that cannot be any more;
 -- up to `most` of them. Returns how many it looked at. Whose row in `blocked` is held, by a cancel that is under way or by
@@ -2123,6 +2183,7 @@ DECLARE
     free     bigint[];
     over     bigint[];
     round    bigint[];
+    soonest  timestamptz;
     total    bigint := 0;
 BEGIN
     IF NOT EXISTS (SELECT FROM pgjobq.look l WHERE l.at <= clock_timestamp()) THEN
@@ -2145,15 +2206,19 @@ BEGIN
         WHERE b.job = ANY (looked) AND b.waits_for = 'jobs' AND NOT b.job = ANY (free);
         DELETE FROM pgjobq.pending p
         WHERE p.job = ANY (looked) AND NOT EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job AND b.waits_for = 'jobs');
-        WITH ended AS (
-            DELETE FROM pgjobq.pending p
-            WHERE p.job = ANY (free)
-              AND (EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = p.on_job)
-                   OR NOT EXISTS (SELECT FROM pgjobq.job j WHERE j.id = p.on_job))
-            RETURNING p.job, p.on_job, p.needs,
-                      (SELECT f.outcome FROM pgjobq.finished f WHERE f.job = p.on_job) AS outcome
+        WITH told AS MATERIALIZED (         -- 'd': deleted meanwhile
+            SELECT p.job, p.on_job, coalesce(
+                       (SELECT f.outcome FROM pgjobq.finished f WHERE f.job = p.on_job),
+                       CASE WHEN EXISTS (SELECT FROM pgjobq.job j WHERE j.id = p.on_job) THEN NULL
+                            WHEN EXISTS (SELECT FROM pgjobq.workflow w WHERE w.id = p.on_job)
+                            THEN pgjobq.workflow_fate(p.on_job, p.needs) ELSE 'd' END) AS outcome
+            FROM pgjobq.pending p WHERE p.job = ANY (free)
+        ), ended AS (
+            DELETE FROM pgjobq.pending p USING told t
+            WHERE p.job = t.job AND p.on_job = t.on_job AND t.outcome IS NOT NULL
+            RETURNING p.job, p.on_job, p.needs, t.outcome
         ), seen AS (
-            SELECT e.job, e.needs, min(e.on_job) FILTER (WHERE e.outcome IS DISTINCT FROM 's') AS bad,
+            SELECT e.job, e.needs, min(e.on_job) FILTER (WHERE e.outcome <> 's') AS bad,
                    (SELECT count(*) FROM pgjobq.pending p WHERE p.job = e.job) - count(*) AS open
             FROM ended e GROUP BY e.job, e.needs
         ), fates AS MATERIALIZED (
@@ -2163,30 +2228,52 @@ BEGIN
             FROM seen s
         ), moved AS (
             DELETE FROM pgjobq.blocked b USING fates f WHERE b.job = f.job AND f.fate IS NOT NULL
-            RETURNING b.job, b.priority, b.attempt, b.spared, b.queue, f.fate, f.bad
+            RETURNING b.job, b.priority, b.attempt, b.spared, b.queue, f.fate, f.bad,
+                      CASE WHEN f.fate = 'r' THEN coalesce(b.run_at, pgjobq.clock() + b.delay) END AS due
+        ), placed AS MATERIALIZED (
+            SELECT m.job, m.priority, m.attempt, m.spared, m.queue, CASE WHEN m.due > pgjobq.clock() THEN m.due END AS due,
+                   CASE WHEN j.gates IS NOT NULL THEN pgjobq.gate_ahead(j.gates, false) END AS ahead
+            FROM moved m JOIN pgjobq.job j ON j.id = m.job WHERE m.fate = 'r'
+        ), later AS (
+            INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue, waits_for)
+            SELECT job, due, priority, attempt, spared, queue, ahead FROM placed WHERE due IS NOT NULL
+        ), waiting AS (
+            INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
+            SELECT job, pgjobq.clock(), priority, attempt, spared, queue, ahead FROM placed WHERE due IS NULL AND ahead IS NOT NULL
+        ), gates AS (
+            INSERT INTO pgjobq.gate_look (key)
+            SELECT DISTINCT substr(ahead, 6) FROM placed WHERE due IS NULL AND ahead IS NOT NULL
         ), soon AS (
             INSERT INTO pgjobq.ready (seq, job, priority, attempt, spared, queue)
-            SELECT nextval('pgjobq.job_id_seq'), m.job, m.priority, m.attempt, m.spared, m.queue
-            FROM (SELECT * FROM moved ORDER BY priority, job) m WHERE m.fate = 'r'
+            SELECT nextval('pgjobq.job_id_seq'), p.job, p.priority, p.attempt, p.spared, p.queue
+            FROM (SELECT * FROM placed WHERE due IS NULL AND ahead IS NULL ORDER BY priority, job) p
         ), ends AS (
             INSERT INTO pgjobq.finished (job, finished_at, attempt, outcome, reason)
             SELECT m.job, pgjobq.clock(), m.attempt, 'c',
                    CASE WHEN m.bad IS NULL THEN 'depends on the failure of others, and none of them failed'
-                        ELSE 'depends on job ' || m.bad || ', which ' || coalesce(
-                            (SELECT CASE e.outcome WHEN 'f' THEN 'failed' ELSE 'was cancelled' END
-                             FROM ended e WHERE e.job = m.job AND e.on_job = m.bad AND e.outcome IS NOT NULL),
-                            'was deleted') END
+                        ELSE coalesce((SELECT 'depends on workflow ' || w.id || ', whose job ' || w.bad || ' did not succeed'
+                                       FROM pgjobq.workflow w WHERE w.id = m.bad),
+                                      'depends on job ' || m.bad || ', which ' ||
+                                      (SELECT CASE e.outcome WHEN 'f' THEN 'failed' WHEN 'c' THEN 'was cancelled' ELSE 'was deleted' END
+                                       FROM ended e WHERE e.job = m.job AND e.on_job = m.bad)) END
             FROM moved m WHERE m.fate = 'c'
-        ), told AS MATERIALIZED (
+        ), woken AS MATERIALIZED (
             SELECT count(pgjobq.open_lane(queue, priority))
-            FROM (SELECT DISTINCT queue, priority FROM moved WHERE fate = 'r') q
+            FROM (SELECT DISTINCT queue, priority FROM placed) q
             UNION ALL
-            SELECT count(pgjobq.wake(queue)) FROM (SELECT DISTINCT queue FROM moved WHERE fate = 'r') q
+            SELECT count(pgjobq.wake(queue)) FROM (SELECT DISTINCT queue FROM placed) q
         )
-        SELECT array_agg(m.job) FILTER (WHERE m.fate = 'c'), array_agg(m.job) INTO over, round
-        FROM moved m WHERE (SELECT count(*) FROM told) IS NOT NULL;
+        SELECT array_agg(m.job) FILTER (WHERE m.fate = 'c'), array_agg(m.job),
+               (SELECT min(coalesce(p.due, pgjobq.clock())) FROM placed p WHERE p.due IS NOT NULL OR p.ahead IS NOT NULL)
+        INTO over, round, soonest
+        FROM moved m WHERE (SELECT count(*) FROM woken) IS NOT NULL;
         DELETE FROM pgjobq.pending p WHERE p.job = ANY (round);
-        PERFORM pgjobq.ended(o) FROM unnest(over) AS o;
+        IF soonest IS NOT NULL THEN
+            PERFORM pgjobq.wake_at(soonest);
+        END IF;
+        IF over IS NOT NULL THEN
+            PERFORM pgjobq.ended_many(over, true);
+        END IF;
         EXIT WHEN total >= release.most;
     END LOOP;
     RETURN total;
@@ -2206,7 +2293,8 @@ BEGIN
     INSERT INTO pgjobq.look (job, at)
     SELECT DISTINCT p.job, clock_timestamp() FROM pgjobq.pending p
     WHERE (EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = p.on_job)
-           OR NOT EXISTS (SELECT FROM pgjobq.job j WHERE j.id = p.on_job))
+           OR NOT EXISTS (SELECT FROM pgjobq.job j WHERE j.id = p.on_job
+                          UNION ALL SELECT FROM pgjobq.workflow w WHERE w.id = p.on_job AND w.ended_at IS NULL AND w.bad IS NULL))
       AND NOT EXISTS (SELECT FROM pgjobq.look l WHERE l.job = p.job);
     GET DIAGNOSTICS found = ROW_COUNT;
     RETURN found;
@@ -2227,14 +2315,411 @@ BEGIN
         WITH RECURSIVE chain AS (
             SELECT retry_from.job AS id
             UNION
-            SELECT d.job FROM chain c JOIN pgjobq.dependency d ON d.on_job = c.id
-            JOIN pgjobq.finished f ON f.job = d.job AND f.outcome = 'c' AND f.reason LIKE 'depends on job %')
+            SELECT f.job FROM chain c CROSS JOIN LATERAL (
+                SELECT d.job FROM pgjobq.dependency d WHERE d.on_job = c.id
+                UNION ALL           -- what waits for the workflow of such a job as a whole
+                SELECT d.job FROM pgjobq.member m JOIN pgjobq.dependency d ON d.on_job = m.workflow WHERE m.job = c.id AND m.counted) d
+            JOIN pgjobq.finished f ON f.job = d.job AND f.outcome = 'c'
+                AND (f.reason LIKE 'depends on job %' OR f.reason LIKE 'depends on workflow %'))
         SELECT c.id FROM chain c WHERE c.id <> retry_from.job ORDER BY c.id
     LOOP
         IF pgjobq.retry(next) THEN
             RETURN NEXT next;
         END IF;
     END LOOP;
+END $$;
+
+-- ---------------------------------------------------------------------------------------------- workflows
+-- A workflow is a small row of its own to which jobs belong. Its id is drawn from the sequence of jobs' ids, so that a job may
+-- depend on a job or on a workflow as a whole with the same words. Nothing that starts or ends a job writes to that row, so
+-- that ten thousand jobs that end at once never queue up for it: look_at_workflows() finds out, from the rows of its jobs in
+-- the order of their ids, up to where all have ended (`swept`), counts those once, and asks to be told of the end of the next.
+-- A job that ends badly, comes in or runs again is told as news (`workflow_look`).
+--
+-- WHO ADDS JOBS holds the workflow's row FOR KEY SHARE until its transaction ends, and a look takes it FOR UPDATE or passes
+-- it by: so a workflow never ends over the head of somebody who adds to it, and nothing is added to one that has ended.
+
+-- Draws its id from job_id_seq.
+CREATE TABLE pgjobq.workflow (
+    id           bigint PRIMARY KEY,
+    created_at   timestamptz NOT NULL,
+    name         text NOT NULL,
+    ref          text,
+    open         boolean NOT NULL,          -- it does not end before close_workflow()
+    cancelled_at timestamptz,
+    started_at   timestamptz,               -- of its jobs, as far as they are counted, the first start
+    ended_at     timestamptz,
+    bad          bigint,                    -- a job of it that failed or was cancelled
+    swept        bigint NOT NULL DEFAULT 0, -- its jobs up to this id have ended, and so many of them
+    succeeded    int NOT NULL DEFAULT 0,
+    failed       int NOT NULL DEFAULT 0,
+    cancelled    int NOT NULL DEFAULT 0,
+    next_job     bigint                     -- the first that had not ended: its end is told
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX workflow_running ON pgjobq.workflow (id) WHERE ended_at IS NULL;
+CREATE INDEX workflow_next_job ON pgjobq.workflow (next_job) WHERE next_job IS NOT NULL;
+CREATE INDEX workflow_name ON pgjobq.workflow (name, id);
+CREATE INDEX workflow_ref ON pgjobq.workflow (ref, id) WHERE ref IS NOT NULL;
+
+-- Which jobs belong to which workflow, each to one at most. INSERT only; deleted with the job.
+CREATE TABLE pgjobq.member (
+    job      bigint PRIMARY KEY,
+    workflow bigint NOT NULL,
+    counted  boolean NOT NULL               -- false: it waits for the whole, which therefore does not wait for it
+);
+CREATE INDEX member_workflow ON pgjobq.member (workflow, job);
+
+-- Workflows at which somebody should look, and when.
+CREATE TABLE pgjobq.workflow_look (
+    workflow bigint NOT NULL,
+    at       timestamptz NOT NULL,
+    news     text,                          -- of a job: it ended `bad`, runs `again` or `came` in; NULL: none
+    job      bigint
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+CREATE INDEX workflow_look_at ON pgjobq.workflow_look (at);
+CREATE INDEX workflow_look_workflow ON pgjobq.workflow_look (workflow);
+
+-- Whether this end is a bad one for whoever needs success. A job that was to run on failure only, and was not needed, is none.
+CREATE FUNCTION pgjobq.is_bad_end(outcome "char", reason text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT outcome = 'f' OR (outcome = 'c' AND coalesce(reason, '') NOT LIKE 'depends on the failure of%')
+$$;
+
+-- Whether a workflow has ended, as far as can be told now: not while one of its jobs is known to run again.
+CREATE FUNCTION pgjobq.workflow_is_over(workflow bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM pgjobq.workflow w WHERE w.id = workflow_is_over.workflow AND w.ended_at IS NOT NULL)
+       AND NOT EXISTS (SELECT FROM pgjobq.workflow_look l WHERE l.workflow = workflow_is_over.workflow AND l.news IN ('again', 'came'))
+$$;
+
+-- What a workflow means to a job that needs this of it as a whole ('s', 'a', 'f'); NULL: it has yet to show.
+CREATE FUNCTION pgjobq.workflow_fate(workflow bigint, needs "char") RETURNS "char" LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN w.bad IS NOT NULL THEN 'f'::"char" ELSE 's'::"char" END
+    FROM pgjobq.workflow w
+    WHERE w.id = workflow_fate.workflow AND (w.ended_at IS NOT NULL OR (w.bad IS NOT NULL AND workflow_fate.needs <> 'a'))
+      AND NOT EXISTS (SELECT FROM pgjobq.workflow_look l WHERE l.workflow = w.id AND l.news IN ('again', 'came'))
+$$;
+
+-- Ask for a look at a workflow: now, and once more for what is ending in a transaction that we do not see.
+CREATE FUNCTION pgjobq.note_workflow(workflow bigint, came bigint DEFAULT NULL) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    INSERT INTO pgjobq.workflow_look (workflow, at, news, job) VALUES
+        (note_workflow.workflow, clock_timestamp(), CASE WHEN note_workflow.came IS NOT NULL THEN 'came' END, note_workflow.came),
+        (note_workflow.workflow, clock_timestamp() + interval '2 seconds', NULL, NULL);
+    PERFORM pgjobq.keep_watch(120);
+    PERFORM pg_notify('pgjobq:due', '');
+END $$;
+
+-- Begin a workflow; returns its id. `open`: it does not end before close_workflow(), whatever becomes of its jobs; without
+-- it, it ends when all jobs that it has have ended, at once when this transaction gives it none.
+CREATE FUNCTION pgjobq.start_workflow(name text, ref text DEFAULT NULL, open boolean DEFAULT false) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    fault text := CASE
+        WHEN coalesce(length(start_workflow.name), 0) NOT BETWEEN 1 AND 255
+            THEN 'the name of a workflow has ' || coalesce(length(start_workflow.name), 0)::text || ' characters: wants 1 to 255'
+        WHEN length(start_workflow.ref) NOT BETWEEN 1 AND 255
+            THEN 'ref has ' || length(start_workflow.ref)::text || ' characters: wants 1 to 255' END;
+    new_id bigint;
+BEGIN
+    IF fault IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = fault;
+    END IF;
+    INSERT INTO pgjobq.workflow (id, created_at, name, ref, open)
+    VALUES (nextval('pgjobq.job_id_seq'), pgjobq.clock(), start_workflow.name, start_workflow.ref, coalesce(start_workflow.open, false))
+    RETURNING id INTO new_id;
+    PERFORM pgjobq.note_workflow(new_id);
+    RETURN new_id;
+END $$;
+
+-- From now on it ends when its jobs have. False: it was closed already, or does not exist.
+CREATE FUNCTION pgjobq.close_workflow(workflow bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+BEGIN
+    UPDATE pgjobq.workflow w SET open = false WHERE w.id = close_workflow.workflow AND w.open;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM pgjobq.note_workflow(close_workflow.workflow);
+    RETURN true;
+END $$;
+
+-- Keep a workflow from ending until this transaction does; refuses one that has ended or was cancelled.
+CREATE FUNCTION pgjobq.enter_workflow(workflow bigint) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    it record;
+BEGIN
+    SELECT w.ended_at, w.cancelled_at INTO it FROM pgjobq.workflow w WHERE w.id = enter_workflow.workflow FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE check_violation USING MESSAGE = 'there is no workflow ' || coalesce(enter_workflow.workflow::text, 'null') || ' (any more)';
+    END IF;
+    IF it.cancelled_at IS NOT NULL THEN
+        RAISE check_violation USING MESSAGE = 'workflow ' || enter_workflow.workflow || ' was cancelled: nothing can be added to it';
+    END IF;
+    IF it.ended_at IS NOT NULL AND pgjobq.workflow_is_over(enter_workflow.workflow) THEN
+        RAISE check_violation USING MESSAGE = 'workflow ' || enter_workflow.workflow
+            || ' has ended: nothing can be added to it any more; start another one, or retry what failed in it';
+    END IF;
+END $$;
+
+-- Whether a job waits, through whatever is between, for a workflow as a whole.
+CREATE FUNCTION pgjobq.waits_for_workflow(job bigint, workflow bigint) RETURNS boolean LANGUAGE sql STABLE
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+    WITH RECURSIVE up AS (
+        SELECT p.on_job AS id FROM pgjobq.pending p WHERE p.job = waits_for_workflow.job
+        UNION
+        SELECT n.id FROM up CROSS JOIN LATERAL (
+            SELECT p.on_job AS id FROM pgjobq.pending p WHERE p.job = up.id
+            UNION ALL
+            SELECT p.on_job FROM pgjobq.member m JOIN pgjobq.pending p ON p.job = m.job
+            WHERE m.workflow = up.id AND m.counted AND up.id <> waits_for_workflow.workflow) n
+    )
+    SELECT EXISTS (SELECT FROM up WHERE up.id = waits_for_workflow.workflow)
+$$;
+
+-- Let jobs that were enqueued in this very transaction belong to a workflow.
+CREATE FUNCTION pgjobq.join_workflow(workflow bigint, jobs bigint[]) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    awaited boolean := EXISTS (SELECT FROM pgjobq.pending p WHERE p.on_job = join_workflow.workflow);
+BEGIN
+    PERFORM pgjobq.enter_workflow(join_workflow.workflow);
+    INSERT INTO pgjobq.member (job, workflow, counted)
+    SELECT j, join_workflow.workflow,
+           CASE WHEN awaited AND EXISTS (SELECT FROM pgjobq.pending p WHERE p.job = j)
+                THEN NOT pgjobq.waits_for_workflow(j, join_workflow.workflow) ELSE true END
+    FROM unnest(join_workflow.jobs) AS j;
+    -- Its first job as news: it may be below the mark.
+    PERFORM pgjobq.note_workflow(join_workflow.workflow, (SELECT min(j) FROM unnest(join_workflow.jobs) AS j));
+END $$;
+
+-- The workflow to which a job belongs; NULL: none.
+CREATE FUNCTION pgjobq.workflow_of(job bigint) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+    SELECT m.workflow FROM pgjobq.member m WHERE m.job = workflow_of.job
+$$;
+
+-- Enqueue jobs, with enqueue_after's keys, as part of a workflow; returns the ids in the same order. Of a unique job that was
+-- there already the id is that job's, and it stays where it belongs. Refuses a workflow that has ended.
+CREATE FUNCTION pgjobq.add_to_workflow(workflow bigint, jobs jsonb) RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    ids   bigint[];
+    fresh bigint[];
+BEGIN
+    PERFORM pgjobq.enter_workflow(add_to_workflow.workflow);     -- before the rows of jobs, as whoever cancels it does
+    SELECT array_agg(e.id ORDER BY e.place), array_agg(e.id) FILTER (WHERE e.is_new) INTO ids, fresh
+    FROM pgjobq.enqueue_linked(add_to_workflow.jobs) WITH ORDINALITY AS e(id, is_new, place);
+    IF fresh IS NOT NULL THEN
+        PERFORM pgjobq.join_workflow(add_to_workflow.workflow, fresh);
+    END IF;
+    RETURN QUERY SELECT unnest(ids);
+END $$;
+
+-- Find out how far a workflow is. The caller holds its row FOR UPDATE and says what was told: which jobs ended badly, which
+-- came in, whether one runs again. Returns whether it went on.
+CREATE FUNCTION pgjobq.sweep_workflow(workflow bigint, badly bigint[], came bigint[], again boolean) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    most  CONSTANT int := 20000;            -- jobs that one look passes
+    w     pgjobq.workflow%ROWTYPE;
+    first bigint;
+    last  bigint;
+    seen  record;
+    was   pgjobq.workflow%ROWTYPE;
+BEGIN
+    SELECT * INTO w FROM pgjobq.workflow x WHERE x.id = sweep_workflow.workflow;
+    was := w;
+    IF again OR w.swept >= ANY (came) THEN  -- counted anew
+        w.swept := 0; w.succeeded := 0; w.failed := 0; w.cancelled := 0; w.bad := NULL;
+    END IF;
+    IF w.bad IS NULL THEN
+        w.bad := (SELECT min(m.job) FROM pgjobq.member m JOIN pgjobq.finished f ON f.job = m.job
+                  WHERE m.job = ANY (badly) AND m.workflow = w.id AND m.counted AND pgjobq.is_bad_end(f.outcome, f.reason));
+    END IF;
+    first := (SELECT a.job FROM (SELECT m.job FROM pgjobq.member m WHERE m.workflow = w.id AND m.counted AND m.job > w.swept
+                                 ORDER BY m.job LIMIT most) a
+              WHERE NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = a.job) ORDER BY a.job LIMIT 1);
+    last := coalesce(first - 1, (SELECT max(a.job) FROM (
+        SELECT m.job FROM pgjobq.member m WHERE m.workflow = w.id AND m.counted AND m.job > w.swept ORDER BY m.job LIMIT most) a));
+    IF last > w.swept THEN
+        SELECT count(*) FILTER (WHERE f.outcome = 's') AS s, count(*) FILTER (WHERE f.outcome = 'f') AS f,
+               count(*) FILTER (WHERE f.outcome = 'c') AS c, min(f.started_at) AS started,
+               min(m.job) FILTER (WHERE pgjobq.is_bad_end(f.outcome, f.reason)) AS bad, count(*) AS n
+        INTO seen FROM pgjobq.member m
+        CROSS JOIN LATERAL (SELECT * FROM pgjobq.finished x WHERE x.job = m.job OFFSET 0) f
+        WHERE m.workflow = w.id AND m.counted AND m.job > w.swept AND m.job <= last;
+        w.succeeded := w.succeeded + seen.s;
+        w.failed := w.failed + seen.f;
+        w.cancelled := w.cancelled + seen.c;
+        w.started_at := least(w.started_at, seen.started);
+        w.bad := coalesce(w.bad, seen.bad);
+        w.swept := last;
+    END IF;
+    w.next_job := first;
+    IF first IS NULL AND NOT w.open
+       AND NOT EXISTS (SELECT FROM pgjobq.member m WHERE m.workflow = w.id AND m.counted AND m.job > w.swept) THEN
+        w.ended_at := CASE WHEN again THEN pgjobq.clock() ELSE coalesce(w.ended_at, pgjobq.clock()) END;
+    ELSE
+        w.ended_at := NULL;
+    END IF;
+    IF w IS NOT DISTINCT FROM was AND badly IS NULL AND came IS NULL AND NOT again THEN
+        RETURN false;                       -- with news, whoever waits for the whole has waited for this look
+    END IF;
+    UPDATE pgjobq.workflow x
+    SET started_at = w.started_at, ended_at = w.ended_at, bad = w.bad, swept = w.swept, succeeded = w.succeeded, failed = w.failed,
+        cancelled = w.cancelled, next_job = w.next_job
+    WHERE x.id = w.id;
+    IF w.ended_at IS NOT NULL OR w.bad IS NOT NULL THEN
+        INSERT INTO pgjobq.look (job, at) SELECT p.job, clock_timestamp() FROM pgjobq.pending p WHERE p.on_job = w.id;
+        IF FOUND THEN
+            PERFORM pg_notify('pgjobq:due', '');
+        END IF;
+    END IF;
+    RETURN w.ended_at IS NULL;
+END $$;
+
+-- Cancel what came into a workflow while somebody cancelled it. Waits for nobody.
+CREATE FUNCTION pgjobq.cancel_latecomers(workflow bigint) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    late bigint[] := ARRAY(
+        SELECT m.job FROM pgjobq.workflow w JOIN pgjobq.member m ON m.workflow = w.id AND m.counted AND m.job > w.swept
+        WHERE w.id = cancel_latecomers.workflow AND w.cancelled_at IS NOT NULL AND w.ended_at IS NULL
+          AND NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = m.job)
+          AND NOT EXISTS (SELECT FROM pgjobq.cancel_request c WHERE c.job = m.job) ORDER BY m.job LIMIT 1000);
+BEGIN
+    IF cardinality(late) > 0 THEN
+        PERFORM pgjobq.drop_waiting(late, 'cancelled while it waited: its workflow was cancelled');
+        INSERT INTO pgjobq.cancel_request (job, since, reason)
+        SELECT r.job, pgjobq.clock(), 'cancelled while it ran: its workflow was cancelled'
+        FROM pgjobq.running r WHERE r.job = ANY (late) ORDER BY r.job
+        ON CONFLICT DO NOTHING;
+        PERFORM pg_notify('pgjobq', '');
+    END IF;
+END $$;
+
+-- Look at the workflows at which somebody should; up to `most` notes. Returns how many. While a workflow goes on it is looked
+-- at ten times a second; when it stands still, once more two seconds later, and then when the job that it waits for ends.
+CREATE FUNCTION pgjobq.look_at_workflows(most int) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    one  record;
+    held record;
+    done bigint := 0;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pgjobq.workflow_look l WHERE l.at <= clock_timestamp()) THEN
+        RETURN 0;
+    END IF;
+    FOR one IN
+        WITH taken AS (
+            DELETE FROM pgjobq.workflow_look WHERE ctid = ANY (ARRAY(
+                SELECT l.ctid FROM pgjobq.workflow_look l WHERE l.at <= clock_timestamp()
+                ORDER BY l.at LIMIT look_at_workflows.most FOR UPDATE SKIP LOCKED))
+            RETURNING workflow, news, job)
+        SELECT t.workflow, array_agg(t.job) FILTER (WHERE t.news = 'bad') AS badly,
+               array_agg(t.job) FILTER (WHERE t.news = 'came') AS came, array_agg(t.job) FILTER (WHERE t.news = 'again') AS again,
+               count(*) AS notes
+        FROM taken t GROUP BY t.workflow ORDER BY t.workflow
+    LOOP
+        done := done + one.notes;
+        SELECT w.id INTO held FROM pgjobq.workflow w WHERE w.id = one.workflow FOR UPDATE SKIP LOCKED;
+        IF NOT FOUND THEN                   -- somebody adds to it, or looks at it
+            INSERT INTO pgjobq.workflow_look (workflow, at, news, job)
+            SELECT w.id, clock_timestamp() + interval '0.3 seconds', n.news, n.job
+            FROM pgjobq.workflow w CROSS JOIN LATERAL (
+                SELECT 'bad' AS news, j AS job FROM unnest(one.badly) AS j UNION ALL SELECT 'came', j FROM unnest(one.came) AS j
+                UNION ALL SELECT 'again', j FROM unnest(one.again) AS j UNION ALL SELECT NULL, NULL) n
+            WHERE w.id = one.workflow;
+            CONTINUE;
+        END IF;
+        IF pgjobq.sweep_workflow(one.workflow, one.badly, one.came, one.again IS NOT NULL) THEN
+            PERFORM pgjobq.keep_watch(120);
+            INSERT INTO pgjobq.workflow_look (workflow, at)
+            SELECT one.workflow, clock_timestamp() + wait FROM unnest('{0.1 seconds, 2 seconds}'::interval[]) AS wait
+            WHERE wait < interval '1 second' OR NOT EXISTS (
+                SELECT FROM pgjobq.workflow_look l WHERE l.workflow = one.workflow AND l.at > clock_timestamp() + interval '1 second');
+        END IF;
+        PERFORM pgjobq.cancel_latecomers(one.workflow);
+    END LOOP;
+    RETURN done;
+END $$;
+
+-- Now and then: look at the workflows whose next job has ended without a word. Returns how many these are.
+CREATE FUNCTION pgjobq.watch_workflows() RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    found bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pgjobq.workflow w WHERE w.ended_at IS NULL) THEN
+        RETURN 0;
+    END IF;
+    PERFORM pgjobq.keep_watch(120);
+    INSERT INTO pgjobq.workflow_look (workflow, at)
+    SELECT w.id, clock_timestamp() FROM pgjobq.workflow w
+    WHERE w.ended_at IS NULL AND (w.next_job IS NULL OR EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = w.next_job));
+    GET DIAGNOSTICS found = ROW_COUNT;
+    RETURN found;
+END $$;
+
+-- Cancel what has not ended of a workflow, what runs included, and let nothing be added to it. Jobs that wait for the whole
+-- are not touched: they run, or are cancelled, as they need it. Returns how many it cancelled or asked to end; NULL: there is
+-- no such workflow, or it has ended.
+CREATE FUNCTION pgjobq.cancel_workflow(workflow bigint, reason text DEFAULT NULL, who text DEFAULT NULL) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    one     bigint;
+    changed int := 0;
+BEGIN
+    UPDATE pgjobq.workflow w SET cancelled_at = pgjobq.clock(), open = false
+    WHERE w.id = cancel_workflow.workflow AND NOT pgjobq.workflow_is_over(w.id);
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    FOR one IN SELECT m.job FROM pgjobq.member m
+               WHERE m.workflow = cancel_workflow.workflow AND m.counted
+                 AND NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = m.job) ORDER BY m.job LOOP
+        changed := changed + pgjobq.ask_cancel(one, cancel_workflow.reason)::int;
+    END LOOP;
+    PERFORM pgjobq.note_workflow(cancel_workflow.workflow);
+    PERFORM pgjobq.note_action(cancel_workflow.who, 'cancel_workflow', changed, jsonb_build_object(
+        'workflow', cancel_workflow.workflow, 'reason', cancel_workflow.reason));
+    RETURN changed;
+END $$;
+
+-- Run again what failed in a workflow, and what was cancelled because of that or by an operator, each job after those that it
+-- depends on; what succeeded stays as it is, and so does what expired or discarded itself. Returns how many run again; NULL:
+-- there is no such workflow.
+CREATE FUNCTION pgjobq.retry_workflow(workflow bigint, who text DEFAULT NULL) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    one     bigint;
+    changed int := 0;
+BEGIN
+    IF EXISTS (SELECT FROM pgjobq.workflow w WHERE w.id = retry_workflow.workflow) AND NOT EXISTS (
+        SELECT FROM pgjobq.member m JOIN pgjobq.finished f ON f.job = m.job AND f.outcome <> 's'
+        WHERE m.workflow = retry_workflow.workflow) THEN
+        RETURN 0;
+    END IF;
+    UPDATE pgjobq.workflow w
+    SET cancelled_at = NULL, ended_at = NULL, bad = NULL, next_job = NULL, swept = 0, succeeded = 0, failed = 0, cancelled = 0
+    WHERE w.id = retry_workflow.workflow;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    FOR one IN SELECT m.job FROM pgjobq.member m JOIN pgjobq.finished f ON f.job = m.job
+               WHERE m.workflow = retry_workflow.workflow
+                 AND (f.outcome = 'f' OR (f.outcome = 'c' AND (f.reason LIKE 'depends on job %' OR f.reason LIKE 'depends on workflow %'
+                                                              OR f.reason LIKE 'cancelled while it %')))
+               ORDER BY m.job LOOP
+        changed := changed + pgjobq.retry(one)::int;
+    END LOOP;
+    PERFORM pgjobq.note_workflow(retry_workflow.workflow);
+    IF changed > 0 THEN
+        PERFORM pgjobq.note_action(retry_workflow.who, 'retry_workflow', changed, jsonb_build_object('workflow', retry_workflow.workflow));
+    END IF;
+    RETURN changed;
 END $$;
 
 -- ---------------------------------------------------------------------------------------------- jobs nobody needs any more
@@ -2287,7 +2772,7 @@ BEGIN
         RETURN '{}';
     END IF;
     IF pgjobq.watched() THEN
-        PERFORM pgjobq.ended(d) FROM unnest(dropped) AS d;
+        PERFORM pgjobq.ended_many(dropped, true);
     END IF;
     INSERT INTO pgjobq.gate_look (key) SELECT DISTINCT p.key FROM pgjobq.gate_pass p WHERE p.job = ANY (dropped);
     IF FOUND THEN                           -- one had been let through: others may now
@@ -2979,6 +3464,7 @@ END $$;
 -- For lists of what went wrong, newest job first; a job that succeeds pays nothing for it.
 CREATE INDEX finished_badly_job ON pgjobq.finished (outcome, job) WHERE outcome <> 's';
 
+-- ---------------------------------------------------------------------------------------------- many jobs at once
 -- Move a job that waits to another queue. False: it runs, has ended, does not exist, is there already, or its payload is
 -- sealed (with its queue's name, so that it would not open there).
 CREATE FUNCTION pgjobq.move(job bigint, queue text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
@@ -3002,8 +3488,9 @@ BEGIN
         -- In the direction in which jobs move, as in cancel().
         DELETE FROM pgjobq.blocked b WHERE b.job = move.job RETURNING b.* INTO place;
         IF FOUND THEN
-            INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for)
-            VALUES (move.job, place.since, place.priority, place.attempt, place.spared, move.queue, place.waits_for);
+            INSERT INTO pgjobq.blocked (job, since, priority, attempt, spared, queue, waits_for, run_at, delay)
+            VALUES (move.job, place.since, place.priority, place.attempt, place.spared, move.queue, place.waits_for, place.run_at,
+                    place.delay);
             EXIT;
         END IF;
         DELETE FROM pgjobq.scheduled s WHERE s.job = move.job RETURNING s.* INTO place;
@@ -3032,18 +3519,21 @@ BEGIN
     RETURN true;
 END $$;
 
--- Delete a job that has ended, with its errors. False: it has not ended, another job waits to see how it ended, or it
--- does not exist.
+-- Delete a job that has ended, with its errors. False: it has not ended, another job waits to see how it ended, its workflow
+-- has not ended, or it does not exist.
 CREATE FUNCTION pgjobq.purge(job bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 BEGIN
     DELETE FROM pgjobq.finished f
-    WHERE f.job = purge.job AND NOT EXISTS (SELECT FROM pgjobq.pending p WHERE p.on_job = purge.job);
+    WHERE f.job = purge.job AND NOT EXISTS (SELECT FROM pgjobq.pending p WHERE p.on_job = purge.job)
+      AND NOT EXISTS (SELECT FROM pgjobq.member m JOIN pgjobq.workflow w ON w.id = m.workflow
+                      WHERE m.job = purge.job AND m.counted AND w.ended_at IS NULL);
     IF NOT FOUND THEN
         RETURN false;
     END IF;
     DELETE FROM pgjobq.attempt_error e WHERE e.job = purge.job;
     DELETE FROM pgjobq.dependency d WHERE d.job = purge.job;
+    DELETE FROM pgjobq.member m WHERE m.job = purge.job;
     DELETE FROM pgjobq.step s WHERE s.job = purge.job;
     DELETE FROM pgjobq.progress p WHERE p.job = purge.job;
     DELETE FROM pgjobq.checkpoint c WHERE c.job = purge.job;
@@ -3096,7 +3586,8 @@ SELECT j.id, j.task, j.queue, j.priority, j.ref, j.tags, j.args, j.headers, j.cr
                                      WHERE e.job = j.id AND f.outcome IS DISTINCT FROM 's'
                                      ORDER BY e.attempt DESC LIMIT 1)) END AS reason,
        coalesce(j.version, 1) AS version, j.expires_at,
-       (SELECT to_jsonb(p) - 'job' FROM pgjobq.progress p WHERE p.job = j.id) AS progress
+       (SELECT to_jsonb(p) - 'job' FROM pgjobq.progress p WHERE p.job = j.id) AS progress,
+       (SELECT m.workflow FROM pgjobq.member m WHERE m.job = j.id) AS workflow
 FROM pgjobq.job j
 LEFT JOIN pgjobq.finished f ON f.job = j.id
 LEFT JOIN pgjobq.running x ON x.job = j.id
@@ -3104,6 +3595,35 @@ LEFT JOIN pgjobq.scheduled s ON s.job = j.id
 LEFT JOIN pgjobq.blocked b ON b.job = j.id
 LEFT JOIN pgjobq.ready first ON first.queue = j.queue AND first.priority = j.priority AND first.seq = j.id
 LEFT JOIN pgjobq.ready again ON again.job = j.id AND again.seq <> again.job;
+
+-- One row per workflow. `total` and the numbers by state are of the jobs that it consists of; jobs that wait for the whole are
+-- not among them.
+CREATE VIEW pgjobq.workflows AS
+SELECT w.id, w.name, w.ref, w.created_at, coalesce(w.started_at, n.started_at) AS started_at,
+       CASE WHEN o.over THEN w.ended_at END AS ended_at,
+       CASE WHEN NOT o.over THEN 'running' WHEN w.bad IS NULL THEN 'succeeded' WHEN w.failed > 0 THEN 'failed'
+            ELSE 'cancelled' END AS state,
+       w.open AND w.ended_at IS NULL AS open, w.cancelled_at,
+       coalesce(n.total, w.succeeded + w.failed + w.cancelled) AS total,
+       coalesce(n.total - n.succeeded - n.failed - n.cancelled - n.running - n.scheduled - n.blocked, 0) AS ready,
+       coalesce(n.running, 0) AS running, coalesce(n.scheduled, 0) AS scheduled, coalesce(n.blocked, 0) AS blocked,
+       coalesce(n.succeeded, w.succeeded) AS succeeded, coalesce(n.failed, w.failed) AS failed,
+       coalesce(n.cancelled, w.cancelled) AS cancelled, w.bad
+FROM pgjobq.workflow w
+CROSS JOIN LATERAL (
+    SELECT w.ended_at IS NOT NULL AND NOT EXISTS (                  -- as in workflow_is_over()
+        SELECT FROM pgjobq.workflow_look l WHERE l.workflow = w.id AND l.news IN ('again', 'came')) AS over OFFSET 0) o
+LEFT JOIN LATERAL (
+    SELECT (SELECT count(*) FROM pgjobq.member m WHERE m.workflow = w.id AND m.counted)::int AS total,
+           (SELECT count(*) FROM pgjobq.running r JOIN pgjobq.member m ON m.job = r.job WHERE m.workflow = w.id AND m.counted)::int AS running,
+           (SELECT count(*) FROM pgjobq.scheduled s JOIN pgjobq.member m ON m.job = s.job WHERE m.workflow = w.id AND m.counted)::int AS scheduled,
+           (SELECT count(*) FROM pgjobq.blocked b JOIN pgjobq.member m ON m.job = b.job WHERE m.workflow = w.id AND m.counted)::int AS blocked,
+           e.*, least(e.began, (SELECT min(r.started_at) FROM pgjobq.running r JOIN pgjobq.member m ON m.job = r.job
+                                WHERE m.workflow = w.id AND m.counted)) AS started_at
+    FROM (SELECT count(*) FILTER (WHERE f.outcome = 's')::int AS succeeded, count(*) FILTER (WHERE f.outcome = 'f')::int AS failed,
+                 count(*) FILTER (WHERE f.outcome = 'c')::int AS cancelled, min(f.started_at) AS began
+          FROM pgjobq.member m JOIN pgjobq.finished f ON f.job = m.job WHERE m.workflow = w.id AND m.counted) e
+) n ON NOT o.over;
 
 -- ---------------------------------------------------------------------------------------------- history
 -- What happened in each minute is counted once, when it is over, from the rows of the jobs that ended: no job pays for it

@@ -64,7 +64,7 @@ ORDER BY t.priority, j.id
 -- Settle successes of worker $3: $1 jobs, $2 their attempts. Returns the jobs that were still held: an owner that lost
 -- its lease finds none of its own and changes nothing (the fence). LATERAL with OFFSET 0 forces one probe per job: a
 -- plan made when vacuum had just seen a tiny table would else walk over every dead entry of the index. Whether the end of
--- any job matters to somebody is asked once; if so, ended() is called for each (it is always true).
+-- any job matters to somebody is asked once; if so, they are told together.
 WITH held AS (
     DELETE FROM pgjobq.running WHERE ctid = ANY (ARRAY(
         SELECT r.ctid FROM unnest($1::bigint[], $2::int[]) AS x(job, attempt)
@@ -72,11 +72,13 @@ WITH held AS (
             SELECT ctid FROM pgjobq.running r
             WHERE r.job = x.job AND r.attempt = x.attempt AND r.worker = $3::uuid OFFSET 0) r))
     RETURNING job, started_at, attempt
+), told AS MATERIALIZED (
+    SELECT pgjobq.ended_many(ARRAY(SELECT job FROM held))
+    WHERE (SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until)
 )
 INSERT INTO pgjobq.finished (job, started_at, finished_at, worker, attempt, outcome)
 SELECT job, started_at, (SELECT pgjobq.clock()), $3::uuid, attempt, 's' FROM held
-WHERE CASE WHEN (SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until)
-           THEN pgjobq.ended(job) ELSE true END
+WHERE (SELECT count(*) FROM told) IS NOT NULL
 RETURNING job
 
 -- name: settle
@@ -116,7 +118,7 @@ WITH asked AS (
     FROM held
     WHERE CASE WHEN fate NOT IN ('s', 'f', 'c') THEN false
                WHEN (SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until)
-               THEN pgjobq.ended(job) ELSE true END
+               THEN pgjobq.ended(job, fate <> 's') ELSE true END
 ), later AS (
     INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue, waits_for)
     SELECT job, due, priority, made, spared, queue, ahead FROM placed WHERE fate = 'again' AND due IS NOT NULL

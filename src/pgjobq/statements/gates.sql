@@ -35,8 +35,8 @@ WITH RECURSIVE waits AS (       -- from one to the next in the index
               WHERE p.key = k.key AND (
                   EXISTS (SELECT FROM pgjobq.running r WHERE r.job = p.job)
                   OR EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = p.job AND r.seq <> r.job)
-                  OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job
-                             AND (p.keeps OR NOT starts_with(b.waits_for, 'gate:')))
+                  OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job AND b.waits_for <> 'jobs'
+                             AND (p.keeps OR NOT (starts_with(b.waits_for, 'gate:') OR starts_with(b.waits_for, 'event:'))))
                   OR (p.keeps AND EXISTS (SELECT FROM pgjobq.scheduled s WHERE s.job = p.job)))
               LIMIT $2::text::int) x) h
     CROSS JOIN LATERAL (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -90,7 +90,8 @@ def enqueue_unique(schema: str, call: Call) -> Statement[tuple[int, bool]]:
     `on_conflict="raise"` is the caller's to look after: an error of the server's would end its transaction.
     """
     text = f"[{entry(call, on_conflict='return')}]"
-    return Statement("enqueue", statement_text("enqueue_unique", schema), (text,), _id_and_newness)
+    name = "enqueue_linked" if call.options.depends_on else "enqueue_unique"
+    return Statement("enqueue", statement_text(name, schema), (text,), _id_and_newness)
 
 
 def edit(schema: str, job: int, call: Call | None, options: Options, by: str | None) -> Statement[bool]:
@@ -161,10 +162,17 @@ def misplaced(schema: str) -> Statement[list[tuple[int, str]]]:
 # ------------------------------------------------------------------------------------------------ parameters
 
 
-def entry(call: Call, on_conflict: str | None = None) -> str:
+def entry(
+    call: Call,
+    on_conflict: str | None = None,
+    *,
+    after: Sequence[int] = (),
+    depends_on: Sequence[int] | None = None,
+    needs: str | None = None,
+) -> str:
     """One object of enqueue_many's array; what equals the SQL function's own default is left out.
 
-    `on_conflict` stands in for "raise".
+    `on_conflict` stands in for "raise"; `after` (places in the array), `depends_on` and `needs` for what the call says.
     """
     options, queue, tags = call.options, call.queue, call.tags
     made: dict[str, Any] = {"task": call.task.name, "args": msgspec.Raw(call.args_text.encode())}
@@ -190,11 +198,13 @@ def entry(call: Call, on_conflict: str | None = None) -> str:
         made["expires_at"] = options.expires.isoformat()
     elif options.expires is not None:
         made["expires_in"] = _interval(options.expires)
-    if options.depends_on:
-        if call.key is not None or call.gates is not None:
-            raise InvalidOption(f"{call.task.name}: depends_on goes with neither unique nor gates (yet).")
-        made["depends_on"] = options.depends_on
-        made["needs"] = options.needs
+    depends_on = options.depends_on if depends_on is None else depends_on
+    if depends_on:
+        made["depends_on"] = depends_on
+    if after:
+        made["after"] = after
+    if depends_on or after:
+        made["needs"] = needs or options.needs
     if call.gates is not None:
         made["gates"] = msgspec.Raw(call.gates.encode())
     if call.key is not None and (unique := call.unique) is not None:
@@ -257,6 +267,7 @@ class _JobRow(msgspec.Struct):
     version: int = 1  # a database that is yet to be migrated does not tell
     expires_at: datetime | None = None
     progress: Progress | None = None
+    workflow: int | None = None
 
 
 _decode_job = msgspec.json.Decoder(_JobRow).decode

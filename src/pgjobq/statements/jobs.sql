@@ -19,6 +19,9 @@ SELECT ARRAY(SELECT id FROM pgjobq.enqueue_many($1::text::jsonb) AS id)::text
 -- name: enqueue_unique
 SELECT coalesce(id, 0)::text, is_new::text FROM pgjobq.enqueue_unique($1::text::jsonb)
 
+-- name: enqueue_linked
+SELECT coalesce(id, 0)::text, is_new::text FROM pgjobq.enqueue_linked($1::text::jsonb)
+
 -- name: edit
 SELECT pgjobq.edit($1::text::bigint, $2::text::jsonb, $3::text::int, $4::text::timestamptz,
                    make_interval(secs => $5::text::float8), $6::text::int, $7::text::timestamptz,

@@ -86,6 +86,7 @@ _CONDITIONS = {
         "EXISTS (SELECT FROM pgjobq.attempt_error e WHERE e.job = {key}"
         " AND position(lower({0}::text) IN lower(e.kind || ': ' || e.message)) > 0)"
     ),
+    "workflow": "{key} IN (SELECT w.job FROM pgjobq.member w WHERE w.workflow = {0}::text::bigint)",
     "ids": "{key} = ANY ({0}::text::bigint[])",
     "before": "{key} < {0}::text::bigint",
     "after": "{key} > {0}::text::bigint",

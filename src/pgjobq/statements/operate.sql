@@ -125,8 +125,8 @@ SELECT jsonb_build_object(
                                    FROM pgjobq.gate_pass p JOIN pgjobq.jobs h ON h.id = p.job
                                    WHERE p.key = b.key AND (h.state = 'running'
                                        OR (h.state = 'ready' AND EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = h.id AND r.seq <> r.job))
-                                       OR EXISTS (SELECT FROM pgjobq.blocked o WHERE o.job = h.id
-                                                  AND (p.keeps OR NOT starts_with(o.waits_for, 'gate:')))
+                                       OR EXISTS (SELECT FROM pgjobq.blocked o WHERE o.job = h.id AND o.waits_for <> 'jobs'
+                                                  AND (p.keeps OR NOT (starts_with(o.waits_for, 'gate:') OR starts_with(o.waits_for, 'event:'))))
                                        OR (p.keeps AND h.state = 'scheduled'))
                                    ORDER BY h.id LIMIT 100) x),
                  'before', (SELECT count(*) FROM (SELECT FROM pgjobq.blocked o
@@ -156,6 +156,10 @@ SELECT jsonb_build_object(
     'pace', (SELECT count(*) FROM pgjobq.finished f WHERE f.finished_at > pgjobq.clock() - interval '1 minute') / 60.0,
     'holder', (SELECT w.host || ' (pid ' || w.pid || ')' FROM pgjobq.worker w WHERE w.id = v.worker::uuid),
     'lease_over', (SELECT NOT EXISTS (SELECT FROM pgjobq.worker w WHERE w.id = v.worker::uuid AND w.expires_at > now())),
+    'workflow', (SELECT jsonb_build_object('id', w.id, 'name', w.name)
+                 FROM pgjobq.member m JOIN pgjobq.workflow w ON w.id = m.workflow WHERE m.job = v.id),
+    'wholes', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'name', w.name) ORDER BY w.id), '[]')
+               FROM pgjobq.pending p JOIN pgjobq.workflow w ON w.id = p.on_job WHERE p.job = v.id),
     'cancel_requested', EXISTS (SELECT FROM pgjobq.cancel_request c WHERE c.job = v.id),
     'failures', (SELECT count(*) FROM pgjobq.attempt_error e WHERE e.job = v.id),
     'error', (SELECT e.kind || ': ' || e.message FROM pgjobq.attempt_error e WHERE e.job = v.id

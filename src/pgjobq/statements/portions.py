@@ -6,12 +6,14 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Final
 
 from pgjobq.errors import EnqueueError, InvalidOption
-from pgjobq.statements.jobs import enqueue_alike, enqueue_many
+from pgjobq.statements.jobs import enqueue_alike, enqueue_many, entry
 from pgjobq.statements.statement import Statement
+from pgjobq.statements.text import statement_text
+from pgjobq.statements.workflows import add
 from pgjobq.task import Call
 from pgjobq.wording import quote
 
-__all__ = ["PORTION_CHARACTERS", "PORTION_JOBS", "aportions", "portions"]
+__all__ = ["PORTION_CHARACTERS", "PORTION_JOBS", "aportions", "in_portions", "portion_statement", "portions"]
 
 PORTION_JOBS: Final = 1_000
 """Jobs that go in one statement: more gain nothing, and a generator of a million stays a generator."""
@@ -24,19 +26,10 @@ def portions(schema: str, calls: Iterable[Call]) -> Iterator[Statement[list[int]
 
     Raises EnqueueError and InvalidOption for an element that is no call, or one that carries a connection.
     """
-    portion: list[Call] = []
-    taken = size = 0
-    for call in calls:  # nothing here may call anything: it is done for each job of a bulk
-        if type(call) is not Call:
-            raise _no_call(call, taken + len(portion))
-        portion.append(call)
-        size += len(call.args_text)
-        if len(portion) >= PORTION_JOBS or size >= PORTION_CHARACTERS:
-            yield _statement(schema, portion, taken)
-            taken += len(portion)
-            portion, size = [], 0
-    if portion:
+    taken = 0
+    for portion in in_portions(calls):
         yield _statement(schema, portion, taken)
+        taken += len(portion)
 
 
 async def aportions(schema: str, calls: Iterable[Call] | AsyncIterable[Call]) -> AsyncIterator[Statement[list[int]]]:
@@ -73,6 +66,31 @@ def _statement(schema: str, portion: list[Call], taken: int) -> Statement[list[i
     if alike and first.is_plain:
         return enqueue_alike(schema, first, [call.args_text for call in portion])
     return enqueue_many(schema, portion)
+
+
+def in_portions(calls: Iterable[Call]) -> Iterator[list[Call]]:
+    """The calls, as many at a time as go in one statement. Raises as `portions`."""
+    portion: list[Call] = []
+    taken = size = 0
+    for call in calls:  # nothing here may call anything: it is done for each job of a bulk
+        if type(call) is not Call:
+            raise _no_call(call, taken + len(portion))
+        portion.append(call)
+        size += len(call.args_text)
+        if len(portion) >= PORTION_JOBS or size >= PORTION_CHARACTERS:
+            yield portion
+            taken += len(portion)
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def portion_statement(schema: str, workflow: int, portion: list[Call]) -> tuple[Statement[list[int]], bool]:
+    """What enqueues a portion as part of a workflow, and whether its jobs have yet to join it."""
+    statement = _statement(schema, portion, 0)
+    if statement.sql == statement_text("enqueue_alike", schema):
+        return statement, True
+    return add(schema, workflow, "[" + ",".join(map(entry, portion)) + "]"), False
 
 
 def _no_call(given: object, place: int) -> EnqueueError:

@@ -82,6 +82,7 @@ SELECT md5(concat_ws(' ',
     (SELECT count(*) FROM (SELECT FROM pgjobq.blocked LIMIT 1000) x),
     (SELECT max(finished_at) FROM (SELECT finished_at FROM pgjobq.finished
                                    WHERE finished_at > pgjobq.clock() - interval '10 minutes') x),
+    (SELECT count(*) FROM (SELECT FROM pgjobq.workflow WHERE ended_at IS NULL LIMIT 1000) x),
     (SELECT count(*) FROM pgjobq.worker WHERE expires_at > pgjobq.clock())))
 
 -- name: fault_of

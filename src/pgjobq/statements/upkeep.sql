@@ -28,10 +28,13 @@ WITH mine AS MATERIALIZED (
 SELECT count(*) FROM due WHERE (SELECT count(*) FROM told) IS NOT NULL
 
 -- name: anything_due
--- Or somebody should look at a gate, or whether an event has come.
+-- Or somebody should look at a gate, at a workflow, or whether an event has come.
 (SELECT true FROM pgjobq.scheduled WHERE run_at <= pgjobq.clock() LIMIT 1) UNION ALL (SELECT true FROM pgjobq.gate_look WHERE at <= pgjobq.clock() LIMIT 1)
 UNION ALL (SELECT true FROM pgjobq.look WHERE at <= clock_timestamp() LIMIT 1)
 UNION ALL (SELECT true FROM pgjobq.event_look WHERE at <= pgjobq.clock() LIMIT 1) UNION ALL (SELECT true FROM pgjobq.emission LIMIT 1)
+UNION ALL (SELECT true FROM pgjobq.workflow w WHERE w.ended_at IS NULL AND NOT w.open AND (
+    w.next_job IS NULL OR EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = w.next_job)) LIMIT 1)
+UNION ALL (SELECT true FROM pgjobq.workflow_look WHERE at <= clock_timestamp() OR news IS NOT NULL LIMIT 1)
 
 -- name: look_at_gates
 -- Let jobs through up to $1 gates at which somebody should look by now. Returns how many were asked for.
@@ -109,7 +112,7 @@ WITH dead AS MATERIALIZED (
     SELECT job, started_at, pgjobq.clock(), worker, attempt, 'f' FROM counted
     WHERE CASE WHEN NOT over THEN false
                WHEN (SELECT last_value > date_part('epoch', clock_timestamp()) * 1000 FROM pgjobq.watched_until)
-               THEN pgjobq.ended(job) ELSE true END
+               THEN pgjobq.ended(job, true) ELSE true END
 ), later AS (
     INSERT INTO pgjobq.scheduled (job, run_at, priority, attempt, spared, queue, waits_for)
     SELECT job, pgjobq.clock() + make_interval(secs => least(2 ^ least(spent - 1, 10) - 1, 60)),
@@ -167,6 +170,9 @@ WITH mine AS MATERIALIZED (
         SELECT f.ctid FROM pgjobq.finished f
         WHERE EXISTS (SELECT FROM mine)
           AND f.ctid >= $4::tid AND f.ctid < $5::tid
+          AND NOT ((SELECT EXISTS (SELECT FROM pgjobq.member)) AND EXISTS (  -- kept until its workflow has ended
+              SELECT FROM pgjobq.member m JOIN pgjobq.workflow w ON w.id = m.workflow
+              WHERE m.job = f.job AND m.counted AND w.ended_at IS NULL))
           AND f.finished_at < pgjobq.clock() - make_interval(secs => CASE f.outcome WHEN 'f' THEN $3::float8 ELSE $2::float8 END)
         LIMIT $1::int FOR UPDATE SKIP LOCKED))
     RETURNING job, attempt > 1 OR outcome <> 's' AS may_have_errors
@@ -175,6 +181,9 @@ WITH mine AS MATERIALIZED (
 ), dependencies AS (
     DELETE FROM pgjobq.dependency
     WHERE job = ANY (ARRAY(SELECT job FROM old WHERE (SELECT EXISTS (SELECT FROM pgjobq.dependency))))
+), members AS (
+    DELETE FROM pgjobq.member
+    WHERE job = ANY (ARRAY(SELECT job FROM old WHERE (SELECT EXISTS (SELECT FROM pgjobq.member))))
 ), steps AS (
     DELETE FROM pgjobq.step WHERE job = ANY (ARRAY(SELECT job FROM old WHERE (SELECT EXISTS (SELECT FROM pgjobq.step))))
 ), progress AS (
@@ -215,6 +224,14 @@ DELETE FROM pgjobq.unique_key WHERE ctid = ANY (ARRAY(
     SELECT u.ctid FROM pgjobq.unique_key u
     WHERE u.until < pgjobq.clock() AND NOT EXISTS (SELECT FROM pgjobq.job j WHERE j.id = u.job)
     LIMIT $1::int FOR UPDATE OF u SKIP LOCKED))
+
+-- name: drop_workflows
+-- Delete up to $1 workflows that ended $2 seconds ago or earlier and have no job any more.
+DELETE FROM pgjobq.workflow WHERE id = ANY (ARRAY(
+    SELECT w.id FROM pgjobq.workflow w
+    WHERE w.ended_at < pgjobq.clock() - make_interval(secs => $2::float8)
+      AND NOT EXISTS (SELECT FROM pgjobq.member m WHERE m.workflow = w.id)
+    LIMIT $1::int FOR UPDATE OF w SKIP LOCKED))
 
 -- name: tidy_lanes
 -- Drop doubles among the lanes (two transactions may have opened the same one).
@@ -264,4 +281,8 @@ SELECT pgjobq.write_history()
 
 -- name: watch_dependencies
 -- And events that are to be forgotten, or were overlooked.
-SELECT pgjobq.watch_dependencies(), pgjobq.tend_events()
+SELECT pgjobq.watch_dependencies(), pgjobq.watch_workflows(), pgjobq.tend_events()
+
+-- name: look_at_workflows
+-- Look at the workflows at which somebody should, up to $1 notes. Returns how many these were.
+SELECT pgjobq.look_at_workflows($1::int)

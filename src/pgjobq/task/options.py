@@ -14,6 +14,7 @@ from pgjobq.job import EnqueuedJob, Job
 from pgjobq.task.gate import Gate, gates_fault
 from pgjobq.task.unique import Unique
 from pgjobq.wording import did_you_mean, quote
+from pgjobq.workflow import PlannedJob, Workflow
 
 __all__ = ["Options", "UsingOptions", "label_fault", "priority_fault", "tags_fault"]
 
@@ -25,7 +26,8 @@ LOWEST_PRIORITY, HIGHEST_PRIORITY = -9, 9
 
 
 Needs = Literal["success", "any", "failure"]
-Predecessors = int | EnqueuedJob | Job | Iterable[int | EnqueuedJob | Job]
+Predecessor = int | EnqueuedJob | Job | PlannedJob | Workflow
+Predecessors = Predecessor | Iterable[Predecessor]
 
 
 class UsingOptions(TypedDict, total=False):
@@ -59,7 +61,8 @@ class Options:
         tags: up to 50 labels of 1 to 255 characters, beside the task's own.
         headers: texts that travel with the job, such as a trace id.
         unique: what only one job of the task may have; None: as the task says.
-        depends_on: the jobs (or their ids), up to 10,000, that must have ended before it may start; not with a time.
+        depends_on: the jobs (or their ids), up to 10,000, that must have ended before it may start; a workflow stands
+            for all its jobs. A `delay` counts from when they have ended; a `run_at` is the earliest time all the same.
         needs: what of them. "success": all succeed, else it is cancelled; "any": all end; "failure": one fails or is
             cancelled, and it is cancelled when none does.
         conn: the connection, cursor or session whose transaction the job joins; None: one of our own.
@@ -242,11 +245,14 @@ def _check_headers(headers: object) -> None:
         _refuse(_text_fault(f"headers[{quote(key)}]", key + value))
 
 
+_NAMED = EnqueuedJob | Job | PlannedJob | Workflow
+
+
 def _job_ids(given: object) -> tuple[int, ...]:
-    jobs = [given] if isinstance(given, int | EnqueuedJob | Job) else given
+    jobs = [given] if isinstance(given, int | _NAMED) else given
     if isinstance(jobs, str | bytes | Mapping) or not isinstance(jobs, Iterable):
         raise InvalidOption(f"depends_on={quote(given)}: wants jobs or their ids, such as [first, second].")
-    ids = tuple(dict.fromkeys(job.id if isinstance(job, EnqueuedJob | Job) else job for job in jobs))
+    ids = tuple(dict.fromkeys(job.id if isinstance(job, _NAMED) else job for job in jobs))
     for job in ids:
         if type(job) is not int or not 0 < job < 2**63:
             raise InvalidOption(f"depends_on holds {quote(job)}: wants jobs or their ids, from 1.")
@@ -260,5 +266,3 @@ def _check_needs(options: Options) -> None:
     if needs not in get_args(Needs):
         near = did_you_mean(needs, get_args(Needs)) if isinstance(needs, str) else ""
         raise InvalidOption(f"needs={quote(needs)}: wants one of {', '.join(get_args(Needs))}.{near}")
-    if options.depends_on and (options.delay is not None or options.run_at is not None):
-        raise InvalidOption("depends_on and a time (delay or run_at) are two answers to when; give one of them.")

@@ -24,6 +24,7 @@ from pgjobq.web.filters import FIELDS, as_query, read_filter
 from pgjobq.web.guard import FIELD, LONGEST_FORM, forgery
 from pgjobq.web.rendering import plural, redirect, render
 from pgjobq.web.visitors import Role
+from pgjobq.web.workflows import WORKFLOW_CONTROLS
 
 __all__ = ["act"]
 
@@ -56,7 +57,7 @@ async def act(request: Request) -> Response:
     if (reason := forgery(request, text_of(form, FIELD))) is not None:
         raise HTTPException(403, f"This was not done: {reason}.")
     asked = text_of(form, "verb")
-    if (control := CONTROLS.get(asked)) is not None:
+    if (control := CONTROLS.get(asked) or WORKFLOW_CONTROLS.get(asked)) is not None:
         check_role(request, control.role)
         return await control.do(request, form)
     verb = VERBS.get(asked)

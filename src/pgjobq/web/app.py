@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from pgjobq.queue import Queue
 from pgjobq.survey import Survey
-from pgjobq.web import acts, apologies, files, live, metrics, pages
+from pgjobq.web import acts, apologies, files, live, metrics, pages, workflows
 from pgjobq.web.desk import Desk
 from pgjobq.web.guard import Guard
 from pgjobq.web.veil import Redact, Veil
@@ -48,6 +48,8 @@ def dashboard(
             Route("/audit", pages.audit),
             Route("/jobs", pages.jobs),
             Route("/jobs/{job:int}", pages.job),
+            Route("/workflows", workflows.workflows),
+            Route("/workflows/{workflow:int}", workflows.workflow),
             Route("/ref", pages.ref),
             Route("/find", pages.find),
             Route("/act", acts.act, methods=["POST"]),

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from apps.trace import mark, pass_gate, pass_gate_plainly
-from pgjobq import Discard, Queue, Snooze, current_job
+from pgjobq import Discard, Queue, Retry, Snooze, current_job
 
 queue = Queue()
 
@@ -48,6 +48,13 @@ def hold_plain() -> None:
         mark("out", by=type(error).__name__, cancelled=current_job().cancelled)
         raise
     mark("end")
+
+
+@queue.task(retry=Retry(give_up_on=(ValueError,)))
+async def nap_or_fail(seconds: float, fails: bool) -> None:
+    await asyncio.sleep(seconds)
+    if fails:
+        raise ValueError("as it was asked to")
 
 
 @queue.task
