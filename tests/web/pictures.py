@@ -22,7 +22,7 @@ from pgjobq.web import dashboard
 from support.databases import open_database
 from support.servers import NoServer, plan_server, run_server
 from web.conftest import served
-from web.scene import furnish, furnish_operators
+from web.scene import furnish, furnish_fulfilment, furnish_operators
 
 ROOT = Path(__file__).resolve().parents[2]
 DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
@@ -38,18 +38,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="pages whose name contains this")
     wanted = parser.parse_args(argv)
     try:
-        with _site() as (address, letter), _browser() as browser:
+        with _site() as (address, found), _browser() as browser:
             if wanted.walk:
-                _walk(browser, address, letter, wanted.walk, wanted.only)
+                _walk(browser, address, found, wanted.walk, wanted.only)
             else:
-                _keep(browser, address, letter, wanted.into, wanted.only)
+                _keep(browser, address, found, wanted.into, wanted.only)
     except NoServer as error:
         print(f"pictures: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def pages(letter: int) -> dict[str, str]:
+def pages(letter: int, flow: int) -> dict[str, str]:
     """Every page by the name of its picture."""
     return {
         "overview": "/",
@@ -58,6 +58,8 @@ def pages(letter: int) -> dict[str, str]:
         "jobs-failed": "/jobs?state=failed",
         "job": f"/jobs/{letter}",
         "ref": "/ref?ref=order:1339",
+        "workflows": "/workflows",
+        "workflow": f"/workflows/{flow}",
         "failed": "/failed",
         "queues": "/queues",
         "workers": "/workers",
@@ -67,19 +69,20 @@ def pages(letter: int) -> dict[str, str]:
     }
 
 
-KEPT = ("overview", "overview-dark", "job", "ref", "queues")
+KEPT = ("overview", "overview-dark", "job", "ref", "queues", "workflow")
 
 
 @contextlib.contextmanager
-def _site() -> Iterator[tuple[str, int]]:
+def _site() -> Iterator[tuple[str, dict[str, str]]]:
     with run_server(plan_server()) as (server, _), open_database(server) as dsn:
         with psycopg.connect(dsn) as conn:
             install(conn)
         letter = furnish(dsn)
         with contextlib.closing(Queue(dsn)) as queue:
             furnish_operators(queue)
+            flow = furnish_fulfilment(queue, dsn)
             with served(dashboard(queue, title="Corner shop")) as address:
-                yield address, letter
+                yield address, pages(letter, flow)
 
 
 @contextlib.contextmanager
@@ -96,21 +99,21 @@ def _browser() -> Iterator[Any]:
         browser.close()
 
 
-def _keep(browser: Any, address: str, letter: int, into: Path, only: str) -> None:
+def _keep(browser: Any, address: str, found: dict[str, str], into: Path, only: str) -> None:
     for name in KEPT:
         if only in name:
             plain, _, scheme = name.partition("-")
             page = browser.new_page(viewport=DESK, color_scheme=scheme or "light")
-            _take(page, f"{address}{pages(letter)[plain]}", into / f"{name}.png")
+            _take(page, f"{address}{found[plain]}", into / f"{name}.png")
             page.close()
 
 
-def _walk(browser: Any, address: str, letter: int, into: Path, only: str) -> None:
+def _walk(browser: Any, address: str, found: dict[str, str], into: Path, only: str) -> None:
     into.mkdir(parents=True, exist_ok=True)
     for width, size in (("desk", DESK), ("phone", PHONE)):
         for scheme in ("light", "dark"):
             page = browser.new_page(viewport=size, color_scheme=scheme)
-            for name, path in pages(letter).items():
+            for name, path in found.items():
                 if only in name:
                     _take(page, f"{address}{path}", into / f"{name}-{width}-{scheme}.png", whole=True)
             page.close()
