@@ -15,7 +15,7 @@ import pytest
 from pgjobq import Queue
 from pgjobq.settings import WorkerSettings
 from pgjobq.worker import Worker
-from web.scene import furnish_operators
+from web.scene import furnish_fulfilment, furnish_operators
 
 
 def run_worker(queue: Queue) -> tuple[Worker, Callable[[], None]]:
@@ -196,7 +196,11 @@ def test_it_cannot_be_framed(visit: Callable[..., Any], chromium: Any, site: str
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_sticks_out(visit: Callable[..., Any], site: str, letter: int, width: int, scheme: str) -> None:
+def test_nothing_sticks_out(
+    visit: Callable[..., Any], site: str, dsn: str, queue: Queue, letter: int, width: int, scheme: str
+) -> None:
+    furnish_operators(queue)
+    flow = furnish_fulfilment(queue, dsn)
     page = visit(site, viewport={"width": width, "height": 800}, color_scheme=scheme)
     for path in (
         "/",
@@ -210,21 +214,28 @@ def test_nothing_sticks_out(visit: Callable[..., Any], site: str, letter: int, w
         "/schedules",
         "/audit",
         "/ref?ref=order:1339",
+        "/workflows",
+        f"/workflows/{flow}",
+        "/jobs?argument=order_id=1339",
     ):
         page.goto(f"{site}{path}")
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(visit: Callable[..., Any], site: str, queue: Queue, letter: int, scheme: str) -> None:
+def test_axe_finds_nothing(
+    visit: Callable[..., Any], site: str, dsn: str, queue: Queue, letter: int, scheme: str
+) -> None:
     """What a machine can tell of accessibility: names, labels, contrasts, order of headings."""
     from axe_playwright_python.sync_playwright import Axe
 
     furnish_operators(queue)
+    flow = furnish_fulfilment(queue, dsn)
     waiting = queue.find(state="scheduled")[0].id
     page = visit(site, color_scheme=scheme)
     for path in ("/", "/jobs?state=failed", f"/jobs/{letter}", f"/jobs/{waiting}", "/failed", "/queues", "/workers",
-                 "/gates", "/schedules", "/audit", "/ref?ref=order:1339"):  # fmt: skip
+                 "/gates", "/schedules", "/audit", "/ref?ref=order:1339", "/?span=24h", "/workflows",
+                 f"/workflows/{flow}", "/jobs?argument=order_id=1339"):  # fmt: skip
         page.goto(f"{site}{path}")
         page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
         found = Axe().run(page)
