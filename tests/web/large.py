@@ -78,6 +78,7 @@ def pages(failed: int) -> dict[str, str]:
         "jobs, failed, since": "/jobs?state=failed&since=2020-01-01",
         "one job": f"/jobs/{failed}",
         "one ref": f"/ref?ref=order:{failed // 4}",
+        "workflows": "/workflows",
         "failed": "/failed",
         "queues": "/queues",
         "workers": "/workers",
