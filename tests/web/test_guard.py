@@ -59,6 +59,7 @@ def test_no_other_method_does_anything(client: httpx.Client, queue: Queue, lette
 def test_headers_alone_hold_no_stream(client: httpx.Client) -> None:
     answer = client.head("/live", timeout=10)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert client.get("/static/icon.svg", timeout=10).status_code == 200  # on the same connection, which is free again
 
 
 @pytest.mark.parametrize(
