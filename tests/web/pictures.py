@@ -69,7 +69,7 @@ def pages(letter: int, flow: int) -> dict[str, str]:
     }
 
 
-KEPT = ("overview", "overview-dark", "job", "ref", "queues", "workflow")
+KEPT = ("overview", "overview-dark", "job", "queues", "workflow")
 
 
 @contextlib.contextmanager
