@@ -2582,15 +2582,15 @@ END $$;
 CREATE FUNCTION pgjobq.fail_fast(workflow bigint, was_bad boolean, badly bigint[], again boolean) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
 DECLARE
-    bad bigint := (SELECT min(m.job) FROM pgjobq.member m JOIN pgjobq.finished f ON f.job = m.job
-                   WHERE m.job = ANY (fail_fast.badly) AND m.workflow = fail_fast.workflow AND m.counted
-                     AND pgjobq.is_bad_end(f.outcome, f.reason));
+    culprit bigint := (SELECT min(m.job) FROM pgjobq.member m JOIN pgjobq.finished f ON f.job = m.job
+                       WHERE m.job = ANY (fail_fast.badly) AND m.workflow = fail_fast.workflow AND m.counted
+                         AND pgjobq.is_bad_end(f.outcome, f.reason));
 BEGIN
     UPDATE pgjobq.workflow w
-    SET cancelled_at = CASE WHEN bad IS NOT NULL OR NOT again THEN coalesce(w.cancelled_at, pgjobq.clock()) END,
-        open = w.open AND bad IS NULL AND again
+    SET cancelled_at = CASE WHEN culprit IS NOT NULL OR NOT again THEN coalesce(w.cancelled_at, pgjobq.clock()) END,
+        open = w.open AND culprit IS NULL AND again
     WHERE w.id = fail_fast.workflow AND w.ended_at IS NULL
-      AND (again OR bad IS NOT NULL OR (w.bad IS NOT NULL AND NOT was_bad));
+      AND (again OR culprit IS NOT NULL OR (w.bad IS NOT NULL AND NOT was_bad));
 END $$;
 
 -- Cancel what came into a workflow while somebody cancelled it. Waits for nobody.

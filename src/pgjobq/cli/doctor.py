@@ -189,8 +189,8 @@ def _replication(_queue: Queue, ask: Ask) -> Iterator[Finding]:
         elif transactions is not None and transactions > FAR_BEHIND:
             wrong += 1
             cure = (
-                "end the long query on the standby, or set hot_standby_feedback = off there: while it lasts no dead row "
-                "is removed and claims grow slower"
+                "end the long query on the standby, or set hot_standby_feedback = off there: while it lasts no dead "
+                "row is removed and claims grow slower"
             )
             yield Finding("replication", "warning", f"{who} {held}", cure)
     if not wrong:
