@@ -837,7 +837,7 @@ def test_the_first_failure_cancels_the_rest(queue: Queue, step: Task[..., int], 
         last = flow.add(step.call(5), after=jobs)
         alarm = flow.when_done(step.call(6), needs="failure")
         tidy = flow.when_done(step.call(7), needs="any")
-    lease = hand.claim_one()
+    (lease,) = hand.claim(limit=1)
     _run(hand)
     _run(hand, "f")
     _upkeep(hand)
