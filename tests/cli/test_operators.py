@@ -69,27 +69,6 @@ def test_gates_say_who_runs_and_who_waits(run: Run, queue: Queue, hand: Hand) ->
     assert "shop:7 was set to 0 places " in run("gates")[1]
     assert run("gates", "unset", "shop:8")[1] == "nothing was set for it, but for shop:7\n"
     assert run("gates", "unset", "shop:7", "--by", "bob")[1] == "back to what the code says\n"
-    flags = ("--rate", "10/s", "--quota", "1000/day", "--weights", "acme=3, globex=2")
-    assert run("gates", "set", "shop:7", *flags)[:2] == (0, "set\n")
-    assert (
-        "shop:7 was set to a rate of 10 in 1 s and a quota of 1,000 in each day and the weights acme 3, globex 2 "
-        in run("gates")[1]
-    )
-    assert run("gates", "set", "shop:7", "4", "--rate", "5/s")[0] == 0
-    assert "shop:7 was set to 4 places and a rate of 5 in 1 s and a quota of 1,000" in run("gates")[1]
-    for wrong, said in (
-        (("set", "shop:7"), "wants nothing, or"),
-        (("unset", "shop:7", "--rate", "1/s"), "wants nothing, or"),
-        (("set", "shop:7", "--rate", "often"), "often"),
-        (("set", "shop:7", "--quota", "1000/moon"), "moon"),
-        (("set", "shop:7", "--weights", "acme"), "acme=3,globex=2"),
-        (("set", "shop:7", "--weights", "a=1,a=2"), "each share once"),
-        (("set", "shop:7", "--weights", "a=x"), "wants a whole number"),
-        (("set", "shop:7", "--weights", "a=0"), "from 1 to"),
-    ):
-        code, _, err = run("gates", *wrong)
-        assert (code, said in err) == (2, True), (wrong, err)
-    assert run("gates", "unset", "shop:7")[0] == 0
     assert [(one.who, one.what, one.about) for one in queue.audit()] == [
         ("bob", "unset_gate", {"gate": "shop:7"}),
         ("ann", "set_gate", {"gate": "shop:7", "concurrency": 0}),
@@ -335,6 +314,33 @@ def test_what_takes_its_time_shows_how_far_it_is(dsn: str, hand: Hand, flags: li
             assert "cancel  █████████████░░░░░░░  67%  1,000 of 1,500" in typist.shown
             left = typist.shown.rpartition("\033[K")[2]
             assert CODES.sub("", left).strip() == "1,500 jobs cancelled"
+
+
+# --- limits of gates, set by hand -------------------------------------------------------------------------
+
+
+def test_every_limit_of_a_gate_is_set(run: Run, queue: Queue) -> None:
+    flags = ("--rate", "10/s", "--quota", "1000/day", "--weights", "acme=3, globex=2")
+    assert run("gates", "set", "shop:7", *flags)[:2] == (0, "set\n")
+    assert (
+        "shop:7 was set to a rate of 10 in 1 s and a quota of 1,000 in each day and the weights acme 3, globex 2 "
+        in run("gates")[1]
+    )
+    assert run("gates", "set", "shop:7", "4", "--rate", "5/s")[0] == 0
+    assert "shop:7 was set to 4 places and a rate of 5 in 1 s and a quota of 1,000" in run("gates")[1]
+    for wrong, said in (
+        (("set", "shop:7"), "wants nothing, or"),
+        (("unset", "shop:7", "--rate", "1/s"), "wants nothing, or"),
+        (("set", "shop:7", "--rate", "often"), "often"),
+        (("set", "shop:7", "--quota", "1000/moon"), "moon"),
+        (("set", "shop:7", "--weights", "acme"), "acme=3,globex=2"),
+        (("set", "shop:7", "--weights", "a=1,a=2"), "each share once"),
+        (("set", "shop:7", "--weights", "a=x"), "wants a whole number"),
+        (("set", "shop:7", "--weights", "a=0"), "from 1 to"),
+    ):
+        code, _, err = run("gates", *wrong)
+        assert (code, said in err) == (2, True), (wrong, err)
+    assert run("gates", "unset", "shop:7")[1] == "back to what the code says\n"
 
 
 # --- jobs edit --args --------------------------------------------------------------------------------------
