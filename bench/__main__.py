@@ -65,7 +65,9 @@ def measure(
     *,
     everyone: bool = True,
 ) -> Results:
-    """Every step for every system, systems in turn so that a drift of the machine meets all of them."""
+    """Every step for every system, systems in turn so that a drift of the machine meets all of them, and every other
+    round the other way round.
+    """
     plan = {"date": datetime.now(UTC).date().isoformat(), "sizes": sizes.told()}
     results = Results(machine.describe(), server.facts(), plan)
     run = Run(server, sizes, results, everyone)
@@ -75,7 +77,7 @@ def measure(
         ready += [system for system in chosen if _prepare(run, system, progress)]
         for step in steps:
             for turn in range(sizes.rounds if step.repeated else 1):
-                for system in ready:
+                for system in ready[:: -1 if turn % 2 else 1]:
                     if (turn and system.slow) or (step.ours and system.name != "pgjobq" and not run.everyone):
                         continue
                     title = f"({','.join(step.letters)}) {step.title}: {system.name}"

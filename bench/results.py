@@ -60,6 +60,7 @@ METRICS: dict[str, Metric] = {
     "threads": Metric("l", "threads", "/s", "plain functions that do nothing, 10 at once, one process"),
     "cpu1": Metric("l", "cpu 1", "/s", "plain functions that compute for 1 ms, one process"),
     "cpu2": Metric("l", "cpu 2", "/s", "the same, two processes"),
+    "herd": Metric("m", "a job", "ms", "CPU of the database for a job that comes while 32 workers sleep", "less", 2),
     "crowd": Metric("m", "db CPU", "%", "CPU of the database with 32 idle worker processes, of one core", "less", 1),
     "hist0": Metric("n", "drain", "/s", "jobs worked off, no history"),
     "hist": Metric("n", "drain, long", "/s", "jobs worked off with a long history"),

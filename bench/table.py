@@ -24,8 +24,8 @@ TABLES: list[tuple[str, tuple[str, ...], bool]] = [
         False,
     ),
     (
-        "CPU a job (µs); a worker: memory (MB), idle CPU (% of a core); database CPU with 32 idle workers",
-        ("cpu_worker", "cpu_db", "rss", "idle", "idle_db", "crowd"),
+        "CPU a job (µs); a worker: memory (MB), idle CPU (%); 32 idle: database CPU (%), for a job (ms)",
+        ("cpu_worker", "cpu_db", "rss", "idle", "idle_db", "crowd", "herd"),
         False,
     ),
     (

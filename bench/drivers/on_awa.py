@@ -33,11 +33,16 @@ class Awa(desk.Driver):
 
             yield send
 
-    async def bulk(self, orders: range) -> None:
+    @contextlib.asynccontextmanager
+    async def filler(self) -> AsyncIterator[desk.Fill]:
         async with awa.AsyncClient(self.dsn) as client:
-            for start in range(0, len(orders), 5000):
-                part = orders[start : start + 5000]
-                await client.enqueue_many_copy([Confirm(order, desk.EMAIL) for order in part])
+
+            async def fill(orders: range) -> None:
+                for start in range(0, len(orders), 5000):
+                    part = orders[start : start + 5000]
+                    await client.enqueue_many_copy([Confirm(order, desk.EMAIL) for order in part])
+
+            yield fill
 
     async def work(self) -> None:
         client = awa.AsyncClient(self.dsn, max_connections=20)

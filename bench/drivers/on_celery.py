@@ -41,10 +41,15 @@ class CeleryDriver(desk.Driver):
 
             yield send
 
-    async def bulk(self, orders: range) -> None:
+    @contextlib.asynccontextmanager
+    async def filler(self) -> AsyncIterator[desk.Fill]:
         with app.producer_pool.acquire(block=True) as producer:
-            for order in orders:
-                confirm.apply_async(kwargs=desk.payload(order), producer=producer)
+
+            async def fill(orders: range) -> None:
+                for order in orders:
+                    confirm.apply_async(kwargs=desk.payload(order), producer=producer)
+
+            yield fill
 
 
 if __name__ == "__main__":

@@ -28,11 +28,16 @@ class ChancyDriver(desk.Driver):
 
             yield send
 
-    async def bulk(self, orders: range) -> None:
+    @contextlib.asynccontextmanager
+    async def filler(self) -> AsyncIterator[desk.Fill]:
         async with Chancy(self.dsn) as chancy:
-            jobs = [confirm.job.with_kwargs(order_id=order, email=desk.EMAIL) for order in orders]
-            async for _ in chancy.push_many(jobs, batch_size=5000):
-                pass
+
+            async def fill(orders: range) -> None:
+                jobs = [confirm.job.with_kwargs(order_id=order, email=desk.EMAIL) for order in orders]
+                async for _ in chancy.push_many(jobs, batch_size=5000):
+                    pass
+
+            yield fill
 
     async def work(self) -> None:
         queue = Queue(

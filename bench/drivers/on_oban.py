@@ -38,10 +38,16 @@ class ObanDriver(desk.Driver):
 
             yield send
 
-    async def bulk(self, orders: range) -> None:
+    @contextlib.asynccontextmanager
+    async def filler(self) -> AsyncIterator[desk.Fill]:
         async with self.pool() as pool, Oban(pool=pool) as oban:
-            for start in range(0, len(orders), 1000):
-                await oban.enqueue_many(*[Confirm.new(desk.payload(order)) for order in orders[start : start + 1000]])
+
+            async def fill(orders: range) -> None:
+                for start in range(0, len(orders), 1000):
+                    part = orders[start : start + 1000]
+                    await oban.enqueue_many(*[Confirm.new(desk.payload(order)) for order in part])
+
+            yield fill
 
     async def work(self) -> None:
         async with self.pool() as pool, Oban(pool=pool, queues={"default": self.options.concurrency}):

@@ -46,9 +46,14 @@ class Pgjobq(desk.Driver):
 
             yield send
 
-    async def bulk(self, orders: range) -> None:
+    @contextlib.asynccontextmanager
+    async def filler(self) -> AsyncIterator[desk.Fill]:
         task = confirm_sync if self.options.sync else confirm
-        queue.enqueue_many(task.call(order_id=order, email=desk.EMAIL) for order in orders)
+
+        async def fill(orders: range) -> None:
+            queue.enqueue_many(task.call(order_id=order, email=desk.EMAIL) for order in orders)
+
+        yield fill
         queue.close()
 
 

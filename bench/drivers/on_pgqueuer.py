@@ -29,12 +29,17 @@ class PgQueuerDriver(desk.Driver):
 
         yield send
 
-    async def bulk(self, orders: range) -> None:
+    @contextlib.asynccontextmanager
+    async def filler(self) -> AsyncIterator[desk.Fill]:
         queries = Queries(AsyncpgDriver(await asyncpg.connect(self.dsn)))
-        for start in range(0, len(orders), 5000):
-            part = orders[start : start + 5000]
-            payloads = [json.dumps(desk.payload(order)).encode() for order in part]
-            await queries.enqueue(["confirm"] * len(part), payloads, [0] * len(part))
+
+        async def fill(orders: range) -> None:
+            for start in range(0, len(orders), 5000):
+                part = orders[start : start + 5000]
+                payloads = [json.dumps(desk.payload(order)).encode() for order in part]
+                await queries.enqueue(["confirm"] * len(part), payloads, [0] * len(part))
+
+        yield fill
 
     async def work(self) -> None:
         app = PgQueuer(AsyncpgDriver(await asyncpg.connect(self.dsn)))

@@ -29,11 +29,16 @@ class Procrastinate(desk.Driver):
 
             yield send
 
-    async def bulk(self, orders: range) -> None:
+    @contextlib.asynccontextmanager
+    async def filler(self) -> AsyncIterator[desk.Fill]:
         async with self.app().open_async():
-            for start in range(0, len(orders), 1000):
-                part = orders[start : start + 1000]
-                await self.task.batch_defer_async(*[desk.payload(order) for order in part])
+
+            async def fill(orders: range) -> None:
+                for start in range(0, len(orders), 1000):
+                    part = orders[start : start + 1000]
+                    await self.task.batch_defer_async(*[desk.payload(order) for order in part])
+
+            yield fill
 
     async def work(self) -> None:
         async with self.app().open_async() as app:

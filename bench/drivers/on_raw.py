@@ -52,15 +52,19 @@ class Raw(desk.Driver):
 
             yield send
 
-    async def bulk(self, orders: range) -> None:
+    @contextlib.asynccontextmanager
+    async def filler(self) -> AsyncIterator[desk.Fill]:
         with psycopg.connect(self.dsn) as connection:
-            with connection.cursor().copy("COPY raw_job (args) FROM STDIN") as copy:
-                for start in range(0, len(orders), 1000):
-                    lines = (
-                        f'{{"order_id": {order}, "email": "{desk.EMAIL}"}}\n' for order in orders[start : start + 1000]
-                    )
-                    copy.write("".join(lines))
-            connection.execute("NOTIFY raw_job")
+
+            async def fill(orders: range) -> None:
+                with connection.cursor().copy("COPY raw_job (args) FROM STDIN") as copy:
+                    for start in range(0, len(orders), 1000):
+                        part = orders[start : start + 1000]
+                        copy.write("".join(f'{{"order_id": {order}, "email": "{desk.EMAIL}"}}\n' for order in part))
+                connection.execute("NOTIFY raw_job")
+                connection.commit()
+
+            yield fill
 
     async def work(self) -> None:
         connection = psycopg.connect(self.dsn, autocommit=True, prepare_threshold=0, options=PLANS)

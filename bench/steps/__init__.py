@@ -18,7 +18,7 @@ __all__ = ["FULL", "QUICK", "STEPS", "Run", "Sizes", "Step", "choose_steps"]
 STEPS = [
     Step("a", "enqueue one by one", measure_one, repeated=True),
     Step("bcg", "enqueue in bulk, drain with one process, bytes and WAL", measure_life, repeated=True),
-    Step("d", "drain with two processes", measure_two),
+    Step("d", "drain with two processes", measure_two, repeated=True),
     Step("e", "pickup latency", measure_pickup),
     Step("f", "drain under a held snapshot", measure_held),
     Step("h", "memory and idle CPU", measure_idle),

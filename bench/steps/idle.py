@@ -1,4 +1,4 @@
-"""(h) what a worker weighs and what it costs to wait, (m) a crowd of idle workers."""
+"""(h) what a worker weighs and what it costs to wait, (m) a crowd of idle workers, and a job that comes to it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bench.systems import System
 from bench.workers import Workers
 
 CALM = 1.5
+GAP = 0.05
 
 
 def measure_idle(run: Run, system: System) -> None:
@@ -39,7 +40,9 @@ def _watch(run: Run, system: System, workers: Workers, seconds: float) -> None:
 
 
 def measure_crowd(run: Run, system: System) -> None:
-    """Many worker processes on an empty queue: what their polling costs the database."""
+    """Many worker processes on an empty queue: what their polling costs the database, and what it costs when a job
+    comes and all of them may want it.
+    """
     if run.server.pid is None:
         raise RuntimeError("the server's CPU can only be read on this machine")
     with set_stage(run.server, system) as stage, stage.workers(run.sizes.crowd, concurrency=10) as workers:
@@ -48,6 +51,9 @@ def measure_crowd(run: Run, system: System) -> None:
         time.sleep(run.sizes.idle)
         used = (run.server.cpu() or 0) - before
         run.results.add("crowd", system.name, 100 * used / (time.monotonic() - begun))
+        jobs, before = run.sizes.probes // 3, run.server.cpu() or 0
+        sent = len(system.probe(stage.dsn, jobs, GAP)["sent"])
+        run.results.add("herd", system.name, 1000 * ((run.server.cpu() or 0) - before) / sent, jobs)
 
 
 def _wait_for_crowd(dsn: str, processes: int, workers: Workers) -> None:

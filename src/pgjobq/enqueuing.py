@@ -69,11 +69,11 @@ class Enqueuing(Doors):
     def enqueue_many(self, calls: Iterable[Call], *, conn: object = None) -> list[int]:
         """Enqueue many calls (`task.call(…)`, also of different tasks), all or none; returns their ids in order.
 
-        Takes any iterable and streams it: a generator of a million calls needs the memory of two thousand. Without
-        `conn` they share a transaction of their own, and the next thousand is made while the server writes the last;
-        with it they join the caller's. On autocommit connections each thousand commits by itself. Calls that differ
-        in their arguments only are written quickest. Of a unique job that was there already the id is that job's, or 0
-        when the call was skipped.
+        Takes any iterable and streams it: a generator of a million calls needs the memory of four thousand. Without
+        `conn` they share a transaction of their own, and the next two thousand are made while the server writes the
+        last; with it they join the caller's. On autocommit connections each two thousand commit by themselves. Calls
+        that differ in their arguments only are written quickest. Of a unique job that was there already the id is that
+        job's, or 0 when the call was skipped.
 
         Raises EnqueueError (the subclass says why) when an element cannot be enqueued.
         """

@@ -185,7 +185,8 @@ def test_doctor_names_the_index_for_searches_by_argument(run: Run, hand: Hand, q
     """Only where there is much to search, and it is one that the search then uses."""
     assert "searches" not in run("doctor")[1]
     hand.sql(
-        "SELECT pgjobq.enqueue_alike('send', jsonb_agg(jsonb_build_object('n', n))) FROM generate_series(1, 5000) n"
+        "SELECT pgjobq.enqueue_alike('send', string_agg(jsonb_build_object('n', n)::text, E'\\n'))"
+        " FROM generate_series(1, 5000) n"
     )
     hand.sql("ANALYZE pgjobq.job")
     hand.sql("UPDATE pg_class SET reltuples = 1000000 WHERE oid = 'pgjobq.job'::regclass")

@@ -79,3 +79,40 @@ def test_after_a_call_to_look_everywhere_the_list_is_read_first() -> None:
     assert not intake.knows_lanes
     intake.see_lanes([("default", 0)])
     assert intake.knows_lanes
+
+
+# ------------------------------------------------------------------------------------------------ naps
+
+
+def _naps(intake: Intake, monkeypatch: pytest.MonkeyPatch, seconds: float) -> int:
+    """How often it looks within so many seconds in which there is nothing and nobody calls."""
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    ends, looks = now + seconds, 0
+    while now < ends:
+        left = intake.until_look()
+        now += left
+        if not left:
+            intake.learn(intake.look(idle=True), 10, NOTHING)
+            looks += 1
+    return looks
+
+
+def test_who_is_called_for_nothing_looks_once_and_sleeps_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call comes to every sleeper, and one of them gets the job."""
+    intake = _idle()
+    assert _naps(intake, monkeypatch, 10.0) > 12, "short naps at first"
+    assert _naps(intake, monkeypatch, 10.0) <= 11, "then those of the poll interval"
+    intake.wake()
+    assert not intake.dry
+    intake.learn(intake.look(idle=True), 10, NOTHING)
+    assert intake.dry
+    assert _naps(intake, monkeypatch, 0.9) <= 1
+
+
+def test_on_a_new_connection_naps_are_short_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    intake = _idle()
+    _naps(intake, monkeypatch, 10.0)
+    intake.forget()
+    intake.learn(intake.look(idle=True), 10, NOTHING)
+    assert _naps(intake, monkeypatch, 0.9) > 4

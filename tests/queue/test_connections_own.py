@@ -50,6 +50,25 @@ def test_each_call_commits_by_itself(shop: Shop) -> None:
     eventually(lambda: len(sessions(shop)) == 1)  # the loop's own is gone, the sync one stays
 
 
+def test_one_enqueue_connects_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection that shows whether there is a database is the pool's first, and closed with it."""
+    made = []
+    connect = psycopg.Connection.connect
+
+    def note(*given: Any, **named: Any) -> psycopg.Connection[Any]:
+        made.append(connect(*given, **named))
+        return made[-1]
+
+    monkeypatch.setattr(psycopg.Connection, "connect", note)
+    for order in range(3):
+        shop.ship.enqueue(order=order)
+    assert [conn.info.backend_pid for conn in made] == sessions(shop)
+    shop.queue.close()
+    assert [conn.closed for conn in made] == [True]
+    shop.ship.enqueue(order=3)
+    assert len(made) == 2, "and the next pool begins anew"
+
+
 def test_many_at_once_share_ten_connections(shop: Shop) -> None:
     with ThreadPoolExecutor(30) as threads:
         list(threads.map(lambda order: shop.ship.enqueue(order=order), range(60)))

@@ -6,8 +6,10 @@ import asyncio
 import itertools
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import psycopg
+import pydantic
 import pytest
 
 from pgjobq import PayloadTooLarge, Queue, WrongArgumentType
@@ -88,12 +90,12 @@ def test_an_error_in_the_middle_of_the_callers_transaction(queue: Queue, send: T
 
 def test_joins_the_callers_transaction(queue: Queue, send: Task[..., None], dsn: str) -> None:
     with psycopg.connect(dsn) as conn:
-        ids = queue.enqueue_many((send.call(number=number) for number in range(1500)), conn=conn)
-        assert len(ids) == 1500
+        ids = queue.enqueue_many((send.call(number=number) for number in range(PORTION_JOBS + 500)), conn=conn)
+        assert len(ids) == PORTION_JOBS + 500
         assert queue.jobs() == []
         conn.rollback()
         assert queue.jobs() == []
-        ids = queue.enqueue_many((send.call(number=number) for number in range(1500)), conn=conn)
+        ids = queue.enqueue_many((send.call(number=number) for number in range(PORTION_JOBS + 500)), conn=conn)
         conn.commit()
     assert [job.id for job in queue.jobs(limit=2)] == [ids[-1], ids[-2]]
 
@@ -111,7 +113,7 @@ def test_a_generator_may_use_the_same_connection(queue: Queue, send: Task[..., N
 
 @pytest.mark.timeout(300)  # tracing every allocation is slow
 def test_a_stream_stays_a_stream(queue: Queue, send: Task[..., None]) -> None:
-    """100,000 calls: beside the ids, memory for a thousand of them."""
+    """100,000 calls: beside the ids, memory for some thousand of them."""
     queue.enqueue_many([send.call(number=-1)])
     tracemalloc.start()
     try:
@@ -132,21 +134,41 @@ def test_large_payloads_go_in_smaller_portions(queue: Queue, send: Task[..., Non
     assert len(queue.jobs()) == 12
 
 
+class Order(pydantic.BaseModel):
+    number: int
+    note: str
+
+    def model_dump_json(self, **given: Any) -> str:  # type: ignore[override]
+        return super().model_dump_json(**{**given, "indent": 2})
+
+
+def test_json_that_is_laid_out_over_lines(queue: Queue, dsn: str) -> None:
+    """Arguments travel a line each, and a model that writes its own JSON may take more than one."""
+
+    @queue.task
+    def keep(order: Order) -> None: ...
+
+    ids = queue.enqueue_many(keep.call(order=Order(number=number, note="two\nlines")) for number in range(3))
+    with psycopg.connect(dsn) as conn:
+        stored = dict(conn.execute("SELECT id, args->'order' FROM pgjobq.job").fetchall())
+    assert [stored[job] for job in ids] == [{"number": number, "note": "two\nlines"} for number in range(3)]
+
+
 def test_awaited(queue: Queue, send: Task[..., None], dsn: str) -> None:
     async def stream() -> AsyncIterator[Call]:
-        for number in range(1200):
+        for number in range(2200):
             yield send.call(number=number)
 
     async def scene() -> tuple[list[int], list[int], list[int]]:
         one = await queue.aenqueue_many(stream())
-        two = await queue.aenqueue_many(send.call(number=number) for number in range(1200, 1300))
+        two = await queue.aenqueue_many(send.call(number=number) for number in range(2200, 2300))
         async with await psycopg.AsyncConnection.connect(dsn) as conn:
-            three = await queue.aenqueue_many([send.call(number=1300)], conn=conn)
-            assert len(await queue.ajobs(limit=10_000)) == 1300
+            three = await queue.aenqueue_many([send.call(number=2300)], conn=conn)
+            assert len(await queue.ajobs(limit=10_000)) == 2300
             await conn.commit()
         await queue.aclose()
         return one, two, three
 
     ids = [*itertools.chain(*asyncio.run(scene()))]
     stored = _numbers(queue, dsn)
-    assert [stored[job] for job in ids] == list(range(1301))
+    assert [stored[job] for job in ids] == list(range(2301))

@@ -233,4 +233,4 @@ def test_what_is_refused(send: Send, hand: Hand) -> None:
     with pytest.raises(psycopg.errors.CheckViolation, match="version is 0"):
         hand.sql("SELECT pgjobq.edit(1, version => 0)")
     with pytest.raises(psycopg.errors.CheckViolation, match="version is 32768"):
-        hand.sql("SELECT pgjobq.enqueue_alike('send', '[{}]', version => 32768)")
+        hand.sql("SELECT pgjobq.enqueue_alike('send', '{}', version => 32768)")

@@ -90,7 +90,7 @@ MATRIX: dict[str, set[str]] = {
     # what an application does
     "SELECT pgjobq.enqueue('send')": {"producer"},
     'SELECT * FROM pgjobq.enqueue_many(\'[{"task": "send"}]\')': {"producer"},
-    "SELECT pgjobq.enqueue_alike('send', '[{}]')": {"producer"},
+    "SELECT pgjobq.enqueue_alike('send', '{}')": {"producer"},
     'SELECT * FROM pgjobq.enqueue_unique(\'[{"task": "send", "unique": {"key": "7"}}]\')': {"producer"},
     # what people look at
     "SELECT id, task, queue, state, attempt FROM pgjobq.jobs": CAN_WATCH,

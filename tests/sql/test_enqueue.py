@@ -192,9 +192,13 @@ def test_a_key_that_nobody_reads_is_refused(hand: Hand, key: str) -> None:
 # --- many that are alike ---------------------------------------------------------------------------------
 
 
-def _alike(hand: Hand, args: object, **given: object) -> list[int]:
+def _alike(hand: Hand, args: list[object], **given: object) -> list[int]:
+    return _lines(hand, "\n".join(map(json.dumps, args)), **given)
+
+
+def _lines(hand: Hand, lines: str, **given: object) -> list[int]:
     said = "".join(f", {name} => ${number}" for number, name in enumerate(given, 2))
-    ids: list[int] = hand.value(f"SELECT pgjobq.enqueue_alike('send', $1{said})", json.dumps(args), *given.values())
+    ids: list[int] = hand.value(f"SELECT pgjobq.enqueue_alike('send', $1{said})", lines, *given.values())
     return ids
 
 
@@ -218,10 +222,10 @@ def test_alike_takes_queue_priority_and_attempts(hand: Hand) -> None:
 @pytest.mark.parametrize(
     ("args", "given", "says"),
     [
-        ([{}, [1]], {}, "element 1 of args is a JSON array: wants an object"),
-        ([{}, {}, None], {}, "element 2 of args is a JSON null: wants an object"),
-        ({}, {}, "non-array"),
-        ("text", {}, "scalar"),
+        ([{}, [1]], {}, "line 2 of args is a JSON array: wants an object"),
+        ([{}, {}, None], {}, "line 3 of args is a JSON null: wants an object"),
+        ([[{}, {}]], {}, "line 1 of args is a JSON array: wants an object"),
+        (["text"], {}, "line 1 of args is a JSON string: wants an object"),
         ([{}], {"priority": 10}, "priority is 10"),
         ([{}], {"queue": ""}, "queue has 0 characters"),
         ([{}], {"max_attempts": 0}, "max_attempts is 0"),
@@ -229,15 +233,30 @@ def test_alike_takes_queue_priority_and_attempts(hand: Hand) -> None:
     ],
     ids=str,
 )
-def test_alike_refuses_all_or_nothing(hand: Hand, args: object, given: dict[str, object], says: str) -> None:
+def test_alike_refuses_all_or_nothing(hand: Hand, args: list[object], given: dict[str, object], says: str) -> None:
     with pytest.raises(psycopg.Error, match=says):
         _alike(hand, args, **given)
     assert hand.places() == {}
 
 
-def test_alike_of_none(hand: Hand) -> None:
-    assert _alike(hand, []) == []
+@pytest.mark.parametrize("lines", ["", None])
+def test_alike_of_none(hand: Hand, lines: str | None) -> None:
+    assert _lines(hand, lines) == []  # type: ignore[arg-type]
     assert hand.lanes() == []
+
+
+def test_alike_reads_json_lines(hand: Hand) -> None:
+    """Space before an object, the last line ended or not; what stands in a text stands there escaped."""
+    ids = _lines(hand, '{"n": 1}\n  {"n": "a\\nb"}\n\t{"n": null}\r\n{}\n')
+    stored = dict(hand.sql("SELECT id, args FROM pgjobq.job"))
+    assert [stored[job] for job in ids] == [{"n": 1}, {"n": "a\nb"}, {"n": None}, {}]
+
+
+@pytest.mark.parametrize("lines", ["{}\n\n{}", "{}\n{", '{"n":\n1}', "{} {}", "{}\n\n"])
+def test_alike_refuses_what_is_not_an_object_a_line(hand: Hand, lines: str) -> None:
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation, match="invalid input syntax for type json"):
+        _lines(hand, lines)
+    assert hand.places() == {}
 
 
 # --- all or nothing --------------------------------------------------------------------------------------
@@ -344,7 +363,7 @@ def test_tells_upkeep_only_of_jobs_due_before_it_looks_again(dsn: str, hand: Han
 WAYS = {
     "enqueue": "SELECT pgjobq.enqueue('send')",
     "enqueue_many": """SELECT * FROM pgjobq.enqueue_many('[{"task": "send"}]')""",
-    "enqueue_alike": "SELECT pgjobq.enqueue_alike('send', '[{}]')",
+    "enqueue_alike": "SELECT pgjobq.enqueue_alike('send', '{}')",
 }
 
 

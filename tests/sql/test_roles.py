@@ -81,7 +81,7 @@ FORBIDDEN = [
     "SELECT pgjobq.retry(1)",
     "SELECT pgjobq.cancel(1)",
     "SELECT pgjobq.enqueue_many('[]')",
-    "SELECT pgjobq.enqueue_alike('x', '[]')",
+    "SELECT pgjobq.enqueue_alike('x', '')",
     "SELECT pgjobq.complete(1, 1, gen_random_uuid())",
     "SELECT pgjobq.wake('default')",
     "SELECT pgjobq.wake_at(now())",

@@ -138,6 +138,7 @@ class Intake:
 
     def forget(self) -> None:
         """A new connection or a new identity: look everywhere again."""
+        self._nap = FIRST_NAP
         self._cursor.forget()
         self._lanes_at = float("-inf")
         self.wake()
@@ -160,10 +161,13 @@ class Intake:
         self._announced_at = time.monotonic()
 
     def wake(self) -> None:
-        """Somebody called: look at once."""
+        """Somebody called: look at once.
+
+        The naps stay as long as they have grown. A call comes to every sleeper, one of them gets the job, and the
+        others would look six times in the next second.
+        """
         self._called = True
         self.dry, self._look_at = False, None
-        self._nap = FIRST_NAP
 
     def until_look(self) -> float:
         """Seconds until a dry worker looks again (each time twice as far away); at 0 it is dry no longer."""

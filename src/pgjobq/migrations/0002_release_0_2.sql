@@ -469,14 +469,16 @@ BEGIN
     RETURN new_id;
 END $$;
 
--- Enqueue jobs of one task that differ in their arguments only: an array of argument objects; returns the ids in the
--- same order. What enqueue_many does, at two thirds of its cost.
+-- Enqueue jobs of one task that differ in their arguments only: an object of arguments a line (JSON Lines); returns the
+-- ids in the same order. What enqueue_many does, at half of its cost. Lines, and no JSON array of objects: an array is
+-- parsed, stored as a whole and taken apart again.
 CREATE FUNCTION pgjobq.enqueue_alike(
-    task text, args jsonb, queue text DEFAULT 'default', priority int DEFAULT 0, max_attempts int DEFAULT 20,
+    task text, args text, queue text DEFAULT 'default', priority int DEFAULT 0, max_attempts int DEFAULT 20,
     version int DEFAULT 1
 ) RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
     started timestamptz := pgjobq.clock();
+    lines   text[] := string_to_array(enqueue_alike.args, E'\n');
     fault   text := pgjobq.job_fault(enqueue_alike.task, NULL, enqueue_alike.queue, enqueue_alike.priority,
                                      enqueue_alike.max_attempts, NULL, NULL);
     before  xid8 := pg_current_xact_id();   -- the xid before the numbers: see the head of this file
@@ -488,19 +490,23 @@ BEGIN
     IF fault IS NOT NULL THEN
         RAISE check_violation USING MESSAGE = fault;
     END IF;
-    ids := ARRAY(SELECT nextval('pgjobq.job_id_seq') FROM generate_series(1, jsonb_array_length(enqueue_alike.args)));
+    IF lines[cardinality(lines)] = '' THEN  -- the last line was ended, too
+        lines := trim_array(lines, 1);
+    END IF;
+    ids := ARRAY(SELECT nextval('pgjobq.job_id_seq') FROM generate_series(1, cardinality(lines)));
     IF cardinality(ids) = 0 THEN
         RETURN ids;
     END IF;
     INSERT INTO pgjobq.job (id, created_at, priority, max_attempts, queue, task, version, args)
-    SELECT ids[e.place], started, enqueue_alike.priority, enqueue_alike.max_attempts, enqueue_alike.queue,
+    SELECT e.id, started, enqueue_alike.priority, enqueue_alike.max_attempts, enqueue_alike.queue,
            enqueue_alike.task, nullif(enqueue_alike.version, 1),
-           CASE WHEN jsonb_typeof(e.args) = 'object' THEN e.args
-                ELSE pgjobq.refuse('element ' || (e.place - 1)::text || ' of args is a JSON ' || jsonb_typeof(e.args)
-                                   || ': wants an object of the arguments by name') END
-    FROM jsonb_array_elements(enqueue_alike.args) WITH ORDINALITY AS e(args, place);
+           CASE WHEN e.line ^@ '{' THEN e.line::jsonb
+                WHEN jsonb_typeof(e.line::jsonb) = 'object' THEN e.line::jsonb
+                ELSE pgjobq.refuse('line ' || array_position(lines, e.line)::text || ' of args is a JSON '
+                                   || jsonb_typeof(e.line::jsonb) || ': wants an object of the arguments by name') END
+    FROM (SELECT unnest(ids) AS id, unnest(lines) AS line) AS e;
     INSERT INTO pgjobq.ready (seq, job, priority, queue)
-    SELECT id, id, enqueue_alike.priority, enqueue_alike.queue FROM unnest(ids) AS id;
+    SELECT e.id, e.id, enqueue_alike.priority, enqueue_alike.queue FROM (SELECT unnest(ids) AS id OFFSET 0) AS e;
     PERFORM pgjobq.enter_lane(enqueue_alike.queue, enqueue_alike.priority, cardinality(ids));
     PERFORM pgjobq.wake(enqueue_alike.queue);
     RETURN ids;

@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 from psycopg import AsyncConnection, Connection, OperationalError
@@ -159,10 +159,11 @@ class Pools:
             return self._own
 
     def _open(self, conninfo: str) -> ConnectionPool[Connection[Any]]:
-        _try_to_connect(conninfo)
+        first = Connection.connect(conninfo, **OWN)  # type: ignore[arg-type]  # says why not: see _try_to_connect
         pool = ConnectionPool(
             conninfo,
             name="pgjobq",
+            connection_class=_handing_over(first),
             kwargs=OWN,
             min_size=0,
             max_size=MAX_SIZE,
@@ -226,6 +227,20 @@ def _prepare_where_possible(conn: Connection[Any]) -> None:
 def _check(conn: Connection[Any]) -> None:
     if not is_quiet(conn):
         ConnectionPool.check_connection(conn)
+
+
+def _handing_over(first: Connection[Any]) -> type[Connection[Any]]:
+    """A class of connections whose first one is there already: a process that enqueues once connects once."""
+    waiting = [first]
+
+    class Handed(Connection[Any]):
+        @classmethod
+        def connect(cls, *given: Any, **named: Any) -> Connection[Any]:  # type: ignore[override]
+            with suppress(IndexError):  # asked from several threads
+                return waiting.pop()
+            return Connection.connect(*given, **named)
+
+    return Handed
 
 
 def _try_to_connect(conninfo: str) -> None:

@@ -65,9 +65,13 @@ def enqueue(schema: str, call: Call) -> Statement[int]:
 
 def enqueue_alike(schema: str, first: Call, arguments: Iterable[str]) -> Statement[list[int]]:
     """Enqueue calls that are like the first one but for their arguments; gives the ids in the same order."""
+    arguments = list(arguments)
+    lines = "\n".join(arguments)
+    if lines.count("\n") >= len(arguments):  # JSON as somebody else laid it out: outside strings it is all the same
+        lines = "\n".join(text.replace("\n", " ") for text in arguments)
     params = (
         first.task.name,
-        "[" + ",".join(arguments) + "]",
+        lines,
         first.queue,
         str(first.priority),
         str(first.max_attempts),

@@ -11,7 +11,7 @@ SELECT pgjobq.enqueue(
 SELECT pgjobq.enqueue($1::text, $2::text::jsonb, $3::text, $4::text::int, max_attempts => $5::text::int)::text
 
 -- name: enqueue_alike
-SELECT pgjobq.enqueue_alike($1::text, $2::text::jsonb, $3::text, $4::text::int, $5::text::int, $6::text::int)::text
+SELECT pgjobq.enqueue_alike($1::text, $2::text, $3::text, $4::text::int, $5::text::int, $6::text::int)::text
 
 -- name: enqueue_many
 SELECT ARRAY(SELECT id FROM pgjobq.enqueue_many($1::text::jsonb) AS id)::text
