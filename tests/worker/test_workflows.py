@@ -811,6 +811,20 @@ def test_what_waits_for_the_whole_is_retried_after_it(
     assert _states(queue, done) == ["ready"]
 
 
+def test_a_callback_named_with_its_jobs_waits_for_them(queue: Queue, step: Task[..., int], hand: Hand) -> None:
+    """By their ids, in one call: the callback's is the smallest."""
+    with queue.batch("b", [step.call(1)], on_complete=step.call(9)) as flow:
+        pass
+    (done,) = flow.jobs
+    _run(hand, "f")
+    _upkeep(hand)
+    _run(hand, "f")
+    failed = [job.id for job in queue.find(state="failed")]
+    assert hand.value("SELECT pgjobq.act('retry', $1, '{}')", failed) == 2
+    _upkeep(hand)
+    assert _states(queue, done) == ["blocked"]
+
+
 def test_what_failed_after_one_that_was_cancelled_is_retried_after_it(
     queue: Queue, step: Task[..., int], hand: Hand
 ) -> None:
