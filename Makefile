@@ -2,7 +2,7 @@
 # PYTHON=python3.13 chooses the interpreter, ARGS="-k lease -x" goes to the command behind the target.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo shop test check format bench bench-quick chaos docs matrix lock dist setup clean
+.PHONY: help demo shop test check format bench bench-quick chaos docs pictures matrix lock dist setup clean
 MAKEFLAGS += --no-print-directory
 
 PY  := .venv/bin/python
@@ -49,6 +49,9 @@ chaos: setup ## faults over a running load (CHAOS_SECONDS=600 CHAOS_SEED=1)
 
 docs: setup ## run every code block of README.md and docs/*.md against a real PostgreSQL
 	@$(PY) -m pytest -n 2 tests/docs $(ARGS)
+
+pictures: setup ## take the documentation's pictures of the dashboard anew (needs chromium)
+	@PYTHONPATH=tests $(PY) -m web.pictures $(ARGS)
 
 matrix: setup ## the database tests on PostgreSQL 14, 15, 16, 17 and 18 (ARGS="--only 14,18")
 	@$(PY) tools/matrix.py $(ARGS)

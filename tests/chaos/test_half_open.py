@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import psycopg
 import pytest
 
 from chaos.proxy import Mode
@@ -16,6 +17,8 @@ BOUND = 10.0
 """Seconds; seen: docs/promises.md. Without a bound of the worker's own it would be for ever."""
 NOISE = 5.0
 """Seconds that a busy machine may add."""
+SHORTEST_BOUND = 3.0
+"""Seconds after which a worker doubts that it will get an answer."""
 
 
 @pytest.mark.parametrize("kind", ["quick", "nap_first"])
@@ -34,6 +37,30 @@ def test_half_open_sockets(proxied_site: Site, kind: str) -> None:
     key = site.enqueue(kind)[0]
     last = site.wait_starts(2 if kind == "nap_first" else 1, key)[-1]
     print(f"half open, {kind}: {last.at - enqueued:.1f} s to the last start")
+    assert last.at - enqueued < BOUND + NOISE
+    site.proxy.set("pass")
+    assert site.settle_down(), site.logs()
+    assert worker.stop() == 0
+    site.demand_kept_promises()
+
+
+def test_half_open_sockets_in_a_long_chore(proxied_site: Site) -> None:
+    """The same while upkeep waits for a chore that may take minutes: it is waited for as long as the server is at work
+    on it, and no longer."""
+    site = proxied_site
+    assert site.proxy is not None
+    at_it = """SELECT pid FROM pg_stat_activity
+               WHERE state = 'active' AND query ~ 'write_history' AND pid <> pg_backend_pid()"""
+    with psycopg.connect(site.dsn) as holder, psycopg.connect(site.dsn, autocommit=True) as looker:
+        holder.execute("LOCK TABLE pgjobq.history")
+        worker = site.worker(way="proxied").ready()
+        chore = eventually(lambda: looker.execute(at_it).fetchall())
+        time.sleep(2 * SHORTEST_BOUND)
+        assert looker.execute(at_it).fetchall() == chore, "it is still waited for"
+        site.proxy.set("half_open")
+    enqueued = time.monotonic()
+    key = site.enqueue("nap_first")[0]
+    last = site.wait_starts(2, key)[-1]
     assert last.at - enqueued < BOUND + NOISE
     site.proxy.set("pass")
     assert site.settle_down(), site.logs()

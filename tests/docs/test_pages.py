@@ -81,6 +81,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
         if page in reached or page.suffix != ".md":
             continue
         reached.add(page)
-        targets = ((page.parent / link.partition("#")[0]).resolve() for link in pages.links(page) if "://" not in link)
+        found = (link.partition("#")[0] for link in pages.links(page) if "://" not in link)
+        targets = ((page.parent / file).resolve() for file in found if file)  # without: a place on the same page
         ahead += [target / "README.md" if target.is_dir() else target for target in targets]
     assert not {str(page.relative_to(pages.ROOT)) for page in set(PAGES) - reached}

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgjobq import Queue
+from pgjobq.errors import InvalidOption
 from pgjobq.history import BOUNDS, Minute
 from sql.support.hand import Hand
 
@@ -147,6 +148,39 @@ def test_the_doors_tell_what_is_counted_and_what_is_not_yet(hand: Hand, queue: Q
     assert 0.2 < third.median <= 0.5
     assert max(minute.ready or 0 for minute in told) == 1
     assert sum(minute.succeeded for minute in queue.history(10, queue="reports")) == 0
+
+
+def test_several_minutes_are_told_as_one(hand: Hand, queue: Queue) -> None:
+    """What ended is added up over minutes and queues; of what waited, the most at one time counts."""
+    now = hand.conn.execute("SELECT date_bin('1 hour', now(), 'epoch')").fetchone()[0]
+    places = len(BOUNDS) + 1
+    assert hand.conn.execute("SELECT cardinality(pgjobq.history_bounds()) + 1").fetchone() == (places,)
+    run = [0] * (places - 1) + [2]
+    for minutes, name, ready in ((60, "mail", 4), (60, "pdf", 5), (59, "mail", 7), (46, "mail", 1), (45, "mail", 2)):
+        hand.conn.execute(
+            "INSERT INTO pgjobq.history VALUES ($1, $2, 3, 2, 1, 0, 4, 9, $3, $4, $5)",
+            [now - timedelta(minutes=minutes), name, run, ready, ready / 2],
+        )
+    told = {span.minute: span for span in queue.history(180, span=15)}
+    assert len(told) == 12
+    hour, quarter = told[now - timedelta(hours=1)], told[now - timedelta(minutes=45)]
+    assert (hour.started, hour.succeeded, hour.failed, hour.errors, hour.retried) == (12, 8, 4, 16, 12)
+    assert (hour.ready, hour.oldest, hour.run[-1]) == (9, 3.5, 8)
+    assert (quarter.succeeded, quarter.ready) == (2, 2)
+    assert [span.succeeded for span in queue.history(180, span=60)][-2] == 10
+    assert told[now - timedelta(minutes=30)].ready is None
+    assert sum(span.succeeded for span in queue.history(180, span=60, queue="pdf")) == 2
+    for minutes, span in ((60, 7), (60, 0), (60, True), (60, 61)):
+        with pytest.raises(InvalidOption, match="span"):
+            queue.history(minutes, span=span)
+    trends = {trend.queue: trend for trend in queue.trends(180)}
+    assert {name: (sum(trend.ended), sum(trend.failed), max(trend.ready)) for name, trend in trends.items()} == {
+        "mail": (12, 4, 7),
+        "pdf": (3, 1, 5),
+    }
+    assert {len(trend.ended) for trend in trends.values()} == {180}
+    with pytest.raises(InvalidOption, match="minutes"):
+        queue.trends(0)
 
 
 @given(st.lists(st.integers(0, 50), min_size=len(BOUNDS) + 1, max_size=len(BOUNDS) + 1), st.floats(0, 1))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psycopg
 
-from pgjobq import Queue
+from pgjobq import Gate, Queue
+from sql.support.hand import Hand
 
 TRACEBACK = """\
 Traceback (most recent call last):
@@ -51,10 +52,58 @@ def furnish_operators(queue: Queue) -> None:
         queue="merchants", reason="kiln's server is moving", until=timedelta(minutes=45), by="grace@example.com"
     )
     queue.retry_all(state="failed", error="vat_code", by="grace@example.com")
+    queue.limit("mail", waiting=10_000, by="deployment")
+    queue.set_ageing("reports", step=timedelta(minutes=10), up_to=-5, by="deployment")
+
+
+def furnish_fulfilment(queue: Queue, dsn: str) -> int:
+    """A large order that is being packed, and a merchant who takes two calls at a time; gives the workflow's id."""
+
+    @queue.task(queue="fulfilment")
+    def reserve(order_id: int) -> None: ...
+
+    @queue.task(queue="fulfilment")
+    def charge(order_id: int) -> None: ...
+
+    @queue.task(queue="fulfilment")
+    def pack(order_id: int, box: int) -> None: ...
+
+    @queue.task(queue="fulfilment")
+    def print_label(order_id: int) -> None: ...
+
+    @queue.task(queue="fulfilment")
+    def hand_over(order_id: int) -> None: ...
+
+    @queue.task(queue="fulfilment")
+    def refund(order_id: int) -> None: ...
+
+    @queue.task(queue="partners", gates=[Gate("merchant:{merchant}", concurrency=2)])
+    def sync_stock(merchant: str) -> None: ...
+
+    with queue.workflow("fulfil", ref="order:1371") as flow:
+        reserved = flow.add(reserve.call(1371))
+        paid = flow.add(charge.call(1371), after=reserved)
+        packed = flow.add_all([pack.call(1371, box) for box in (1, 2, 3)], after=paid)
+        label = flow.add(print_label.call(1371), after=paid)
+        flow.add(hand_over.call(1371), after=[*packed, label])
+        flow.add(refund.call(1371), after=paid, needs="failure")
+    queue.enqueue_many([sync_stock.call("kiln") for _ in range(7)])
+    with Hand(dsn) as hand:
+        for task in ("reserve", "charge", "pack"):
+            while hand.say("look_at_workflows", 1000)[0][0] or hand.say("release", 1000)[0][0]:
+                pass
+            first, *_ = hand.claim(2, ["fulfilment"])
+            assert first.task == task
+            hand.complete(first)
+        hand.say("look_at_gates", 10)
+        hand.claim(2, ["partners"])
+        hand.conn.execute("UPDATE pgjobq.worker SET host = 'web-2', app = 'shop.jobs:queue' WHERE id = $1", [hand.id])
+    return flow.id
 
 
 if __name__ == "__main__":
     print(furnish(sys.argv[1]))
     with_operators = Queue(sys.argv[1])
     furnish_operators(with_operators)
+    furnish_fulfilment(with_operators, sys.argv[1])
     with_operators.close()

@@ -59,3 +59,16 @@ WITH taken AS (
 INSERT INTO pgjobq.running (job, started_at, worker, attempt, spared)
 SELECT job, now() - interval '2 s', '11111111-1111-4111-8111-111111111111', 1, 0 FROM taken;
 SELECT pgjobq.count_history(date_bin('1 minute', now(), 'epoch') - interval '59 minutes', date_bin('1 minute', now(), 'epoch'));
+-- The day before that hour, as workers have counted it.
+INSERT INTO pgjobq.history AS h (minute, queue, started, succeeded, failed, cancelled, errors, run_seconds, run, ready, oldest)
+SELECT date_bin('1 minute', now(), 'epoch') - make_interval(mins => m), q.queue, n + r, n, f, 0, f + r, (n + f) * 0.17,
+       ARRAY[0, 0, 0, 0, 0, n / 3, n / 3, n - 2 * (n / 3), f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], w, CASE WHEN w > 0 THEN w * 0.9 END
+FROM generate_series(60, 1500) m
+CROSS JOIN (VALUES ('mail', 1.0), ('default', 1.6), ('merchants', 0.7)) AS q(queue, size)
+CROSS JOIN LATERAL (SELECT greatest(0, (q.size * (6 + 5 * sin(m / 229.0) + 2 * sin(m / 31.0))))::bigint AS n,
+                           (random() ^ 9 * 2)::bigint AS f, (CASE WHEN m BETWEEN 400 AND 450 THEN 4 ELSE 1 END * random() ^ 3)::bigint AS r,
+                           greatest(0, CASE WHEN m BETWEEN 400 AND 450 THEN 40 ELSE 2 END * q.size * random() ^ 2 - 1)::bigint AS w) x;
+UPDATE pgjobq.history h SET ready = w, oldest = CASE WHEN w > 0 THEN w * 0.8 END
+FROM (SELECT k.minute, k.queue, (greatest(0, 9 * sin(extract(epoch FROM k.minute) / 700)) * random())::bigint AS w
+      FROM pgjobq.history k WHERE k.minute > now() - interval '60 minutes') x
+WHERE x.minute = h.minute AND x.queue = h.queue;

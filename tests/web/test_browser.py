@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from pgjobq import Queue
 from pgjobq.settings import WorkerSettings
 from pgjobq.worker import Worker
-from web.scene import furnish_operators
+from web.scene import furnish_fulfilment, furnish_operators
 
 
 def run_worker(queue: Queue) -> tuple[Worker, Callable[[], None]]:
@@ -105,6 +106,17 @@ HOSTILE = [
 ]
 
 
+# A step that is done, a wait that is not, and how far the job is.
+STEPS = """
+    WITH one AS (
+        INSERT INTO pgjobq.step (job, started_at, ended_at, attempt, kind, name, event, value)
+        SELECT %(job)s, now(), CASE WHEN kind = 'step' THEN now() END, 1, kind, name, event, to_jsonb(%(text)s::text)
+        FROM (VALUES ('step', %(text)s, NULL), ('wait', 'x' || %(text)s, %(text)s)) x(kind, name, event)
+    )
+    INSERT INTO pgjobq.progress (job, at, done, total, attempt, message) VALUES (%(job)s, now(), 1, 2, 1, %(text)s)
+"""
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_texts_are_shown_and_do_nothing(
     visit: Callable[..., Any], site: str, dsn: str, queue: Queue, text: str
@@ -132,9 +144,16 @@ def test_hostile_texts_are_shown_and_do_nothing(
             {"t": text},
         )
     queue.pause(queue=text, reason=text, by=text)
+    queue.limit(text, waiting=5, by=text)
+    queue.set_ageing(text, step=60, by=text)
+    with psycopg.connect(dsn) as conn:
+        gate = json.dumps([{"task": text, "gates": [{"key": text, "name": text, "concurrency": 1}]}])
+        conn.execute("SELECT pgjobq.enqueue_many(%s::jsonb)", [gate])
+        conn.execute(STEPS, {"job": row[0], "text": text})
     queue.pause(task=text, reason=text, by=text)
     page = visit(site)
-    for path in ("/", "/jobs", "/jobs?state=failed", f"/jobs/{row[0]}", "/failed", "/queues", "/workers", "/audit"):
+    for path in ("/", "/jobs", "/jobs?state=failed", f"/jobs/{row[0]}", "/failed", "/queues", "/workers", "/gates",
+                 "/audit", "/?span=3d"):  # fmt: skip
         page.goto(f"{site}{path}")
         assert text in page.inner_text("#page"), path
         assert page.locator("#page script, #page img, [onerror], [onload], [onmouseover]").count() == 0
@@ -177,7 +196,11 @@ def test_it_cannot_be_framed(visit: Callable[..., Any], chromium: Any, site: str
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_sticks_out(visit: Callable[..., Any], site: str, letter: int, width: int, scheme: str) -> None:
+def test_nothing_sticks_out(
+    visit: Callable[..., Any], site: str, dsn: str, queue: Queue, letter: int, width: int, scheme: str
+) -> None:
+    furnish_operators(queue)
+    flow = furnish_fulfilment(queue, dsn)
     page = visit(site, viewport={"width": width, "height": 800}, color_scheme=scheme)
     for path in (
         "/",
@@ -191,21 +214,28 @@ def test_nothing_sticks_out(visit: Callable[..., Any], site: str, letter: int, w
         "/schedules",
         "/audit",
         "/ref?ref=order:1339",
+        "/workflows",
+        f"/workflows/{flow}",
+        "/jobs?argument=order_id=1339",
     ):
         page.goto(f"{site}{path}")
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(visit: Callable[..., Any], site: str, queue: Queue, letter: int, scheme: str) -> None:
+def test_axe_finds_nothing(
+    visit: Callable[..., Any], site: str, dsn: str, queue: Queue, letter: int, scheme: str
+) -> None:
     """What a machine can tell of accessibility: names, labels, contrasts, order of headings."""
     from axe_playwright_python.sync_playwright import Axe
 
     furnish_operators(queue)
+    flow = furnish_fulfilment(queue, dsn)
     waiting = queue.find(state="scheduled")[0].id
     page = visit(site, color_scheme=scheme)
     for path in ("/", "/jobs?state=failed", f"/jobs/{letter}", f"/jobs/{waiting}", "/failed", "/queues", "/workers",
-                 "/gates", "/schedules", "/audit", "/ref?ref=order:1339"):  # fmt: skip
+                 "/gates", "/schedules", "/audit", "/ref?ref=order:1339", "/?span=24h", "/workflows",
+                 f"/workflows/{flow}", "/jobs?argument=order_id=1339"):  # fmt: skip
         page.goto(f"{site}{path}")
         page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
         found = Axe().run(page)
@@ -219,6 +249,19 @@ def test_keys(visit: Callable[..., Any], site: str, letter: int) -> None:
     page.wait_for_url(f"{site}/jobs/{letter}")
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "q"
+    page.reload()
+    page.keyboard.press("?")
+    assert page.locator("#keys").evaluate("each => each.open")
+    page.keyboard.press("j")  # of the page behind it, nothing
+    page.keyboard.press("Escape")
+    assert not page.locator("#keys").is_visible()
+    page.keyboard.press("g")
+    page.keyboard.press("f")
+    page.wait_for_url(f"{site}/failed")
+    page.goto(f"{site}/jobs?state=failed")
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    assert page.locator("input[type=checkbox]:checked").count() == 1
     page.reload()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"

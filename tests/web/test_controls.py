@@ -146,11 +146,48 @@ def test_a_running_job_is_asked_to_end(ada: httpx.Client, queue: Queue) -> None:
     assert "Somebody wants it cancelled" in text_of(ada.get(f"/jobs/{running}").text)
 
 
+def test_a_queues_limit_and_ageing_are_set_and_taken_away(ada: httpx.Client, queue: Queue) -> None:
+    assert "at most 5,000 jobs may wait" in send(
+        ada, "limit", "/queues", name="mail", waiting="5000", when_full="drop_oldest"
+    )
+    (limit,) = queue.limits()
+    assert (limit.queue, limit.waiting, limit.when_full, limit.who) == ("mail", 5000, "drop_oldest", "ada")
+    assert "any number of jobs may wait" in send(ada, "limit", "/queues", name="mail", waiting="")
+    assert queue.limits() == []
+    assert "rise by one priority each 10 min, up to -5" in send(
+        ada, "ageing", "/queues", name="mail", step="600", up_to="-5"
+    )
+    (rise,) = queue.ageing()
+    assert (rise.queue, rise.step, rise.up_to, rise.who) == ("mail", 600, -5, "ada")
+    assert "jobs keep their priority" in send(ada, "ageing", "/queues", name="mail")
+    assert queue.ageing() == []
+    assert [entry.what for entry in queue.audit()] == ["unset_ageing", "set_ageing", "unlimit", "limit"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "form"),
+    [
+        ("limit", {"waiting": "0"}),
+        ("limit", {"waiting": "9" * 5000}),
+        ("limit", {"waiting": "\u0663"}),
+        ("limit", {"waiting": "5", "name": ""}),
+        ("ageing", {"step": "0"}),
+        ("ageing", {"step": "60", "up_to": "10"}),
+        ("ageing", {"step": "60", "name": "x\0"}),
+        ("pause", {"kind": "queue", "minutes": "9" * 5000}),
+    ],
+)
+def test_what_no_form_of_ours_says(ada: httpx.Client, queue: Queue, verb: str, form: dict[str, str]) -> None:
+    data = {"verb": verb, "name": "mail", "token": token_of(ada)} | form
+    assert ada.post("/act", data=data).status_code == 400
+    assert (queue.limits(), queue.ageing(), queue.paused()) == ([], [], [])
+
+
 @pytest.mark.parametrize(
     ("verb", "role", "status"),
     [("pause", "operator", 403), ("resume", "operator", 403), ("pause_schedule", "operator", 403),
      ("resume_schedule", "operator", 403), ("run_schedule", "viewer", 403), ("run_schedule", "operator", 303),
-     ("edit", "viewer", 403), ("pause", "admin", 303)],
+     ("edit", "viewer", 403), ("limit", "operator", 403), ("ageing", "operator", 403), ("pause", "admin", 303)],
 )  # fmt: skip
 def test_who_may(
     open_dashboard: Callable[..., str], queue: Queue, letter: int, verb: str, role: str, status: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 from collections.abc import Callable
 
 import httpx
@@ -37,6 +38,47 @@ def test_a_form_of_ours_is_done_once(client: httpx.Client, queue: Queue, letter:
     assert "retried" not in client.get("/jobs?queue=none").text
     press(client, letter, SAME, token=token)
     assert "0 jobs retried; 1 left alone" in client.get("/jobs").text
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "post", "LOOK"])
+def test_no_other_method_does_anything(client: httpx.Client, queue: Queue, letter: int, method: str) -> None:
+    token = token_of(client)
+    form = {"verb": "retry", "job": str(letter), "back": "/jobs", "token": token}
+    disguised = {**SAME, "X-HTTP-Method-Override": "POST", "X-HTTP-Method": "POST"}
+    answer = client.build_request(method, "/act", data=form, headers=disguised)
+    answer.method = method  # as it is, not in capitals
+    assert client.send(answer).status_code in (400, 405)
+    assert client.get("/act", params=form, headers=disguised).status_code == 405
+    assert client.post("/act", params=form, headers=SAME).status_code in (403, 413, 415)  # a form is a body
+    for path in ("/jobs", f"/jobs/{letter}", "/queues", "/live", "/metrics", "/find"):
+        assert client.post(path, data=form, headers=SAME).status_code == 405
+    assert queue.get(letter).state == "failed"  # type: ignore[union-attr]
+    assert queue.audit() == []
+
+
+def test_headers_alone_hold_no_stream(client: httpx.Client) -> None:
+    answer = client.head("/live", timeout=10)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert client.get("/static/icon.svg", timeout=10).status_code == 200  # on the same connection, which is free again
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/static/dashboard.css/x",
+        "/static/dashboard.css%00", "/jobs/1%2f..%2f..", "/jobs/-1", "/jobs/1e3", "/jobs/٣", "//evil.example/",
+        "/jobs/99999999999999999999999", "/./act", "/workflows/99999999999999999999999",
+    ],
+)  # fmt: skip
+def test_odd_paths_lead_nowhere(site: str, path: str) -> None:
+    """Sent as they are: httpx would tidy them up."""
+    host, port = site.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as sock:
+        sock.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        head = b"".join(iter(lambda: sock.recv(65536), b"")).split(b"\r\n\r\n")[0].decode()
+    status = int(head.split()[1])
+    assert status in (400, 404, 405), head
+    assert "location:" not in head.lower()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +154,7 @@ def test_roles(
     site = open_dashboard(authorize=visitor)
     with httpx.Client(base_url=site, headers={"X-User": "ada", "X-Role": role} | SAME) as client:
         page = client.get(f"/jobs/{letter}").text
-        assert ("<button" in page) == (role != "viewer")
+        assert ('action="/act"' in page) == (role != "viewer")
         token = client.cookies["pgjobq_token"]
         assert press(client, letter, token=token).status_code == one
         form = {"verb": "retry", "all": "1", "sure": "1", "state": "failed", "task": "charge_card", "token": token}
@@ -138,7 +180,7 @@ def test_authorize_may_be_async_and_read_only_binds_everybody(
 ) -> None:
     site = open_dashboard(authorize=later, read_only=True)
     with httpx.Client(base_url=site, headers=SAME) as client:
-        assert "<button" not in client.get(f"/jobs/{letter}").text
+        assert 'action="/act"' not in client.get(f"/jobs/{letter}").text
         assert press(client, letter, token=client.cookies["pgjobq_token"]).status_code == 403
     assert queue.get(letter).state == "failed"  # type: ignore[union-attr]
 

@@ -132,6 +132,52 @@ def test_a_search_that_takes_several_pages_goes_on(queue: Queue, letter: int, mo
     assert {job.ref for job in found} == {"order:1000"}
 
 
+def test_the_charts_go_back_an_hour_a_day_or_three(client: httpx.Client, letter: int) -> None:
+    for span, words, count in (("1h", "hour", 60), ("24h", "24 hours", 96), ("3d", "3 days", 72)):
+        page = client.get(f"/?span={span}").text
+        for said in ("Jobs ended in", "Time an attempt took in", "Attempts that failed in", "Jobs that waited for a"):
+            assert re.search(f'aria-label="{said}[^"]* the last {words}', page), (span, said)
+        assert re.search(f'aria-current="true">last {words}<', page)
+        (ended,) = re.findall(r'<svg class="chart"[^>]*aria-label="Jobs ended.*?</svg>', page)
+        assert ended.count('<rect class="hit"') == count
+    assert client.get("/?span=9w").status_code == 400
+
+
+def test_a_queue_shows_its_hour_its_limit_and_its_ageing(client: httpx.Client, queue: Queue, letter: int) -> None:
+    queue.limit("mail", waiting=20, when_full="drop_oldest")
+    queue.limit("unheard-of", waiting=5)
+    queue.set_ageing("mail", step=600, up_to=-5)
+    page = client.get("/queues").text
+    assert re.search(r'class="spark"[^>]*aria-label="\d+ jobs ended in the last hour, \d+ given up"', page)
+    said = text_of(page)
+    assert "at most 20 may wait, then the oldest are cancelled full" not in said  # 19 of 20
+    assert "at most 20 may wait, then the oldest are cancelled" in said
+    assert "priorities rise by one each 10 min, up to -5" in said
+    assert "unheard-of at most 5 may wait, then enqueuing fails" in said
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("argument=order_id=1339", 3),
+        ("argument=letter.language=en", 1),
+        ("argument=letter.copies=1", 1),
+        ('argument=letter.copies="1"', 0),
+        ("argument=letter={}", 1),
+        ("state=failed&argument=order_id=1339", 1),
+        ("ref=order:1339&worker=11111111-1111-4111-8111-111111111111", 3),
+        ("ref=order:1339&worker=22222222-2222-4222-8222-222222222222", 0),
+        ("ref=order:1339&since=2020-01-01", 3),
+        ("ref=order:1339&until=2020-01-01T00:00", 0),
+        ("ref=order:1339&since=2099-01-01T00:00:00%2B02:00", 0),
+    ],
+)
+def test_more_conditions(client: httpx.Client, letter: int, query: str, found: int) -> None:
+    page = client.get(f"/jobs?{query}").text
+    assert len(ids_in(page)) == found
+    assert '<details class="more" open>' in page
+
+
 def test_errors_that_differ_in_numbers_are_one_group(queue: Queue, letter: int) -> None:
     groups = Survey(queue).failures()
     declined = [group for group in groups if group.kind == "shop.payment.CardDeclined"]
@@ -156,7 +202,8 @@ def test_a_gate_tells_who_has_its_places_and_who_waits(client: httpx.Client, dsn
 
 
 @pytest.mark.parametrize("query", ["state=nope", "after=x", "after=1;DROP", "state=failed&after=5", "text=" + "x" * 501,
-                                   "text=%00", "state=scheduled&after=2026-01-01"])  # fmt: skip
+                                   "text=%00", "state=scheduled&after=2026-01-01", "argument=x", "argument=a..b=1",
+                                   "worker=7", "since=tomorrow", "until=0001-01-01T00:00%2B10:00"])  # fmt: skip
 def test_what_cannot_be_a_filter_is_refused_kindly(client: httpx.Client, query: str) -> None:
     answer = client.get(f"/jobs?{query}")
     assert answer.status_code == 400
@@ -179,6 +226,8 @@ def test_secrets_are_neither_shown_nor_found(dsn: str, open_dashboard: Callable[
     assert "[secret]" in page
     assert ids_in(httpx.get(f"{site}/jobs?text=4000-1234").text) == []
     assert ids_in(httpx.get(f"{site}/jobs?text=77").text) == [job]
+    assert ids_in(httpx.get(f"{site}/jobs?argument=card=4000-1234").text) == []
+    assert ids_in(httpx.get(f"{site}/jobs?argument=order=77").text) == [job]
     queue.close()
 
 
@@ -221,6 +270,8 @@ def test_what_is_redacted_is_neither_shown_nor_searched(letter: int, open_dashbo
         assert "Connection refused" not in page
     assert "•••" in httpx.get(f"{site}/jobs/{letter}").text
     assert ids_in(httpx.get(f"{site}/jobs?text=ada@example").text) == []
+    assert httpx.get(f"{site}/jobs?argument=email=ada@example.com").status_code == 400
+    assert 'name="argument"' not in httpx.get(f"{site}/jobs").text
 
 
 def test_a_dashboard_below_a_path_stays_there(dsn: str, letter: int) -> None:

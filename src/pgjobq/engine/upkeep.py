@@ -44,8 +44,13 @@ EXPIRE_EVERY = 1.0
 LIMITS_EVERY = 1.0
 AGED_AT_ONCE = 1_000
 AGE_EVERY = 1.0
+LONG_CHORES = frozenset({"find_old", "retain", "write_history"})
+"""They may take long where there is much to do. Anything else is short."""
 LONGEST_CHORE = 120.0
-"""Seconds that a vacuum or a deletion may take before its connection is given up; anything else is short."""
+"""Seconds that a long one may take before its connection is given up. Until then the server is asked whether it is
+still at work on it: a connection that died meanwhile must not keep due jobs waiting for so long."""
+LONGEST_VACUUM = 15.0
+"""Seconds; of tables that are tiny."""
 
 
 class Burial:
@@ -249,18 +254,33 @@ class Upkeep:
                 self._journal.emit(VacuumRefused(table=f"{self._schema}.ready", reason=reason))
         if self._may_vacuum and self._say("churned")[0][0]:
             connection = self._connected()
-            with bounded(lambda: self._connection, LONGEST_CHORE):
+            with bounded(lambda: self._connection, LONGEST_VACUUM):
                 connection.execute(statement_text("vacuum", self._schema), prepare=False)
 
     # ---------------------------------------------------------------------------------------- the connection
 
     def _say(self, name: str, *params: object) -> list[tuple[Any, ...]]:
         connection = self._connected()
-        with bounded(
-            lambda: self._connection, LONGEST_CHORE if name in ("find_old", "retain", "write_history") else self._bound
-        ):
+        at_it = self._watch(connection.info.backend_pid) if name in LONG_CHORES else None
+        with bounded(lambda: self._connection, self._bound, at_it=at_it):
             cursor = connection.execute(statement_text(name, self._schema), params)
             return cursor.fetchall() if cursor.description else []
+
+    def _watch(self, server_pid: int) -> Callable[[], bool]:
+        """For `bounded`: whether the server is at work for our connection, asked over another one. Behind a pooler it
+        is taken for granted: nobody can tell there which connection is ours."""
+        until = time.monotonic() + LONGEST_CHORE
+
+        def at_it() -> bool:
+            if time.monotonic() > until:
+                return False
+            if not self._session:
+                return True
+            connection, _ = open_sync(self._dsn, "upkeep", session=False)
+            with connection, bounded(lambda: connection, self._bound):
+                return bool(connection.execute(statement_text("is_at_work", self._schema), [server_pid]).fetchall())
+
+        return at_it
 
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         if self._connection is None:

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -122,14 +123,35 @@ def refuses_settings(error: psycopg.OperationalError) -> bool:
 
 
 @contextlib.contextmanager
-def bounded(connection: Callable[[], psycopg.Connection[Any] | None], seconds: float) -> Iterator[None]:
-    """Sever the connection if the block takes longer: a hung server or proxy still acknowledges what TCP sends it."""
+def bounded(
+    connection: Callable[[], psycopg.Connection[Any] | None],
+    seconds: float,
+    *,
+    at_it: Callable[[], bool] | None = None,
+) -> Iterator[None]:
+    """Sever the connection if the block takes longer: a hung server or proxy still acknowledges what TCP sends it.
 
-    token = _watchdog.guard(connection, seconds)
+    `at_it`: for what may take long. It is asked every `seconds`, in a thread of its own, whether the server is still at
+    work on it; the connection is severed when it is not, or when that cannot be found out.
+    """
+    token = _watchdog.guard(_Bound(connection, seconds, at_it))
     try:
         yield
     finally:
         _watchdog.release(token)
+
+
+@dataclass(slots=True, eq=False)
+class _Bound:
+    connection: Callable[[], psycopg.Connection[Any] | None]
+    seconds: float
+    at_it: Callable[[], bool] | None
+    ends: float = 0.0
+
+    def sever(self) -> None:
+        with contextlib.suppress(psycopg.Error, OSError):  # closed meanwhile: there is no wait to end
+            if (hung := self.connection()) is not None:
+                sever(hung)
 
 
 def sever(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
@@ -150,40 +172,57 @@ class _Watchdog:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._bounds: dict[object, tuple[float, Callable[[], psycopg.Connection[Any] | None]]] = {}
+        self._bounds: set[_Bound] = set()
         self._wakes_at: float | None = None
 
-    def guard(self, connection: Callable[[], psycopg.Connection[Any] | None], seconds: float) -> object:
-        token, ends = object(), time.monotonic() + seconds
+    def guard(self, bound: _Bound) -> _Bound:
         with self._changed:
-            if self._wakes_at is None:
-                threading.Thread(target=self._run, name="pgjobq-watchdog", daemon=True).start()
-                self._wakes_at = ends
-            elif ends < self._wakes_at:
-                self._changed.notify()
-            self._bounds[token] = ends, connection
-        return token
+            self._add(bound)
+        return bound
 
-    def release(self, token: object) -> None:
+    def _add(self, bound: _Bound) -> None:
+        bound.ends = time.monotonic() + bound.seconds
+        if self._wakes_at is None:
+            threading.Thread(target=self._run, name="pgjobq-watchdog", daemon=True).start()
+            self._wakes_at = bound.ends
+        elif bound.ends < self._wakes_at:
+            self._changed.notify()
+        self._bounds.add(bound)
+
+    def release(self, bound: _Bound) -> None:
         with self._changed:  # and so never while it is being severed: the connection may be another one right after
-            self._bounds.pop(token, None)
+            self._bounds.discard(bound)
+            bound.ends = _RELEASED
 
     def _run(self) -> None:
         with self._changed:
             while self._bounds:
-                self._wakes_at = min(ends for ends, _ in self._bounds.values())
+                self._wakes_at = min(bound.ends for bound in self._bounds)
                 self._changed.wait(max(0.0, self._wakes_at - time.monotonic()))
-                self._sever_overdue(time.monotonic())
+                now = time.monotonic()
+                for bound in [bound for bound in self._bounds if bound.ends <= now]:
+                    self._bounds.discard(bound)
+                    if bound.at_it is None:
+                        bound.sever()
+                    else:
+                        threading.Thread(target=self._ask, args=(bound, bound.at_it), daemon=True).start()
             self._wakes_at = None
 
-    def _sever_overdue(self, now: float) -> None:
-        for token in [token for token, (ends, _) in self._bounds.items() if ends <= now]:
-            _, connection = self._bounds.pop(token)
-            with contextlib.suppress(psycopg.Error, OSError):  # closed meanwhile: there is no wait to end
-                if (hung := connection()) is not None:
-                    sever(hung)
+    def _ask(self, bound: _Bound, at_it: Callable[[], bool]) -> None:
+        try:
+            goes_on = at_it()
+        except OUTAGES:
+            goes_on = False
+        with self._changed:
+            if bound.ends == _RELEASED:
+                return
+            if goes_on:
+                self._add(bound)
+            else:
+                bound.sever()
 
 
+_RELEASED = float("-inf")
 _watchdog = _Watchdog()
 
 

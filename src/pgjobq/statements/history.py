@@ -9,7 +9,7 @@ import msgspec
 from pgjobq.statements.statement import Statement
 from pgjobq.statements.text import statement_text
 
-__all__ = ["BOUNDS", "Minute", "Totals", "history", "totals"]
+__all__ = ["BOUNDS", "Minute", "Totals", "Trend", "history", "totals", "trends"]
 
 BOUNDS = (
     0.001,
@@ -36,9 +36,10 @@ BOUNDS = (
 
 
 class Minute(msgspec.Struct, frozen=True):
-    """What happened in one minute."""
+    """What happened in one minute, or in a span of several."""
 
     minute: datetime
+    """Its beginning."""
     started: int
     """Attempts that began."""
     succeeded: int
@@ -52,7 +53,7 @@ class Minute(msgspec.Struct, frozen=True):
     run: tuple[int, ...]
     """How many of them took how long, by BOUNDS; empty while the minute is not counted."""
     ready: int | None
-    """Jobs that waited for a worker at its end; None while it is not counted."""
+    """Jobs that waited for a worker at its end (of several minutes: the most of them); None while it is not counted."""
     oldest: float | None
     """Seconds for which the first of them had waited."""
 
@@ -86,6 +87,18 @@ class Minute(msgspec.Struct, frozen=True):
         return None
 
 
+class Trend(msgspec.Struct, frozen=True):
+    """How one queue went, minute by minute, the oldest first; minutes that were not counted are 0."""
+
+    queue: str
+    ended: tuple[int, ...]
+    """Jobs that ended, whatever way."""
+    failed: tuple[int, ...]
+    """Jobs that were given up."""
+    ready: tuple[int, ...]
+    """Jobs that waited for a worker at its end."""
+
+
 class Totals(msgspec.Struct, frozen=True):
     """What happened in one queue since its first minute was counted; every number but `pace` only grows."""
 
@@ -100,10 +113,10 @@ class Totals(msgspec.Struct, frozen=True):
     """Jobs that ended in a minute, of the last ten minutes."""
 
 
-def history(schema: str, minutes: int, queue: str | None) -> Statement[list[Minute]]:
-    """Each of the last minutes, the oldest first."""
+def history(schema: str, minutes: int, span: int, queue: str | None) -> Statement[list[Minute]]:
+    """The last minutes in spans of so many, the oldest first."""
     decode = msgspec.json.Decoder(Minute).decode
-    params = (str(minutes), queue)
+    params = (str(minutes), queue, str(span))
     text = statement_text("history_minutes", schema)
     return Statement("history_minutes", text, params, lambda rows: [decode(t) for (t,) in rows])
 
@@ -113,3 +126,10 @@ def totals(schema: str) -> Statement[list[Totals]]:
     decode = msgspec.json.Decoder(Totals).decode
     text = statement_text("history_totals", schema)
     return Statement("history_totals", text, (), lambda rows: [decode(t) for (t,) in rows])
+
+
+def trends(schema: str, minutes: int) -> Statement[list[Trend]]:
+    """Each queue in the last minutes that are over."""
+    decode = msgspec.json.Decoder(Trend).decode
+    text = statement_text("history_trends", schema)
+    return Statement("history_trends", text, (str(minutes),), lambda rows: [decode(t) for (t,) in rows])

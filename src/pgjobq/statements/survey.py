@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -139,6 +140,14 @@ class Filter:
     text: str | None = None
     error: str | None = None
     """A FailureGroup's fingerprint."""
+    argument: str | None = None
+    """A path into the arguments, and what stands there, JSON or a plain text: `order_id=7`, `customer.name=Ada`."""
+    worker: str | None = None
+    """The id of the worker process that runs it, or ran it last."""
+    since: datetime | None = None
+    """Enqueued at this time or later."""
+    until: datetime | None = None
+    """Enqueued before this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +227,38 @@ def look(
         wanted.error,
         str(limit + 1),
         str(wanted.state) if wanted.state and source == "ref" else None,
+        None if wanted.argument is None else _contained(wanted.argument),
+        None if wanted.worker is None else _worker(wanted.worker),
+        None if wanted.since is None else wanted.since.isoformat(),
+        None if wanted.until is None else wanted.until.isoformat(),
     )
     return Statement(
         "look", _composed("look", schema, f"source_{source}"), params, lambda rows: _page(rows, limit, window)
     )
+
+
+def _contained(argument: str) -> str:
+    """What arguments must contain, as JSON, for `customer.id=7`."""
+    path, equals, text = argument.partition("=")
+    names = path.strip().split(".")
+    if not equals or not all(names):
+        raise InvalidOption(
+            f"argument={quote(argument)}: wants a path and a value, such as order_id=7 or customer.name=Ada"
+        )
+    try:
+        value = msgspec.json.decode(text.strip())
+    except msgspec.DecodeError:
+        value = text.strip()
+    for name in reversed(names):
+        value = {name: value}
+    return msgspec.json.encode(value).decode()
+
+
+def _worker(worker: str) -> str:
+    try:
+        return str(UUID(worker))
+    except ValueError:
+        raise InvalidOption(f"worker={quote(worker)}: wants a worker's id, as the page of a job tells it") from None
 
 
 @cache

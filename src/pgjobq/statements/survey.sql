@@ -119,7 +119,8 @@ FROM told GROUP BY fingerprint, task, kind ORDER BY count(*) DESC, max(finished_
 -- A page of jobs: up to $2 candidates from SOURCE, in its order, those that pass every filter given, the first $10 of
 -- them. The last row has no job: the key of the last candidate and how many there were, so that a search goes on there.
 -- $3 queue, $4 task, $5 ref, $6 tag, $7 text in ref, arguments or errors, $8 the arguments by task that are not searched
--- (NULL: search neither arguments nor errors), $9 fingerprint of the error, $11 state.
+-- (NULL: search neither arguments nor errors), $9 fingerprint of the error, $11 state, $12 what the arguments
+-- contain, $13 the worker that runs it or ran it last, $14 and $15 enqueued from when until when.
 WITH source AS MATERIALIZED (
     SOURCE
 ), matched AS MATERIALIZED (
@@ -141,6 +142,14 @@ WITH source AS MATERIALIZED (
                OR EXISTS (SELECT FROM pgjobq.attempt_error e WHERE e.job = j.id
                           AND position(lower($7::text) IN lower(e.kind || ': ' || e.message)) > 0)))
       AND ($9::text IS NULL OR $9::text = (SELECT FINGERPRINT FROM (FAULT_OF_S) fault))
+      AND ($12::text IS NULL OR CASE jsonb_typeof($8::text::jsonb -> j.task)
+               WHEN 'null' THEN false
+               WHEN 'array' THEN (j.args - ARRAY(SELECT jsonb_array_elements_text($8::text::jsonb -> j.task))) @> $12::text::jsonb
+               ELSE j.args @> $12::text::jsonb END)
+      AND ($13::text IS NULL OR EXISTS (SELECT FROM pgjobq.running r WHERE r.job = j.id AND r.worker = $13::text::uuid)
+           OR EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = j.id AND f.worker = $13::text::uuid))
+      AND ($14::text IS NULL OR j.created_at >= $14::text::timestamptz)
+      AND ($15::text IS NULL OR j.created_at < $15::text::timestamptz)
       AND ($11::text IS NULL OR $11::text = (SELECT v.state FROM pgjobq.jobs v WHERE v.id = j.id))
     ORDER BY s.place LIMIT $10::text::int
 ), listed AS (

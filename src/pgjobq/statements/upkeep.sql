@@ -286,3 +286,7 @@ SELECT pgjobq.watch_dependencies(), pgjobq.watch_workflows(), pgjobq.tend_events
 -- name: look_at_workflows
 -- Look at the workflows at which somebody should, up to $1 notes. Returns how many these were.
 SELECT pgjobq.look_at_workflows($1::int)
+
+-- name: is_at_work
+-- Whether the server process $1 is busy with a statement.
+SELECT true FROM pg_stat_activity WHERE pid = $1::int AND state = 'active'

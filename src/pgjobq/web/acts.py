@@ -7,6 +7,7 @@ in the queue's audit under the visitor's name, and is logged by the logger `pgjo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -153,7 +154,7 @@ def _said(verb: Verb, count: int, wanted: int) -> str:
 
 async def _form(request: Request) -> FormData:
     length = request.headers.get("content-length", "")
-    if not length.isdigit() or int(length) > LONGEST_FORM:
+    if not re.fullmatch(r"[0-9]{1,10}", length) or int(length) > LONGEST_FORM:
         raise HTTPException(413, "This form is larger than any of ours.")
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
     if kind != "application/x-www-form-urlencoded":

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from pgjobq.errors import EnqueueError, ScheduleError
 from pgjobq.job import Job
 from pgjobq.web.desk import Desk, desk_of
-from pgjobq.web.rendering import redirect, stamp
+from pgjobq.web.rendering import redirect, stamp, took
 from pgjobq.web.visitors import Role
 
 __all__ = ["CONTROLS", "back_of", "can_edit_arguments", "check_role", "note", "text_of"]
@@ -49,9 +49,7 @@ async def _pause(request: Request, form: FormData) -> Response:
     kind, name = _target(form)
     reason = text_of(form, "reason").strip()[:LONGEST_REASON] or None
     minutes = text_of(form, "minutes").strip()
-    if minutes and not (minutes.isascii() and minutes.isdigit() and 1 <= int(minutes) <= LONGEST_PAUSE):
-        raise HTTPException(400, f"A pause takes from 1 to {LONGEST_PAUSE:,} minutes, or lasts until it is resumed.")
-    until = timedelta(minutes=int(minutes)) if minutes else None
+    until = timedelta(minutes=_whole(minutes, "minutes", 1, LONGEST_PAUSE)) if minutes else None
     queue = desk_of(request).queue
     await queue.apause(**{kind: name}, reason=reason, until=until, by=_name(request))
     note(request, f"paused {kind} {name}")
@@ -71,6 +69,50 @@ def _target(form: FormData) -> tuple[str, str]:
     if kind not in ("queue", "task", "gate") or not 1 <= len(name) <= LONGEST_NAME or "\0" in name:
         raise HTTPException(400, "This form names no queue, no task and no gate.")
     return kind, name
+
+
+async def _limit(request: Request, form: FormData) -> Response:
+    queue, name = desk_of(request).queue, _queue_name(form)
+    waiting = text_of(form, "waiting").strip()
+    if not waiting:
+        done = await queue.aunlimit(name, by=_name(request))
+        said = "any number of jobs may wait in it." if done else "it had no limit."
+    else:
+        most = _whole(waiting, "waiting", 1, 2**31 - 1)
+        drops = text_of(form, "when_full") == "drop_oldest"
+        await queue.alimit(name, waiting=most, when_full="drop_oldest" if drops else "raise", by=_name(request))
+        said = f"at most {most:,} jobs may wait in it."
+    note(request, f"queue {name}: {said}")
+    return redirect(request, back_of(form), f"The queue {name}: {said}")
+
+
+async def _ageing(request: Request, form: FormData) -> Response:
+    queue, name = desk_of(request).queue, _queue_name(form)
+    step = text_of(form, "step").strip()
+    if not step:
+        done = await queue.aunset_ageing(name, by=_name(request))
+        said = "jobs keep their priority." if done else "its jobs did not rise."
+    else:
+        seconds = _whole(step, "step", 1, 366 * 86_400)
+        up_to = _whole(text_of(form, "up_to").strip() or "-9", "up_to", -9, 9)
+        await queue.aset_ageing(name, step=seconds, up_to=up_to, by=_name(request))
+        said = f"jobs rise by one priority each {took(seconds)}, up to {up_to}."
+    note(request, f"queue {name}: {said}")
+    return redirect(request, back_of(form), f"The queue {name}: {said}")
+
+
+def _queue_name(form: FormData) -> str:
+    name = text_of(form, "name")
+    if not 1 <= len(name) <= LONGEST_NAME or "\0" in name:
+        raise HTTPException(400, "This form names no queue.")
+    return name
+
+
+def _whole(text: str, name: str, least: int, most: int) -> int:
+    """A whole number of these. Refused by its length first: `int` raises for thousands of digits, too."""
+    if not re.fullmatch(r"-?[0-9]{1,10}", text) or not least <= int(text) <= most:
+        raise HTTPException(400, f"{name} is {text[:40]!r}: it wants a whole number from {least:,} to {most:,}.")
+    return int(text)
 
 
 # ---------------------------------------------------------------------------------------------- schedules
@@ -159,6 +201,8 @@ def _arguments(request: Request, form: FormData, desk: Desk, job: Job) -> Mappin
 CONTROLS: Mapping[str, Control] = {
     "pause": Control(Role.ADMIN, _pause),
     "resume": Control(Role.ADMIN, _resume),
+    "limit": Control(Role.ADMIN, _limit),
+    "ageing": Control(Role.ADMIN, _ageing),
     "pause_schedule": Control(Role.ADMIN, _pause_schedule),
     "resume_schedule": Control(Role.ADMIN, _resume_schedule),
     "run_schedule": Control(Role.OPERATOR, _run_schedule),

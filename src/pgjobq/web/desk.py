@@ -9,9 +9,10 @@ from typing import Generic, TypeVar
 
 from starlette.requests import HTTPConnection
 
-from pgjobq.history import Minute, Totals
+from pgjobq.history import Minute, Totals, Trend
 from pgjobq.queue import Queue
 from pgjobq.survey import Counts, Survey
+from pgjobq.web.charts import SPANS, Span
 from pgjobq.web.veil import Veil
 
 __all__ = ["Desk", "Kept", "desk_of"]
@@ -56,9 +57,16 @@ class Desk:
         self.read_only = read_only
         self.closing = False
         self.counts: Kept[Counts] = Kept(survey.acounts, 1.0)
-        self.history: Kept[list[Minute]] = Kept(queue.ahistory, 5.0)
+        self.history: dict[str, Kept[list[Minute]]] = {
+            name: Kept(_reading(queue, span), span.kept) for name, span in SPANS.items()
+        }
+        self.trends: Kept[list[Trend]] = Kept(queue.atrends, 15.0)
         self.totals: Kept[list[Totals]] = Kept(queue.atotals, 15.0)
         self.pulse: Kept[str] = Kept(survey.apulse, 1.0)
+
+
+def _reading(queue: Queue, span: Span) -> Callable[[], Awaitable[list[Minute]]]:
+    return lambda: queue.ahistory(span.minutes, span=span.step)
 
 
 def desk_of(request: HTTPConnection) -> Desk:

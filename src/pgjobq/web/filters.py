@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from pgjobq.job import JobState
@@ -30,7 +31,17 @@ def read_filter(given: Mapping[str, str]) -> Filter:
     state = values.pop("state", None)
     if state is not None and state not in list(JobState):
         raise BadFilter(f"there is no state {state!r}; the states are {', '.join(JobState)}")
-    return Filter(state=JobState(state) if state else None, **values)
+    since, until = (_moment(name, values.pop(name)) if name in values else None for name in ("since", "until"))
+    return replace(Filter(**values), state=JobState(state) if state else None, since=since, until=until)  # type: ignore[arg-type]
+
+
+def _moment(name: str, text: str) -> datetime:
+    """A time as a form gives it, in UTC unless it says otherwise."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadFilter(f"{name} is {text!r}: wants a time such as 2026-12-24T18:00") from None
 
 
 def as_query(wanted: Filter, **more: str | None) -> str:

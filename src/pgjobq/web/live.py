@@ -28,6 +28,8 @@ its streams that long, unless it has a limit of its own."""
 async def stream(request: Request) -> Response:
     """Server-sent events: `change`, whenever something did."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if request.method == "HEAD":  # who asks for the headers only must not hold a stream open
+        return Response(headers=headers, media_type="text/event-stream")
     return StreamingResponse(_events(request, desk_of(request)), media_type="text/event-stream", headers=headers)
 
 

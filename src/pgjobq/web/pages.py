@@ -15,6 +15,7 @@ from pgjobq.errors import ScheduleError
 from pgjobq.job import AttemptError, Job, JobState
 from pgjobq.schedule import Schedule
 from pgjobq.survey import Filter
+from pgjobq.web.charts import SPANS
 from pgjobq.web.controls import can_edit_arguments
 from pgjobq.web.desk import Desk, desk_of
 from pgjobq.web.filters import FIELDS, BadFilter, as_query, is_empty, read_filter, without
@@ -32,11 +33,13 @@ _NUMBER = re.compile(r"#?\s*(\d{1,18})")
 
 
 async def overview(request: Request) -> Response:
-    """What stands where, what ended in the last hour, and what went wrong."""
-    desk = desk_of(request)
+    """What stands where, how it went of late, and what went wrong."""
+    desk, wanted = desk_of(request), request.query_params.get("span", "1h")
+    if (span := SPANS.get(wanted)) is None:
+        raise BadFilter(f"span is {wanted[:40]!r}: wants one of {', '.join(SPANS)}")
     counts, history, queues_, workers_, groups = await asyncio.gather(
         desk.counts.get(),
-        desk.history.get(),
+        desk.history[span.name].get(),
         desk.survey.aqueues(),
         desk.survey.aworkers(most_jobs=1),
         desk.survey.afailures(newest=500),
@@ -46,6 +49,8 @@ async def overview(request: Request) -> Response:
         "overview.html",
         counts=counts,
         history=history,
+        span=span,
+        spans=list(SPANS.values()),
         queues=queues_,
         workers=[w for w in workers_ if w.alive],
         groups=[desk.veil.failure(group) for group in groups[:5]],
@@ -55,15 +60,26 @@ async def overview(request: Request) -> Response:
 async def queues(request: Request) -> Response:
     """Every queue."""
     desk = desk_of(request)
-    found, paused, totals = await asyncio.gather(desk.survey.aqueues(), desk.queue.apaused(), desk.totals.get())
-    idle = {one.name for one in paused if one.kind == "queue"} - {one.queue for one in found}
+    found, paused, totals, trends, limits, ageing = await asyncio.gather(
+        desk.survey.aqueues(),
+        desk.queue.apaused(),
+        desk.totals.get(),
+        desk.trends.get(),
+        desk.queue.alimits(),
+        desk.queue.aageing(),
+    )
+    named = {one.name for one in paused if one.kind == "queue"}
+    named |= {one.queue for one in limits} | {one.queue for one in ageing}
     return render(
         request,
         "queues.html",
         queues=found,
         paces={one.queue: one.pace for one in totals},
         paused={one.name: one for one in paused if one.kind == "queue"},
-        idle=sorted(idle),
+        trends={one.queue: one for one in trends},
+        limits={one.queue: one for one in limits},
+        ageing={one.queue: one for one in ageing},
+        idle=sorted(named - {one.queue for one in found}),
         tasks=[one for one in paused if one.kind == "task"],
     )
 

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, Response
 
 from pgjobq.job import JobState
 from pgjobq.web import files
-from pgjobq.web.charts import bars, line
+from pgjobq.web.charts import bars, errors, line, spark, waiting
 from pgjobq.web.desk import desk_of
 from pgjobq.web.filters import as_query
 from pgjobq.web.guard import FIELD
@@ -100,7 +100,10 @@ def _environment() -> Environment:
         "asset": files.address,
         "as_query": as_query,
         "bars": bars,
+        "errors": errors,
         "line": line,
+        "spark": spark,
+        "waiting": waiting,
         "states": list(JobState),
         "urlencode": quote,
     }

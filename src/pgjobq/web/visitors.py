@@ -20,7 +20,8 @@ class Role(StrEnum):
     OPERATOR = "operator"
     """Retry, cancel and change jobs, one or some that were chosen one by one; run a schedule now."""
     ADMIN = "admin"
-    """The same to all jobs that a filter finds; change arguments; pause and resume queues, tasks and schedules."""
+    """The same to all jobs that a filter finds; change arguments; pause and resume queues, tasks and schedules;
+    set limits and ageing of queues."""
 
     def may(self, needed: Role) -> bool:
         """Whether this role includes the other."""

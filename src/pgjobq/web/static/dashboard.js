@@ -1,5 +1,5 @@
 // Makes a page live: when the server says that something has changed, the page is loaded again behind the scenes and
-// its content exchanged. Everything works without this file. Keys: / finds, j and k walk the rows, Enter opens.
+// its content exchanged. Everything works without this file. Keys: `?` lists them.
 
 const root = document.body.dataset.root;
 const lamp = document.getElementById("live");
@@ -62,11 +62,25 @@ function walk(step) {
   links[Math.min(links.length - 1, Math.max(0, here + step))].focus();
 }
 
+const help = document.getElementById("help");
+const keys = document.getElementById("keys");
+const places = { o: "/", j: "/jobs", f: "/failed", q: "/queues", w: "/workers", s: "/schedules", a: "/audit" };
+let going = 0; // until when a letter behind g says where to
+
+help.hidden = false;
+help.addEventListener("click", () => keys.showModal());
+
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
-  if (event.key === "/") document.getElementById("q").focus();
+  const writes = "input:not([type=checkbox]), textarea, select";
+  if (event.ctrlKey || event.metaKey || event.altKey || keys.open || event.target.matches(writes)) return;
+  const place = Date.now() < going && places[event.key];
+  going = event.key === "g" ? Date.now() + 1500 : 0;
+  if (place) location.href = root + place;
+  else if (event.key === "/") document.getElementById("q").focus();
   else if (event.key === "j") walk(1);
   else if (event.key === "k") walk(-1);
+  else if (event.key === "x") document.activeElement.closest("tr")?.querySelector("input[type=checkbox]")?.click();
+  else if (event.key === "?") keys.showModal();
   else return;
   event.preventDefault();
 });
