@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Iterator
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, get_args
 
@@ -33,6 +34,12 @@ class Writer(Protocol):
     async def awrite_draft(self, draft: Draft) -> None:
         """The async twin of `write_draft`."""
 
+    def wait_for_workflow(self, workflow: int, timeout: float | timedelta | None = None) -> Workflow:
+        """Wait until it has ended."""
+
+    async def await_workflow(self, workflow: int, timeout: float | timedelta | None = None) -> Workflow:  # noqa: ASYNC109
+        """The async twin of `wait_for_workflow`."""
+
 
 class Draft:
     """A workflow, or what is to be added to one, between the lines of a `with` block (or `async with`).
@@ -41,7 +48,7 @@ class Draft:
     workflow's, and each planned job has its id.
 
     Attributes:
-        name, ref: of a new workflow.
+        name, ref, fail_fast: of a new workflow.
         needs: what a job needs of those it comes after, unless it says otherwise.
         conn: the connection whose transaction it joins; None: a transaction of its own.
         jobs, streams: what was added so far: for whoever writes it.
@@ -54,11 +61,12 @@ class Draft:
         *,
         ref: str | None = None,
         needs: Needs = "success",
+        fail_fast: bool = False,
         conn: object = None,
         workflow: int | None = None,
     ) -> None:
         self._writer = writer
-        self.name, self.ref, self.conn = name, ref, conn
+        self.name, self.ref, self.fail_fast, self.conn = name, ref, fail_fast, conn
         self.needs = _checked_needs(needs)
         self.workflow = workflow
         self.jobs: list[PlannedJob] = []
@@ -76,6 +84,15 @@ class Draft:
         if self._id is None:
             raise NotWrittenYet("this workflow has no id yet: it is written when its `with` block ends")
         return self._id
+
+    def wait(self, timeout: float | timedelta | None = None) -> Workflow:
+        """After the block: wait until the workflow has ended, and give it as it then stands: see
+        `Queue.wait_for_workflow`."""
+        return self._writer.wait_for_workflow(self.id, timeout)
+
+    async def await_end(self, timeout: float | timedelta | None = None) -> Workflow:  # noqa: ASYNC109
+        """The async twin of `wait`."""
+        return await self._writer.await_workflow(self.id, timeout)
 
     # ------------------------------------------------------------------------------------------ what belongs to it
 

@@ -40,13 +40,13 @@ class Enqueuing(Doors):
             job = await self._arun(statements.enqueue(self.schema, call), call.options.conn)
         return EnqueuedJob(job, call.task.name, call.queue, _door=self)
 
-    def _receipt(self, call: Call, job: int, is_new: bool) -> EnqueuedJob:
+    def _receipt(self, call: Call, job: int, is_new: bool, queue: str | None) -> EnqueuedJob:
         if not is_new and call.unique is not None and call.unique.on_conflict == "raise":
             raise JobExists(
                 f"{call.task.name}: job {job} holds the unique key {quote(call.key)}; "
                 "on_conflict='return' gives that job, 'replace' changes it while it waits"
             )
-        return EnqueuedJob(job, call.task.name, call.queue, is_new, _door=self)
+        return EnqueuedJob(job, call.task.name, queue or call.queue, is_new, _door=self)
 
     def enqueue(
         self, task: str, arguments: Mapping[str, Any] | None = None, **options: Unpack[UsingOptions]

@@ -214,6 +214,10 @@ class NoSuchJob(PgjobqError):
     """A job of this id is not (or no longer, or not yet) in the database."""
 
 
+class NoSuchWorkflow(PgjobqError):
+    """There is no workflow with this id, or the transaction that wrote it has not been committed."""
+
+
 class WaitTimeout(PgjobqError, TimeoutError):
     """The job that was waited for has not ended in time; it goes on."""
 

@@ -34,13 +34,14 @@ class Flow(Doors):
         """The async twin of `dependents`."""
         return self._seen(await self._arun(flow.dependents(self.schema, job), conn))
 
-    def retry_from(self, job: int, *, conn: object = None) -> list[int]:
+    def retry_from(self, job: int, *, by: str | None = None, conn: object = None) -> list[int]:
         """Run a failed or cancelled job again, and after it all that was cancelled because of it.
 
-        Gives the ids of those that run again, first one first: none when the job is neither (any more).
+        `by`: who wants this, for the audit; None: the database's role. Gives the ids of those that run again, first
+        one first: none when the job is neither (any more).
         """
-        return self._run(flow.retry_from(self.schema, job), conn)
+        return self._run(flow.retry_from(self.schema, job, by), conn)
 
-    async def aretry_from(self, job: int, *, conn: object = None) -> list[int]:
+    async def aretry_from(self, job: int, *, by: str | None = None, conn: object = None) -> list[int]:
         """The async twin of `retry_from`."""
-        return await self._arun(flow.retry_from(self.schema, job), conn)
+        return await self._arun(flow.retry_from(self.schema, job, by), conn)

@@ -57,7 +57,8 @@ _FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 class EnqueuedJob:
     """The receipt of an enqueue. The job is real once the transaction it was enqueued in commits.
 
-    `is_new` is False when a unique job was there already: `id` is that job's then, or 0 when the call was skipped.
+    `is_new` is False when a unique job was there already: `id` and `queue` are that job's then; `id` is 0 when the call
+    was skipped.
     """
 
     id: int

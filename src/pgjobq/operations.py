@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Unpack
 
@@ -10,6 +11,7 @@ from pgjobq.doors import Doors
 from pgjobq.errors import InvalidOption, NaiveDatetime
 from pgjobq.filters import Filters, conditions
 from pgjobq.statements import operate
+from pgjobq.wording import quote
 
 if TYPE_CHECKING:
     from pgjobq.job import AuditEntry, Explanation, Job, Pause, QueueStats, Stats, WorkerInfo
@@ -219,9 +221,9 @@ class Operations(Doors):
         reason: str | None = None,
     ) -> int:
         changed, about = 0, {} if reason is None else {"reason": reason}
-        for asked in self._rounds(what, filters):
+        for wanted, asked in self._rounds(what, filters):
             after = 0
-            while jobs := self._run(operate.ids(self.schema, asked | {"after": str(after)}, BATCH), conn):
+            while jobs := self._run(operate.ids(self.schema, wanted | {"after": str(after)}, BATCH), conn):
                 changed += self._run(operate.act(self.schema, what, jobs, asked | about, by, target), conn)
                 after = jobs[-1]
                 if progress is not None:
@@ -239,23 +241,33 @@ class Operations(Doors):
         reason: str | None = None,
     ) -> int:
         changed, about = 0, {} if reason is None else {"reason": reason}
-        for asked in self._rounds(what, filters):
+        for wanted, asked in self._rounds(what, filters):
             after = 0
-            while jobs := await self._arun(operate.ids(self.schema, asked | {"after": str(after)}, BATCH), conn):
+            while jobs := await self._arun(operate.ids(self.schema, wanted | {"after": str(after)}, BATCH), conn):
                 changed += await self._arun(operate.act(self.schema, what, jobs, asked | about, by, target), conn)
                 after = jobs[-1]
                 if progress is not None:
                     progress(changed)
         return changed
 
-    def _rounds(self, what: str, filters: Filters) -> Iterator[dict[str, str]]:
-        """The filters, once for each state that `what` can be done to: so that only such jobs are looked at."""
+    def _rounds(self, what: str, filters: Filters) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+        """What to look for, and what the audit says of it, one round after the other. Each looks only at jobs that
+        `what` can be done to.
+
+        What is retried comes after what it depends on: failed and cancelled jobs in one row, by their ids, and those
+        that wait for a whole workflow last, since they may have smaller ids than its jobs.
+        """
         asked = conditions(filters)
         if not asked:
             raise InvalidOption(f"{what} needs a filter: state='failed' is one that means all of a kind")
-        for state in CHANGEABLE[what]:
-            if asked.get("state", state) == state:
-                yield asked | {"state": state}
+        states = [state for state in CHANGEABLE[what] if asked.get("state", state) == state]
+        if what == "retry" and states:
+            wanted = {"state": states[0] if len(states) == 1 else operate.ENDED_BADLY}
+            for last in ("false", "true"):
+                yield asked | wanted | {"after_whole": last}, asked
+            return
+        for state in states:
+            yield asked | {"state": state}, asked | {"state": state}
 
     # ------------------------------------------------------------------------------------------ pause
 
@@ -279,10 +291,12 @@ class Operations(Doors):
             by: who wants this, for the audit; None: the database's role.
             conn: the connection whose transaction this joins; None: one of our own.
 
-        Returns False when it was paused already: now it is so for this reason and until this time.
+        Returns False when it was paused already: now it is so for this reason and until this time. Raises InvalidOption
+        when `until` is over, by the server's clock.
         """
         kind, name = _one(queue, task, gate)
-        return self._run(operate.pause(self.schema, kind, name, reason, _time(until), by), conn)
+        with _in_time(until):
+            return self._run(operate.pause(self.schema, kind, name, reason, _time(until), by), conn)
 
     async def apause(
         self,
@@ -297,7 +311,8 @@ class Operations(Doors):
     ) -> bool:
         """The async twin of `pause`."""
         kind, name = _one(queue, task, gate)
-        return await self._arun(operate.pause(self.schema, kind, name, reason, _time(until), by), conn)
+        with _in_time(until):
+            return await self._arun(operate.pause(self.schema, kind, name, reason, _time(until), by), conn)
 
     def resume(
         self,
@@ -373,4 +388,19 @@ def _one(queue: str | None, task: str | None, gate: str | None) -> tuple[str, st
 def _time(until: datetime | timedelta | None) -> datetime | timedelta | None:
     if isinstance(until, datetime) and until.utcoffset() is None:
         raise NaiveDatetime(f"until={until!r} has no time zone: datetime.now(UTC) + timedelta(hours=1) has one")
+    if until is not None and not isinstance(until, datetime | timedelta):
+        raise InvalidOption(f"until={quote(until)}: wants a datetime, or a timedelta from now")
+    if isinstance(until, timedelta) and until <= timedelta(0):
+        raise InvalidOption(f"until={until!r}: wants a time to come; `resume` ends a pause now")
     return until
+
+
+@contextmanager
+def _in_time(until: object) -> Iterator[None]:
+    """Whether a time is over is for the server's clock to say."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InvalidOption) or "wants a time to come" not in str(error):
+            raise
+        raise InvalidOption(f"until={until!r}: wants a time to come, by the server's clock") from error

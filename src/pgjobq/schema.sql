@@ -1982,8 +1982,8 @@ CREATE FUNCTION pgjobq.unique_fault(asked jsonb) RETURNS text LANGUAGE sql IMMUT
 $$;
 
 -- enqueue_many() for jobs of which some have the key `unique`: {"key", "period", "until", "on_conflict"}. One row a job, in
--- order: its id (that of the holder; NULL when skipped) and whether it was written now.
-CREATE FUNCTION pgjobq.enqueue_unique(jobs jsonb) RETURNS TABLE (id bigint, is_new boolean) LANGUAGE plpgsql SECURITY DEFINER
+-- order: its id (that of the holder; NULL when skipped), whether it was written now, and of one that was there its queue.
+CREATE FUNCTION pgjobq.enqueue_unique(jobs jsonb) RETURNS TABLE (id bigint, is_new boolean, queue text) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -2048,7 +2048,8 @@ BEGIN
     UPDATE pgjobq.unique_key u SET job = w.job
     FROM unnest(fresh, written) AS w(at, job) WHERE u.key = keys[w.at];
     RETURN QUERY
-    SELECT coalesce(w.job, ids[x.at]), coalesce(w.at = x.at, false)
+    SELECT coalesce(w.job, ids[x.at]), coalesce(w.at = x.at, false),
+           CASE WHEN w.at IS DISTINCT FROM x.at THEN (SELECT j.queue FROM pgjobq.job j WHERE j.id = coalesce(w.job, ids[x.at])) END
     FROM unnest(places) WITH ORDINALITY AS x(p, at) LEFT JOIN unnest(fresh, written) AS w(at, job) ON w.at = x.p
     ORDER BY x.at;
 END $$;
@@ -2097,7 +2098,7 @@ BEGIN
 END $$;
 
 -- enqueue_after(), and whether each job was written now: a unique one may have been there already, and then stays as it is.
-CREATE FUNCTION pgjobq.enqueue_linked(jobs jsonb) RETURNS TABLE (id bigint, is_new boolean) LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION pgjobq.enqueue_linked(jobs jsonb) RETURNS TABLE (id bigint, is_new boolean, queue text) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -2105,6 +2106,7 @@ DECLARE
     plain jsonb;
     ids   bigint[];
     fresh boolean[];
+    there text[];                           -- the queues of those that were there
     asked record;
 BEGIN
     plain := (SELECT coalesce(jsonb_agg(     -- one that waits for others comes to its time afterwards
@@ -2113,8 +2115,8 @@ BEGIN
                        THEN e.entry - keys - '{run_at, delay}'::text[] ELSE e.entry - keys END ORDER BY e.place), '[]')
               FROM jsonb_array_elements(enqueue_linked.jobs) WITH ORDINALITY AS e(entry, place));
     IF jsonb_path_exists(plain, '$[*].unique') THEN
-        SELECT array_agg(u.id ORDER BY u.place), array_agg(u.is_new ORDER BY u.place) INTO ids, fresh
-        FROM pgjobq.enqueue_unique(plain) WITH ORDINALITY AS u(id, is_new, place);
+        SELECT array_agg(u.id ORDER BY u.place), array_agg(u.is_new ORDER BY u.place), array_agg(u.queue ORDER BY u.place)
+        INTO ids, fresh, there FROM pgjobq.enqueue_unique(plain) WITH ORDINALITY AS u(id, is_new, queue, place);
     ELSE
         ids := ARRAY(SELECT m FROM pgjobq.enqueue_many(plain) AS m);
         fresh := array_fill(true, ARRAY[cardinality(ids)]);
@@ -2146,7 +2148,7 @@ BEGIN
                                 asked.needs, asked.run_at, asked.delay);
         END IF;
     END LOOP;
-    RETURN QUERY SELECT u.id, u.is_new FROM unnest(ids, fresh) AS u(id, is_new);
+    RETURN QUERY SELECT u.id, u.is_new, u.queue FROM unnest(ids, fresh, there) AS u(id, is_new, queue);
 END $$;
 
 -- Enqueue an array of objects with enqueue_many's keys, and with these; returns the ids in the same order:
@@ -2290,16 +2292,18 @@ END $$;
 
 -- Run a job again that had failed or was cancelled, and all that was cancelled because of it, each after the other as
 -- before. Returns the ids of those that run again: none when it was neither.
-CREATE FUNCTION pgjobq.retry_from(job bigint) RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION pgjobq.retry_from(job bigint, who text DEFAULT NULL) RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
-    next bigint;
+    next   bigint;
+    after  bigint[];
+    number int := 1;
 BEGIN
     IF NOT pgjobq.retry(retry_from.job) THEN
         RETURN;
     END IF;
     RETURN NEXT retry_from.job;
-    FOR next IN
+    after := ARRAY(
         WITH RECURSIVE chain AS (
             SELECT retry_from.job AS id
             UNION
@@ -2309,12 +2313,15 @@ BEGIN
                 SELECT d.job FROM pgjobq.member m JOIN pgjobq.dependency d ON d.on_job = m.workflow WHERE m.job = c.id AND m.counted) d
             JOIN pgjobq.finished f ON f.job = d.job AND f.outcome = 'c'
                 AND (f.reason LIKE 'depends on job %' OR f.reason LIKE 'depends on workflow %'))
-        SELECT c.id FROM chain c WHERE c.id <> retry_from.job ORDER BY c.id
-    LOOP
+        SELECT c.id FROM chain c WHERE c.id <> retry_from.job ORDER BY c.id);
+    PERFORM pgjobq.reopen_workflows(after);
+    FOREACH next IN ARRAY after LOOP
         IF pgjobq.retry(next) THEN
+            number := number + 1;
             RETURN NEXT next;
         END IF;
     END LOOP;
+    PERFORM pgjobq.note_action(retry_from.who, 'retry_from', number, jsonb_build_object('job', retry_from.job));
 END $$;
 
 -- ---------------------------------------------------------------------------------------------- workflows
@@ -2334,6 +2341,7 @@ CREATE TABLE pgjobq.workflow (
     name         text NOT NULL,
     ref          text,
     open         boolean NOT NULL,          -- it does not end before close_workflow()
+    fail_fast    boolean NOT NULL DEFAULT false,    -- the first bad end cancels the rest
     cancelled_at timestamptz,
     started_at   timestamptz,               -- of its jobs, as far as they are counted, the first start
     ended_at     timestamptz,
@@ -2398,8 +2406,10 @@ BEGIN
 END $$;
 
 -- Begin a workflow; returns its id. `open`: it does not end before close_workflow(), whatever becomes of its jobs; without
--- it, it ends when all jobs that it has have ended, at once when this transaction gives it none.
-CREATE FUNCTION pgjobq.start_workflow(name text, ref text DEFAULT NULL, open boolean DEFAULT false) RETURNS bigint
+-- it, it ends when all jobs that it has have ended, at once when this transaction gives it none. `fail_fast`: when one of its
+-- jobs has failed for good or was cancelled, the others are cancelled as by cancel_workflow().
+CREATE FUNCTION pgjobq.start_workflow(name text, ref text DEFAULT NULL, open boolean DEFAULT false, fail_fast boolean DEFAULT false)
+RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 DECLARE
     fault text := CASE
@@ -2412,8 +2422,9 @@ BEGIN
     IF fault IS NOT NULL THEN
         RAISE check_violation USING MESSAGE = fault;
     END IF;
-    INSERT INTO pgjobq.workflow (id, created_at, name, ref, open)
-    VALUES (nextval('pgjobq.job_id_seq'), pgjobq.clock(), start_workflow.name, start_workflow.ref, coalesce(start_workflow.open, false))
+    INSERT INTO pgjobq.workflow (id, created_at, name, ref, open, fail_fast)
+    VALUES (nextval('pgjobq.job_id_seq'), pgjobq.clock(), start_workflow.name, start_workflow.ref, coalesce(start_workflow.open, false),
+            coalesce(start_workflow.fail_fast, false))
     RETURNING id INTO new_id;
     PERFORM pgjobq.note_workflow(new_id);
     RETURN new_id;
@@ -2497,7 +2508,7 @@ DECLARE
 BEGIN
     PERFORM pgjobq.enter_workflow(add_to_workflow.workflow);     -- before the rows of jobs, as whoever cancels it does
     SELECT array_agg(e.id ORDER BY e.place), array_agg(e.id) FILTER (WHERE e.is_new) INTO ids, fresh
-    FROM pgjobq.enqueue_linked(add_to_workflow.jobs) WITH ORDINALITY AS e(id, is_new, place);
+    FROM pgjobq.enqueue_linked(add_to_workflow.jobs) WITH ORDINALITY AS e(id, is_new, queue, place);
     IF fresh IS NOT NULL THEN
         PERFORM pgjobq.join_workflow(add_to_workflow.workflow, fresh);
     END IF;
@@ -2559,6 +2570,10 @@ BEGIN
     SET started_at = w.started_at, ended_at = w.ended_at, bad = w.bad, swept = w.swept, succeeded = w.succeeded, failed = w.failed,
         cancelled = w.cancelled, next_job = w.next_job
     WHERE x.id = w.id;
+    IF w.ended_at IS NOT NULL THEN          -- told as the end of a job is: their ids are of one sequence
+        PERFORM pg_notify('pgjobq:ended', w.id::text)
+        WHERE EXISTS (SELECT FROM pgjobq.awaited x WHERE x.job = w.id AND x.until > clock_timestamp());
+    END IF;
     IF w.ended_at IS NOT NULL OR w.bad IS NOT NULL THEN
         INSERT INTO pgjobq.look (job, at) SELECT p.job, clock_timestamp() FROM pgjobq.pending p WHERE p.on_job = w.id;
         IF FOUND THEN
@@ -2566,6 +2581,22 @@ BEGIN
         END IF;
     END IF;
     RETURN w.ended_at IS NULL;
+END $$;
+
+-- Of a workflow that is to fail fast: cancel it when one of its jobs has ended badly; one that runs again goes on. The caller
+-- holds its row, has swept it and says whether it was bad before, which jobs ended badly, and whether one runs again.
+CREATE FUNCTION pgjobq.fail_fast(workflow bigint, was_bad boolean, badly bigint[], again boolean) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    culprit bigint := (SELECT min(m.job) FROM pgjobq.member m JOIN pgjobq.finished f ON f.job = m.job
+                       WHERE m.job = ANY (fail_fast.badly) AND m.workflow = fail_fast.workflow AND m.counted
+                         AND pgjobq.is_bad_end(f.outcome, f.reason));
+BEGIN
+    UPDATE pgjobq.workflow w
+    SET cancelled_at = CASE WHEN culprit IS NOT NULL OR NOT again THEN coalesce(w.cancelled_at, pgjobq.clock()) END,
+        open = w.open AND culprit IS NULL AND again
+    WHERE w.id = fail_fast.workflow AND w.ended_at IS NULL
+      AND (again OR culprit IS NOT NULL OR (w.bad IS NOT NULL AND NOT was_bad));
 END $$;
 
 -- Cancel what came into a workflow while somebody cancelled it. Waits for nobody.
@@ -2577,11 +2608,14 @@ DECLARE
         WHERE w.id = cancel_latecomers.workflow AND w.cancelled_at IS NOT NULL AND w.ended_at IS NULL
           AND NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = m.job)
           AND NOT EXISTS (SELECT FROM pgjobq.cancel_request c WHERE c.job = m.job) ORDER BY m.job LIMIT 1000);
+    why  text := (SELECT CASE WHEN w.fail_fast AND w.bad IS NOT NULL THEN 'job ' || w.bad || ' of its workflow did not succeed'
+                              ELSE 'its workflow was cancelled' END
+                  FROM pgjobq.workflow w WHERE w.id = cancel_latecomers.workflow);
 BEGIN
     IF cardinality(late) > 0 THEN
-        PERFORM pgjobq.drop_waiting(late, 'cancelled while it waited: its workflow was cancelled');
+        PERFORM pgjobq.drop_waiting(late, 'cancelled while it waited: ' || why);
         INSERT INTO pgjobq.cancel_request (job, since, reason)
-        SELECT r.job, pgjobq.clock(), 'cancelled while it ran: its workflow was cancelled'
+        SELECT r.job, pgjobq.clock(), 'cancelled while it ran: ' || why
         FROM pgjobq.running r WHERE r.job = ANY (late) ORDER BY r.job
         ON CONFLICT DO NOTHING;
         PERFORM pg_notify('pgjobq', '');
@@ -2612,7 +2646,8 @@ BEGIN
         FROM taken t GROUP BY t.workflow ORDER BY t.workflow
     LOOP
         done := done + one.notes;
-        SELECT w.id INTO held FROM pgjobq.workflow w WHERE w.id = one.workflow FOR UPDATE SKIP LOCKED;
+        SELECT w.id, w.fail_fast, w.bad IS NOT NULL AS was_bad INTO held
+        FROM pgjobq.workflow w WHERE w.id = one.workflow FOR UPDATE SKIP LOCKED;
         IF NOT FOUND THEN                   -- somebody adds to it, or looks at it
             INSERT INTO pgjobq.workflow_look (workflow, at, news, job)
             SELECT w.id, clock_timestamp() + interval '0.3 seconds', n.news, n.job
@@ -2628,6 +2663,9 @@ BEGIN
             SELECT one.workflow, clock_timestamp() + wait FROM unnest('{0.1 seconds, 2 seconds}'::interval[]) AS wait
             WHERE wait < interval '1 second' OR NOT EXISTS (
                 SELECT FROM pgjobq.workflow_look l WHERE l.workflow = one.workflow AND l.at > clock_timestamp() + interval '1 second');
+        END IF;
+        IF held.fail_fast THEN
+            PERFORM pgjobq.fail_fast(one.workflow, held.was_bad, one.badly, one.again IS NOT NULL);
         END IF;
         PERFORM pgjobq.cancel_latecomers(one.workflow);
     END LOOP;
@@ -3183,9 +3221,23 @@ BEGIN
     END IF;
     INSERT INTO pgjobq.emission (at, keep, event, payload)
     VALUES (pgjobq.clock(), pgjobq.clock() + emit.keep, emit.event, emit.payload);
-    PERFORM pg_notify('pgjobq:due', '');
     RETURN true;
 END $$;
+
+-- At the end of the transaction that emits: wake upkeep if somebody waits. Else it is delivered when upkeep looks by itself.
+CREATE FUNCTION pgjobq.wake_for_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pgjobq.step s WHERE s.event = NEW.event AND s.ended_at IS NULL) THEN
+        PERFORM pg_notify('pgjobq:due', '');
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- Deferred, since a wait may begin while an emitting transaction is open. Of a wait that begins while it commits neither sees
+-- the other, but that asks for a look a second later.
+CREATE CONSTRAINT TRIGGER wake_for_event AFTER INSERT ON pgjobq.emission DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION pgjobq.wake_for_event();
 
 -- Begin to wait for an event, for so many seconds (NULL: for ever), or go on with it. `state`: came, with the payload in
 -- `value`; late; waits: then the attempt has to end, and another one comes when there is something to know. NULL: this
@@ -3403,6 +3455,17 @@ BEGIN
     RETURN true;
 END $$;
 
+-- Say of the workflows of these jobs that they go on, before any of the jobs is retried: a job that waits for the whole of one
+-- may have a smaller id than those it waits for.
+CREATE FUNCTION pgjobq.reopen_workflows(jobs bigint[]) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    INSERT INTO pgjobq.workflow_look (workflow, at, news, job)
+    SELECT m.workflow, clock_timestamp(), 'again', min(m.job)
+    FROM pgjobq.member m JOIN pgjobq.finished f ON f.job = m.job AND f.outcome <> 's'
+    WHERE m.job = ANY (reopen_workflows.jobs) AND m.counted GROUP BY m.workflow ORDER BY m.workflow;
+END $$;
+
 -- Do something to many jobs and write it down: retry, cancel, cancel_running (with the reason in `about`), purge, or move (to
 -- the queue `target`). Returns how many it changed; a job that has changed by itself meanwhile is left alone. In the order of
 -- the ids: see THE LOCK ORDER.
@@ -3413,6 +3476,9 @@ DECLARE
     changed int := 0;
     done    boolean;
 BEGIN
+    IF act.what = 'retry' AND cardinality(act.jobs) > 1 THEN
+        PERFORM pgjobq.reopen_workflows(act.jobs);
+    END IF;
     FOR one IN SELECT DISTINCT j FROM unnest(act.jobs) AS j ORDER BY j LOOP
         CASE act.what
             WHEN 'retry' THEN done := pgjobq.retry(one);

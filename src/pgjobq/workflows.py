@@ -15,6 +15,7 @@ from pgjobq.statements import workflows as statements
 from pgjobq.statements.portions import PORTION_JOBS, in_portions, portion_statement
 from pgjobq.task import Call
 from pgjobq.task.options import Needs, label_fault
+from pgjobq.waiting import Waiting
 from pgjobq.wording import quote
 from pgjobq.workflow import Workflow, WorkflowGraph, WorkflowState
 
@@ -26,12 +27,20 @@ Saying = Generator[Statement[Any], Any, list[int]]
 """What is said to the server, one statement after the other: yields each and is sent what it gave; returns job ids."""
 
 
-class Workflows(Enqueuing):
+class Workflows(Enqueuing, Waiting):
     """The half of `Queue` that writes workflows, looks at them and changes them as a whole."""
 
     # ------------------------------------------------------------------------------------------ write
 
-    def workflow(self, name: str, *, ref: str | None = None, needs: Needs = "success", conn: object = None) -> Draft:
+    def workflow(
+        self,
+        name: str,
+        *,
+        ref: str | None = None,
+        needs: Needs = "success",
+        fail_fast: bool = False,
+        conn: object = None,
+    ) -> Draft:
         """Begin a workflow: `with queue.workflow("fulfil", ref="order:42", conn=conn) as flow: …`, or `async with`.
 
         Args:
@@ -39,6 +48,8 @@ class Workflows(Enqueuing):
             ref: the business thing it belongs to, such as "order:42"; its jobs have refs of their own.
             needs: what its jobs need of those they come after, unless one says otherwise; "any": it goes on when a
                 job fails.
+            fail_fast: as soon as one of its jobs has failed for good or was cancelled, cancel the others, as
+                `cancel_workflow` does; False: only those that need it are.
             conn: the connection, cursor or session whose transaction it joins; None: a transaction of its own.
 
         It is written when the block ends; see Draft for what goes into it. Raises InvalidOption.
@@ -46,7 +57,9 @@ class Workflows(Enqueuing):
         for fault in (label_fault("name", name), None if ref is None else label_fault("ref", ref)):
             if fault is not None:
                 raise InvalidOption(fault)
-        return Draft(self, name, ref=ref, needs=needs, conn=conn)
+        if type(fail_fast) is not bool:
+            raise InvalidOption(f"fail_fast={quote(fail_fast)}: wants True or False")
+        return Draft(self, name, ref=ref, needs=needs, fail_fast=fail_fast, conn=conn)
 
     def batch(
         self,
@@ -57,12 +70,13 @@ class Workflows(Enqueuing):
         on_failure: Call | None = None,
         on_complete: Call | None = None,
         ref: str | None = None,
+        fail_fast: bool = False,
         conn: object = None,
     ) -> Draft:
         """Begin a batch: a workflow of many jobs that wait for nothing, and up to three that wait for all of them.
 
         Args:
-            name, ref, conn: as `workflow`.
+            name, ref, fail_fast, conn: as `workflow`.
             calls: its jobs; `add_many` in the block takes more.
             on_success: runs once all have succeeded.
             on_failure: runs as soon as one has failed for good or was cancelled.
@@ -70,7 +84,7 @@ class Workflows(Enqueuing):
 
         Each of these runs once at the most, also when jobs are added while the batch runs.
         """
-        draft = self.workflow(name, ref=ref, conn=conn)
+        draft = self.workflow(name, ref=ref, fail_fast=fail_fast, conn=conn)
         callbacks: list[tuple[Call | None, Needs]] = [
             (on_success, "success"), (on_failure, "failure"), (on_complete, "any")
         ]  # fmt: skip
@@ -267,7 +281,7 @@ class Workflows(Enqueuing):
         """The workflow, and its jobs."""
         workflow = draft.workflow
         if workflow is None:
-            workflow = yield statements.start(self.schema, draft.name or "", draft.ref)
+            workflow = yield statements.start(self.schema, draft.name or "", draft.ref, draft.fail_fast)
         elif workflow < 0:
             job = -workflow
             workflow = yield statements.of_job(self.schema, job)

@@ -54,6 +54,18 @@ def test_a_long_transaction(run: Run, dsn: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.undo()
 
 
+def test_a_slot_that_nobody_reads(run: Run, hand: Hand) -> None:
+    assert [row[:2] for row in found(run, "replication")] == [("ok", "none")]
+    slot = "pgjobq_test_" + str(hand.value("SELECT oid FROM pg_database WHERE datname = current_database()"))
+    hand.sql("SELECT pg_create_physical_replication_slot($1, true)", slot)
+    try:
+        ((verdict, said, cure),) = (row for row in found(run, "replication") if slot in row[1])
+        assert (verdict, said.startswith(f"slot {slot} has no reader and keeps ")) == ("warning", True)
+        assert "pg_drop_replication_slot" in (cure or "")
+    finally:
+        hand.sql("SELECT pg_drop_replication_slot($1)", slot)
+
+
 @pytest.mark.lawless("rows without jobs, to be deleted in bulk")
 def test_bloat(run: Run, hand: Hand) -> None:
     hand.sql("ALTER TABLE pgjobq.scheduled SET (autovacuum_enabled = false)")

@@ -314,3 +314,64 @@ def test_what_takes_its_time_shows_how_far_it_is(dsn: str, hand: Hand, flags: li
             assert "cancel  █████████████░░░░░░░  67%  1,000 of 1,500" in typist.shown
             left = typist.shown.rpartition("\033[K")[2]
             assert CODES.sub("", left).strip() == "1,500 jobs cancelled"
+
+
+# --- limits of gates, set by hand -------------------------------------------------------------------------
+
+
+def test_every_limit_of_a_gate_is_set(run: Run, queue: Queue) -> None:
+    flags = ("--rate", "10/s", "--quota", "1000/day", "--weights", "acme=3, globex=2")
+    assert run("gates", "set", "shop:7", *flags)[:2] == (0, "set\n")
+    assert (
+        "shop:7 was set to a rate of 10 in 1 s and a quota of 1,000 in each day and the weights acme 3, globex 2 "
+        in run("gates")[1]
+    )
+    assert run("gates", "set", "shop:7", "4", "--rate", "5/s")[0] == 0
+    assert "shop:7 was set to 4 places and a rate of 5 in 1 s and a quota of 1,000" in run("gates")[1]
+    for wrong, said in (
+        (("set", "shop:7"), "wants nothing, or"),
+        (("unset", "shop:7", "--rate", "1/s"), "wants nothing, or"),
+        (("set", "shop:7", "--rate", "often"), "often"),
+        (("set", "shop:7", "--quota", "1000/moon"), "moon"),
+        (("set", "shop:7", "--weights", "acme"), "acme=3,globex=2"),
+        (("set", "shop:7", "--weights", "a=1,a=2"), "each share once"),
+        (("set", "shop:7", "--weights", "a=x"), "wants a whole number"),
+        (("set", "shop:7", "--weights", "a=0"), "from 1 to"),
+    ):
+        code, _, err = run("gates", *wrong)
+        assert (code, said in err) == (2, True), (wrong, err)
+    assert run("gates", "unset", "shop:7")[1] == "back to what the code says\n"
+
+
+# --- jobs edit --args --------------------------------------------------------------------------------------
+
+
+def test_arguments_are_edited_and_checked_by_the_app(run: Run, app: str, queue: Queue) -> None:
+    assert run("enqueue", app, "send_letter", "order_id=7")[0] == 0
+    (job,) = queue.find(task="send_letter")
+    edit = ("jobs", "edit", str(job.id), "--app", app, "--by", "ann")
+    assert run(*edit, "--args", "order_id=8", "--args", "colour=blue")[:2] == (0, "1 job changed\n")
+    assert queue.find(task="send_letter")[0].args == {"order_id": 8, "colour": "blue"}
+    code, _, err = run(*edit, "--args", '{"order_id": "eight"}')
+    assert (code, "order_id" in err) == (2, True)
+    code, _, err = run(*edit, "--args", "order=8")
+    assert (code, "order" in err) == (2, True)
+    assert queue.find(task="send_letter")[0].args == {"order_id": 8, "colour": "blue"}
+    assert [(one.who, one.what, one.about["args"]) for one in queue.audit()] == [("ann", "edit", "changed")]
+    code, _, err = run("jobs", "list", "--app", app)
+    assert (code, "--app is for edit" in err) == (2, True)
+
+
+def test_without_the_app_arguments_are_taken_as_they_come(run: Run, queue: Queue, hand: Hand) -> None:
+    @queue.task(version=3)
+    def send(n: int) -> None: ...
+
+    job = send.enqueue(1)
+    assert run("jobs", "edit", str(job.id), "--args", '{"m": [1, "x"]}')[:2] == (0, "1 job changed\n")
+    found = queue.get(job.id)
+    assert found is not None
+    assert (found.args, found.version) == ({"m": [1, "x"]}, 3)
+    assert run("jobs", "edit", "4711", "--args", "n=1")[0] == 1, "there is none"
+    hand.sql("UPDATE pgjobq.job SET args = '{\"$enc\": {}}' WHERE id = $1", job.id)
+    code, _, err = run("jobs", "edit", str(job.id), "--args", "n=1")
+    assert (code, "are sealed" in err) == (2, True)

@@ -58,8 +58,13 @@ def test_what_cannot_be_meant(queue: Queue) -> None:
         queue.resume(queue="a", task="b")
     with pytest.raises(NaiveDatetime, match="time zone"):
         queue.pause(queue="a", until=datetime(2999, 1, 1))  # noqa: DTZ001
-    with pytest.raises(psycopg.errors.CheckViolation, match="wants a time to come"):
+    with pytest.raises(InvalidOption, match="wants a time to come; `resume` ends"):
         queue.pause(queue="a", until=timedelta(seconds=-1))
+    with pytest.raises(InvalidOption, match="wants a time to come, by the server's clock"):
+        queue.pause(queue="a", until=datetime(2020, 1, 1, tzinfo=UTC))
+    with pytest.raises(InvalidOption, match="wants a datetime, or a timedelta"):
+        queue.pause(queue="a", until=3600)  # type: ignore[arg-type]
+    assert queue.paused() == []
 
 
 def test_a_span_counts_from_the_servers_time(queue: Queue, dsn: str) -> None:

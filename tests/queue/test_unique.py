@@ -432,3 +432,18 @@ def test_a_gated_job_that_is_edited_still_passes_its_gate(queue: Queue, hand: Ha
     assert hand.places() == {job: ("blocked", 0, 0)}
     assert ship.using(unique=one()).enqueue(2).is_new
     assert not ship.using(unique=one()).enqueue(2).is_new
+
+
+@pytest.mark.parametrize("on_conflict", ["return", "replace", "skip"])
+def test_the_receipt_shows_the_holders_queue(queue: Queue, on_conflict: Any) -> None:
+    @queue.task
+    def send(n: int) -> None: ...
+
+    before = send.enqueue(0)
+    one = Unique(key="7", on_conflict=on_conflict)
+    first = send.using(queue="mail", unique=one).enqueue(1)
+    other = send.using(queue="post", unique=one)
+    linked = send.using(queue="post", unique=one, depends_on=before)
+    receipts = [other.enqueue(2), asyncio.run(other.aenqueue(3)), linked.enqueue(4)]
+    wanted = (0, "post") if on_conflict == "skip" else (first.id, "mail")
+    assert [(one.id, one.queue, one.is_new) for one in receipts] == [(*wanted, False)] * 3

@@ -67,6 +67,9 @@ MADE_FOR_THE_OWNER |= {
 }
 MADE_FOR_THE_OWNER |= {
     "cancel_latecomers",
+    "fail_fast",
+    "reopen_workflows",
+    "wake_for_event",
     "enter_workflow",
     "is_bad_end",
     "note_workflow",
@@ -123,6 +126,8 @@ MATRIX: dict[str, set[str]] = {
     "UPDATE pgjobq.workflow SET ended_at = now()": NOBODY,
     "SELECT pgjobq.look_at_workflows(1), pgjobq.watch_workflows()": WORKS,
     "SELECT pgjobq.sweep_workflow(1, '{}', '{}', false)": NOBODY,
+    "SELECT pgjobq.fail_fast(1, false, '{}', false)": NOBODY,
+    "SELECT pgjobq.reopen_workflows('{1}')": NOBODY,
     "SELECT pgjobq.keep_watch(1)": NOBODY,
     "SELECT pgjobq.cancel_running(1)": {"operator"},
     "SELECT pgjobq.pause('queue', 'mail')": {"operator"},

@@ -327,3 +327,33 @@ def test_many_waits_are_delivered_in_portions(desk: Desk) -> None:
         rounds += 1
     assert rounds >= 2
     assert desk.value("SELECT count(*) FROM pgjobq.ready") == 7
+
+
+def _told(listener: psycopg.Connection[Any]) -> int:
+    """How many notifications have come."""
+    return sum(1 for _ in listener.notifies(timeout=0.2))
+
+
+def test_only_who_waits_is_a_reason_to_wake_upkeep(desk: Desk) -> None:
+    listener = desk.open(autocommit=True)
+    listener.execute('LISTEN "pgjobq:due"')
+    desk.value("SELECT pgjobq.emit('nobody')")
+    assert _told(listener) == 0
+    job = desk.start()
+    desk.wait(job, 1)
+    desk.value("SELECT pgjobq.emit('other')")
+    assert _told(listener) == 0
+    desk.value("SELECT pgjobq.emit('paid')")
+    assert _told(listener) == 1
+
+
+def test_who_begins_to_wait_while_an_emitting_transaction_is_open_is_a_reason(desk: Desk) -> None:
+    """The trigger is deferred: at emit() nobody waits yet."""
+    listener = desk.open(autocommit=True)
+    listener.execute('LISTEN "pgjobq:due"')
+    emits = desk.open()
+    emits.execute("SELECT pgjobq.emit('paid')")
+    job = desk.start()
+    desk.wait(job, 1)
+    emits.commit()
+    assert _told(listener) == 1

@@ -194,8 +194,11 @@ def test_retry_from_the_step_that_failed(queue: Queue) -> None:
     run_drained(queue)
     assert _states(queue, a, b, c, d, own) == ["succeeded", "failed", "cancelled", "cancelled", "cancelled"]
     broken[0] = False
-    assert queue.retry_from(b.id) == [b.id, c.id, d.id]
-    assert queue.retry_from(b.id) == []
+    assert queue.retry_from(b.id, by="ann") == [b.id, c.id, d.id]
+    assert queue.retry_from(b.id, by="bob") == []
+    assert [(one.who, one.what, one.jobs, one.about) for one in queue.audit()] == [
+        ("ann", "retry_from", 3, {"job": b.id})
+    ]
     assert _states(queue, a, b, c, d, own) == ["succeeded", "ready", "blocked", "blocked", "cancelled"]
     run_drained(queue)
     assert _states(queue, a, b, c, d, own) == ["succeeded"] * 4 + ["cancelled"]

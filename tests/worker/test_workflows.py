@@ -15,11 +15,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgjobq import Chunk, ChunkJob, Discard, Gate, Queue, Retry, Unique, Workflow, current_job
-from pgjobq.errors import EnqueueError, InvalidOption, NotWrittenYet, WorkflowEnded
+from pgjobq import Chunk, ChunkJob, Discard, Gate, Queue, Retry, Unique, Workflow, current_job, looking, operations
+from pgjobq.errors import EnqueueError, InvalidOption, NoSuchWorkflow, NotWrittenYet, WaitTimeout, WorkflowEnded
 from pgjobq.task import Task
 from sql.support.hand import Hand, doctored, function_text
-from worker.stage import Stage, eventually, run_drained
+from worker.stage import Stage, embedded, eventually, run_drained
 
 
 @dataclass
@@ -781,3 +781,176 @@ def _model_ends(model: dict[int, tuple[bool, list[int], str]]) -> dict[int, str]
         runs = not before or needs == "any" or (all(good) if needs == "success" else not all(good))
         ends[job] = "cancelled" if not runs else "failed" if fails else "succeeded"
     return ends
+
+
+# --- many retried at once ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [1000, 1])
+def test_what_waits_for_the_whole_is_retried_after_it(
+    queue: Queue, step: Task[..., int], hand: Hand, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """A callback has a smaller id than the jobs of the stream, and jobs that failed may depend on cancelled ones."""
+    monkeypatch.setattr(operations, "BATCH", batch)
+    with queue.batch("b", [step.call(1), step.call(2)], on_complete=step.call(9)) as flow:
+        pass
+    (done,) = flow.jobs
+    for _ in range(2):
+        _run(hand, "f")
+    _upkeep(hand)
+    _run(hand, "f")  # the callback
+    assert _states(queue, done) == ["failed"]
+    assert queue.retry_all(workflow=flow.id, by="eve") == 3
+    _upkeep(hand)
+    assert _states(queue, done) == ["blocked"], "its jobs run again, so it has to wait for them"
+    assert queue.count(workflow=flow.id, state="ready") == 2
+    assert {(one.who, one.what) for one in queue.audit()} == {("eve", "retry")}
+    for _ in range(2):
+        _run(hand)
+    _upkeep(hand)
+    assert _states(queue, done) == ["ready"]
+
+
+def test_a_callback_named_with_its_jobs_waits_for_them(queue: Queue, step: Task[..., int], hand: Hand) -> None:
+    """By their ids, in one call: the callback's is the smallest."""
+    with queue.batch("b", [step.call(1)], on_complete=step.call(9)) as flow:
+        pass
+    (done,) = flow.jobs
+    _run(hand, "f")
+    _upkeep(hand)
+    _run(hand, "f")
+    failed = [job.id for job in queue.find(state="failed")]
+    assert hand.value("SELECT pgjobq.act('retry', $1, '{}')", failed) == 2
+    _upkeep(hand)
+    assert _states(queue, done) == ["blocked"]
+
+
+def test_what_failed_after_one_that_was_cancelled_is_retried_after_it(
+    queue: Queue, step: Task[..., int], hand: Hand
+) -> None:
+    first = step.enqueue(1)
+    second = step.using(depends_on=first, needs="any").enqueue(2)
+    assert queue.cancel(first.id)
+    _upkeep(hand)
+    _run(hand, "f")
+    assert _states(queue, first, second) == ["cancelled", "failed"]
+    assert asyncio.run(_retry_all(queue)) == 2
+    assert _states(queue, first, second) == ["ready", "blocked"]
+
+
+async def _retry_all(queue: Queue) -> int:
+    return await queue.aretry_all(task="step")
+
+
+# --- fail fast ---------------------------------------------------------------------------------------------
+
+
+def test_the_first_failure_cancels_the_rest(queue: Queue, step: Task[..., int], hand: Hand) -> None:
+    with queue.workflow("w", fail_fast=True) as flow:
+        jobs = flow.add_all(step.call(n) for n in range(4))
+        last = flow.add(step.call(5), after=jobs)
+        alarm = flow.when_done(step.call(6), needs="failure")
+        tidy = flow.when_done(step.call(7), needs="any")
+    (lease,) = hand.claim(limit=1)
+    _run(hand)
+    _run(hand, "f")
+    _upkeep(hand)
+    assert _states(queue, *jobs) == ["running", "succeeded", "failed", "cancelled"]
+    assert _states(queue, last, alarm, tidy) == ["cancelled", "ready", "blocked"]
+    bad = jobs[2].id
+    found = queue.get(jobs[3].id)
+    assert found is not None
+    assert found.reason == f"cancelled while it waited: job {bad} of its workflow did not succeed"
+    assert hand.sql("SELECT job, reason FROM pgjobq.cancel_request") == [
+        (lease.job, f"cancelled while it ran: job {bad} of its workflow did not succeed")
+    ]
+    with pytest.raises(WorkflowEnded, match="was cancelled"), queue.grow(flow.id) as more:
+        more.add(step.call(8))
+    hand.settle_as("c", lease, reason="was told to")
+    _upkeep(hand)
+    assert _get(queue, flow.id).state == "failed"
+    assert _states(queue, tidy) == ["ready"]
+
+
+def test_one_that_failed_fast_may_go_on(queue: Queue, step: Task[..., int], hand: Hand) -> None:
+    with queue.batch("b", [step.call(n) for n in range(3)], fail_fast=True) as flow:
+        pass
+    _run(hand, "f")
+    _upkeep(hand)
+    assert _get(queue, flow.id).state == "failed"
+    assert queue.retry_workflow(flow.id) == 3
+    _upkeep(hand)
+    _run(hand)
+    _upkeep(hand)
+    assert queue.count(workflow=flow.id, state="ready") == 2, "yesterday's failure cancels nothing"
+    _run(hand, "f")
+    _upkeep(hand)
+    assert [queue.count(workflow=flow.id, state=state) for state in ("failed", "cancelled")] == [1, 1]
+    (failed,) = queue.find(workflow=flow.id, state="failed")
+    assert queue.retry(failed.id), "one of them alone"
+    _upkeep(hand)
+    assert _states(queue, failed) == ["ready"]
+    _run(hand, "f")
+    _upkeep(hand)
+    assert _get(queue, flow.id).state == "failed"
+
+
+def test_without_it_the_others_go_on(queue: Queue, step: Task[..., int], hand: Hand) -> None:
+    with queue.workflow("w") as flow:
+        jobs = flow.add_all(step.call(n) for n in range(2))
+    _run(hand, "f")
+    _upkeep(hand)
+    assert _states(queue, *jobs) == ["failed", "ready"]
+    with pytest.raises(InvalidOption, match="fail_fast='yes': wants True or False"):
+        queue.workflow("w", fail_fast="yes")  # type: ignore[arg-type]
+
+
+def test_it_fails_fast_under_a_worker(queue: Queue) -> None:
+    @queue.task(name="step", retry=Retry(max_attempts=1))
+    async def step(n: int) -> int:
+        if n < 0:
+            raise ValueError("below zero")
+        await asyncio.sleep(600 if n else 0)
+        return n
+
+    with embedded(queue):
+        with queue.workflow("w", fail_fast=True) as flow:
+            jobs = [flow.add(step.call(n)) for n in (0, 1, -1)]
+        ended = flow.wait(60)
+    assert (ended.state, ended.succeeded, ended.failed, ended.cancelled) == ("failed", 1, 1, 1)
+    assert _states(queue, *jobs) == ["succeeded", "cancelled", "failed"]
+
+
+# --- who waits for the whole -------------------------------------------------------------------------------
+
+
+def test_somebody_waits_for_a_workflow(queue: Queue, step: Task[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "FIRST_LOOK", 1_000.0)  # whoever waits is told, or sleeps on
+    monkeypatch.setattr(looking, "LOOK_EVERY", 1_000.0)
+    with embedded(queue):
+        with queue.workflow("w") as flow:
+            flow.chain(step.call(1), step.call(2), step.call(3))
+        assert (flow.wait(60).state, flow.wait(0).succeeded) == ("succeeded", 3)
+
+        async def twins() -> list[Workflow]:
+            async with queue.batch("b", [step.call(n) for n in range(20)]) as batch:
+                pass
+            return await asyncio.gather(batch.await_end(60), queue.await_workflow(batch.id, 60))
+
+        assert [one.done for one in asyncio.run(twins())] == [20, 20]
+
+
+def test_waiting_for_a_workflow_may_be_in_vain(queue: Queue, step: Task[..., int]) -> None:
+    with queue.workflow("w") as flow:
+        flow.add(step.call(1))
+        with pytest.raises(NotWrittenYet):
+            flow.wait(1)
+    with pytest.raises(WaitTimeout, match=r"workflow \d+ \(w\) has not ended in time: 0 of its 1 jobs have"):
+        flow.wait(0.01)
+    with pytest.raises(NoSuchWorkflow, match="there is no workflow 10000"):
+        queue.wait_for_workflow(10_000, 1)
+    with pytest.raises(NoSuchWorkflow):
+        asyncio.run(queue.await_workflow(10_000, 1))
+    for wrong in (True, "1", None):
+        with pytest.raises(InvalidOption, match="wants the id of a workflow"):
+            queue.wait_for_workflow(wrong, 1)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ __all__ = ["doctor"]
 
 _DESCRIPTION = """\
 Examine the queue and its database: schema, conservation law, autovacuum, long
-transactions, bloat, indexes, queues nobody serves, tasks nobody knows, dead
+transactions, replication, bloat, indexes, queues nobody serves, tasks nobody knows, dead
 workers, clocks, settings. Changes nothing. Each finding names its cure."""
 _EPILOG = """\
 exit codes:
@@ -39,6 +39,8 @@ LONG = 300
 
 OLD = 1_000_000_000
 """Transactions since the oldest row was written from which that is a danger: autovacuum comes at 200,000,000."""
+FAR_BEHIND = 100_000
+"""Transactions that a reader of the replication may be behind before that is worth a word."""
 CROWDED = 0.8
 """The share of max_connections from which there are few left."""
 
@@ -170,6 +172,31 @@ def _transactions(_queue: Queue, ask: Ask) -> Iterator[Finding]:
         yield Finding("transactions", "warning", f"{who} has one for {round(seconds / 60)} min", cure)
 
 
+def _replication(_queue: Queue, ask: Ask) -> Iterator[Finding]:
+    """Slots that nobody reads keep WAL until the disk is full; those and standbys with feedback also keep dead rows."""
+    rows = ask("doctor_replication")
+    wrong = 0
+    for who, is_active, transactions, wal in rows:
+        held = f"holds back rows of the last {transactions:,} transactions" if transactions is not None else ""
+        if not is_active:
+            wrong += 1
+            kept = f"keeps {wal / 2**20:,.0f} MiB of WAL" if wal else ""
+            told = " and ".join(filter(None, (kept, held))) or "keeps what comes from now on"
+            cure = (
+                "bring its reader back, or pg_drop_replication_slot(); max_slot_wal_keep_size bounds what it may keep"
+            )
+            yield Finding("replication", "warning", f"{who} has no reader and {told}", cure)
+        elif transactions is not None and transactions > FAR_BEHIND:
+            wrong += 1
+            cure = (
+                "end the long query on the standby, or set hot_standby_feedback = off there: while it lasts no dead "
+                "row is removed and claims grow slower"
+            )
+            yield Finding("replication", "warning", f"{who} {held}", cure)
+    if not wrong:
+        yield Finding("replication", "ok", "nobody holds rows back" if rows else "none")
+
+
 def _bloat(_queue: Queue, ask: Ask) -> Iterator[Finding]:
     bloated = [(name, live, dead) for name, live, dead in ask("doctor_bloat") if dead > 50_000 and dead > 2 * live]
     if not bloated:
@@ -231,5 +258,5 @@ def _clock(_queue: Queue, ask: Ask) -> Iterator[Finding]:
 
 
 CHECKS = (
-    _law, _indexes, _settings, _autovacuum, _transactions, _bloat, _searches, _unserved, _leases, _clock
+    _law, _indexes, _settings, _autovacuum, _transactions, _replication, _bloat, _searches, _unserved, _leases, _clock
 )  # fmt: skip

@@ -19,15 +19,17 @@ _DESCRIPTION = """\
 Show the gates where jobs wait or hold places, those where most wait first.
 
   list             the keys: limit, who holds places, how many wait, since when
-  set KEY N        let N jobs of this key run at once, whatever the code says;
-                   KEY may be a gate's name, for all its keys; 0: none starts
+  set KEY [N]      let N jobs of this key run at once, whatever the code says;
+                   KEY may be a gate's name, for all its keys; 0: none starts;
+                   or set --rate, --quota, --weights: what is not given stays
   unset KEY        back to what the code says"""
 _EPILOG = f"""\
 {CODES}
 examples:
   pgjobq gates
   pgjobq gates set merchant:7 1
-  pgjobq gates set 'merchant:{{merchant_id}}' 5
+  pgjobq gates set 'merchant:{{merchant_id}}' 5 --rate 10/s
+  pgjobq gates set smtp --quota 1000/day --weights acme=3,globex=2
   pgjobq gates unset merchant:7
 """
 
@@ -35,10 +37,13 @@ examples:
 def gates(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     options = _parser().read(argv)
-    wanted = {"list": 0, "set": 2, "unset": 1}[options.action]
+    others = [word for word in (options.rate, options.quota, options.weights) if word is not None]
+    wanted = {"list": {0}, "set": {1, 2} if others else {2}, "unset": {1}}[options.action]
     words = [word for word in (options.key, options.places) if word is not None]
-    if len(words) != wanted:
-        raise ConfigError("pgjobq gates: wants nothing, or `set KEY N`, or `unset KEY`")
+    if len(words) not in wanted or (others and options.action != "set"):
+        raise ConfigError(
+            "pgjobq gates: wants nothing, or `set KEY N` (or --rate, --quota, --weights in place of N), or `unset KEY`"
+        )
     with desk(options) as queue:
         if options.action == "list":
             return _list(queue, options)
@@ -46,10 +51,13 @@ def gates(argv: Sequence[str]) -> int:
 
 
 def _parser() -> CommandLine:
-    made = parser("pgjobq gates", "pgjobq gates [list | set KEY N | unset KEY] [flags]", _DESCRIPTION, _EPILOG)
+    made = parser("pgjobq gates", "pgjobq gates [list | set KEY [N] | unset KEY] [flags]", _DESCRIPTION, _EPILOG)
     made.add_actions("list", "set", "unset", default="list")
     made.add_argument("key", metavar="KEY", nargs="?", help="set, unset: the key, or the gate's name")
     made.add_argument("places", metavar="N", nargs="?", help="set: how many jobs may run at once, from 0")
+    made.add_argument("--rate", metavar="RATE", help="set: how often they may start, such as 10/s, 100/min or 5/2h")
+    made.add_argument("--quota", metavar="QUOTA", help="set: how many may start in a period, such as 1000/day")
+    made.add_argument("--weights", metavar="SHARES", help="set: of shares, such as acme=3,globex=2; the others have 1")
     add_by(made)
     return made
 
@@ -95,9 +103,10 @@ def _many(count: int, cap: int) -> str:
 def _change(queue: Queue, options: Namespace) -> int:
     by = options.by or whoami()
     if options.action == "set":
-        places = number(options.places, "N")
-        queue.set_gate(options.key, concurrency=places, by=by)
-        done = "set" if places else "set: none of its jobs starts"
+        places = None if options.places is None else number(options.places, "N")
+        weights = None if options.weights is None else _weights(options.weights)
+        queue.set_gate(options.key, concurrency=places, rate=options.rate, quota=options.quota, weights=weights, by=by)
+        done = "set" if places != 0 else "set: none of its jobs starts"
     elif queue.unset_gate(options.key, by=by):
         done = "back to what the code says"
     else:
@@ -109,3 +118,13 @@ def _change(queue: Queue, options: Namespace) -> int:
         print(done)
     sys.stdout.flush()
     return 0
+
+
+def _weights(text: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for piece in text.split(","):
+        share, is_one, weight = piece.rpartition("=")
+        if not is_one or not share.strip() or share.strip() in found:
+            raise ConfigError(f"--weights {text!r}: wants each share once, with its weight: acme=3,globex=2")
+        found[share.strip()] = number(weight.strip(), f"--weights {text!r}: the weight of {share.strip()}")
+    return found

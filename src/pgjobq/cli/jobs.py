@@ -6,13 +6,15 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from pgjobq.cli.desk import add_care, age, confirm, desk, duration, parser, show_json, show_table, whoami
 from pgjobq.cli.progress import Progress
-from pgjobq.cli.selection import add_filters, hint, number, selected
+from pgjobq.cli.selection import add_filters, arguments, hint, number, selected
 from pgjobq.cli.watch import watch
+from pgjobq.encryption import MEMBER
 from pgjobq.errors import ConfigError
 from pgjobq.filters import Filters
 from pgjobq.job import Step
@@ -35,7 +37,8 @@ Look for jobs, newest first, and do something about them.
                    have taken; of one ID with --forget-steps from the beginning
   cancel [ID ...]  cancel those that wait; with --running also those that run
   move [ID ...]    put those that wait into the queue --to
-  edit ID          change a waiting job: --priority, --delay
+  edit ID          change a waiting job: --priority, --delay, and with --args
+                   all its arguments, checked by its task if --app names one
 
 Without IDs a change goes to all jobs that pass the filters; it says how many
 these are and asks, unless --yes. Every change is written to the audit."""
@@ -56,6 +59,7 @@ examples:
   pgjobq jobs retry 4711
   pgjobq jobs retry --state failed --task send_mail --dry-run
   pgjobq jobs edit 4711 --priority -5 --delay 0
+  pgjobq jobs edit 4711 --app shop.jobs:queue --args '{"order_id": 7}'
   pgjobq jobs cancel --queue mail --ref order:42 --yes
   pgjobq jobs list --ref order:42 --json
 """
@@ -77,6 +81,8 @@ examples:
 def jobs(argv: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     options = _jobs_parser().read(argv)
+    if options.app is not None and options.action != "edit":
+        raise ConfigError(f"pgjobq jobs {options.action}: --app is for edit, to check --args")
     with desk(options) as queue:
         if options.action == "show":
             return _show(queue, options)
@@ -117,6 +123,7 @@ def _jobs_parser() -> CommandLine:
     made.add_argument("--to", metavar="QUEUE", help="move: where to")
     made.add_argument("--priority", metavar="N", help="edit: -9 (first) to 9 (last)")
     made.add_argument("--delay", metavar="T", help="edit: due in this time from now; 0: at once")
+    made.add_argument("--app", metavar="APP", help="edit: module:queue, whose task checks --args")
     made.add_argument("--running", action="store_true", help="cancel: also what runs")
     made.add_argument("--follow", action="store_true", help="watch: go on when all have ended, until Ctrl-C")
     made.add_argument("--timeout", metavar="T", help="watch: for no longer than this, such as 5m")
@@ -189,14 +196,33 @@ def _told(step: Step) -> tuple[object, ...]:
 
 
 def _edit(queue: Queue, options: Namespace) -> int:
-    if len(options.ids) != 1 or (options.priority is None and options.delay is None):
-        raise ConfigError("pgjobq jobs edit: wants one ID, and --priority or --delay")
+    if len(options.ids) != 1 or (options.priority is None and options.delay is None and not options.args):
+        raise ConfigError("pgjobq jobs edit: wants one ID, and --priority, --delay or --args")
     job_id = number(options.ids[0], "ID")
     priority = None if options.priority is None else _whole(options.priority)
-    if not queue.edit(job_id, priority=priority, delay=duration(options.delay, "--delay"), by=options.by or whoami()):
+    args = arguments(options.args) if options.args else None
+    if args is not None and options.app is None:
+        _take_any(queue, job_id)
+    if not queue.edit(
+        job_id, args, priority=priority, delay=duration(options.delay, "--delay"), by=options.by or whoami()
+    ):
         print(f"pgjobq: job {job_id} does not wait", file=sys.stderr)
         return 1
     return _tell(options, "edit", 1, dry=False)
+
+
+def _take_any(queue: Queue, job_id: int) -> None:
+    """Without the application nobody can check a job's arguments, nor seal them: they are taken as they come, for
+    the version that the job has."""
+    job = queue.get(job_id)
+    if job is None:
+        return
+    if MEMBER in job.args:
+        raise ConfigError(f"the arguments of job {job_id} are sealed: name the application that has the keys, --app")
+
+    def anything(**_: Any) -> None: ...
+
+    queue.task(name=job.task, version=job.version)(anything)
 
 
 def _retry_anew(queue: Queue, options: Namespace) -> int:

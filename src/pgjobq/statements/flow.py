@@ -20,6 +20,6 @@ def dependents(schema: str, job: int) -> Statement[list[Job]]:
     return Statement("dependents", statement_text("dependents", schema), (id_text(job),), _jobs)
 
 
-def retry_from(schema: str, job: int) -> Statement[list[int]]:
+def retry_from(schema: str, job: int, by: str | None) -> Statement[list[int]]:
     """Run a job and what was cancelled because of it again; gives their ids."""
-    return Statement("retry_from", statement_text("retry_from", schema), (id_text(job),), _ids)
+    return Statement("retry_from", statement_text("retry_from", schema), (id_text(job), by), _ids)

@@ -88,14 +88,14 @@ def enqueue_many(schema: str, calls: Iterable[Call]) -> Statement[list[int]]:
     return Statement("enqueue_many", statement_text(name, schema), (text,), _ids)
 
 
-def enqueue_unique(schema: str, call: Call) -> Statement[tuple[int, bool]]:
-    """Enqueue one call that has a unique key; gives a job's id (0: skipped) and whether it is new.
+def enqueue_unique(schema: str, call: Call) -> Statement[tuple[int, bool, str | None]]:
+    """Enqueue one call that has a unique key; gives a job's id (0: skipped), whether it is new, and if not its queue.
 
     `on_conflict="raise"` is the caller's to look after: an error of the server's would end its transaction.
     """
     text = f"[{entry(call, on_conflict='return')}]"
     name = "enqueue_linked" if call.options.depends_on else "enqueue_unique"
-    return Statement("enqueue", statement_text(name, schema), (text,), _id_and_newness)
+    return Statement("enqueue", statement_text(name, schema), (text,), _receipt)
 
 
 def edit(schema: str, job: int, call: Call | None, options: Options, by: str | None) -> Statement[bool]:
@@ -313,9 +313,9 @@ def _only_id(rows: Rows) -> int:
     return _ids(rows)[0]
 
 
-def _id_and_newness(rows: Rows) -> tuple[int, bool]:
-    job, is_new = rows[0]
-    return int(job), bool(is_new == "true")
+def _receipt(rows: Rows) -> tuple[int, bool, str | None]:
+    job, is_new, queue = rows[0]
+    return int(job), bool(is_new == "true"), queue
 
 
 def _flag(rows: Rows) -> bool:

@@ -17,10 +17,10 @@ SELECT pgjobq.enqueue_alike($1::text, $2::text, $3::text, $4::text::int, $5::tex
 SELECT ARRAY(SELECT id FROM pgjobq.enqueue_many($1::text::jsonb) AS id)::text
 
 -- name: enqueue_unique
-SELECT coalesce(id, 0)::text, is_new::text FROM pgjobq.enqueue_unique($1::text::jsonb)
+SELECT coalesce(id, 0)::text, is_new::text, queue FROM pgjobq.enqueue_unique($1::text::jsonb)
 
 -- name: enqueue_linked
-SELECT coalesce(id, 0)::text, is_new::text FROM pgjobq.enqueue_linked($1::text::jsonb)
+SELECT coalesce(id, 0)::text, is_new::text, queue FROM pgjobq.enqueue_linked($1::text::jsonb)
 
 -- name: edit
 SELECT pgjobq.edit($1::text::bigint, $2::text::jsonb, $3::text::int, $4::text::timestamptz,
@@ -64,4 +64,4 @@ SELECT to_jsonb(j)::text FROM pgjobq.dependency d JOIN pgjobq.jobs j ON j.id = d
 WHERE d.on_job = $1::text::bigint ORDER BY j.id
 
 -- name: retry_from
-SELECT ARRAY(SELECT id FROM pgjobq.retry_from($1::text::bigint) AS id)::text
+SELECT ARRAY(SELECT id FROM pgjobq.retry_from($1::text::bigint, $2::text) AS id)::text

@@ -88,12 +88,19 @@ _CONDITIONS = {
     ),
     "workflow": "{key} IN (SELECT w.job FROM pgjobq.member w WHERE w.workflow = {0}::text::bigint)",
     "ids": "{key} = ANY ({0}::text::bigint[])",
+    "after_whole": (
+        "(EXISTS (SELECT FROM pgjobq.member x WHERE x.job = {key} AND NOT x.counted)"
+        " OR EXISTS (SELECT FROM pgjobq.dependency d JOIN pgjobq.workflow x ON x.id = d.on_job WHERE d.job = {key}))"
+        " = {0}::text::boolean"
+    ),
     "before": "{key} < {0}::text::bigint",
     "after": "{key} > {0}::text::bigint",
     "finished_before": (
         "EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = {key} AND f.finished_at < {0}::text::timestamptz)"
     ),
 }
+ENDED_BADLY = "ended_badly"
+"""Failed and cancelled jobs, as a state."""
 _OF_JOB = {"ref", "queue", "task", "tag", "args", "since", "until"}
 
 

@@ -42,6 +42,9 @@ SELECT f.job FROM pgjobq.finished f WHERE f.outcome = 'f'
 -- name: candidates_cancelled
 SELECT f.job FROM pgjobq.finished f WHERE f.outcome = 'c'
 
+-- name: candidates_ended_badly
+SELECT f.job FROM pgjobq.finished f WHERE f.outcome = 'f' UNION ALL SELECT f.job FROM pgjobq.finished f WHERE f.outcome = 'c'
+
 -- name: candidates_running
 SELECT x.job FROM pgjobq.running x
 
@@ -205,6 +208,18 @@ SELECT * FROM (
     SELECT p.gid, extract(epoch FROM clock_timestamp() - p.prepared)::float8, 'prepared transaction'
     FROM pg_prepared_xacts p WHERE p.database = current_database()) t
 ORDER BY seconds DESC
+
+-- name: doctor_replication
+-- What else keeps rows from being removed: slots of replication, and standbys that say what they still read. For how many
+-- transactions; of a slot also how much WAL it keeps, in bytes.
+SELECT 'slot ' || s.slot_name AS who, s.active,
+       greatest(age(s.xmin), age(s.catalog_xmin))::bigint AS transactions,
+       CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::bigint END AS wal
+FROM pg_replication_slots s
+UNION ALL
+SELECT 'standby ' || coalesce(nullif(r.application_name, ''), 'pid ' || r.pid), true, age(r.backend_xmin)::bigint, NULL
+FROM pg_stat_replication r WHERE r.backend_xmin IS NOT NULL
+ORDER BY 3 DESC NULLS LAST, 1
 
 -- name: doctor_bloat
 SELECT s.relname::text, s.n_live_tup, s.n_dead_tup FROM pg_stat_all_tables s

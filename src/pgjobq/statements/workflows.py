@@ -39,9 +39,9 @@ MOST_LINKS = 5_000
 _NEEDS = {"s": "success", "a": "any", "f": "failure"}
 
 
-def start(schema: str, name: str, ref: str | None) -> Statement[int]:
+def start(schema: str, name: str, ref: str | None, fail_fast: bool) -> Statement[int]:
     """Begin a workflow, open until `close`; gives its id."""
-    return Statement("start_workflow", statement_text("start_workflow", schema), (name, ref), _id)
+    return Statement("start_workflow", statement_text("start_workflow", schema), (name, ref, str(fail_fast)), _id)
 
 
 def close(schema: str, workflow: int) -> Statement[bool]:

@@ -1,7 +1,7 @@
 -- What an application and its operators say to workflows: like jobs.sql, every parameter and every column is text.
 
 -- name: start_workflow
-SELECT pgjobq.start_workflow($1::text, $2::text, true)::text
+SELECT pgjobq.start_workflow($1::text, $2::text, true, $3::text::boolean)::text
 
 -- name: close_workflow
 SELECT pgjobq.close_workflow($1::text::bigint)::text
