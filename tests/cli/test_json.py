@@ -35,6 +35,7 @@ JOB = {
     "version",
     "expires_at",
     "progress",
+    "workflow",
 }
 STEP = {"name", "kind", "attempt", "started_at", "ended_at", "until", "event", "timed_out", "value"}
 ERROR = {"job", "attempt", "started_at", "failed_at", "worker", "kind", "message", "traceback"}
@@ -91,7 +92,8 @@ STATS = {
     "failed_last_hour",
     "workers",
 }
-GATE = {"key", "limit", "in_order", "holding", "waiting", "holders", "first", "since", "cap"}
+GATE = {"key", "limit", "in_order", "is_fair", "holding", "waiting", "holders", "first", "since", "cap", "set_at"}
+GATE |= {"rate", "quota", "weights", "pause"}
 FINDING = {"check", "verdict", "found", "cure"}
 CHANGE = {"action", "jobs", "dry_run"}
 
@@ -112,7 +114,7 @@ KEYS: dict[str, Any] = {
     "schedules show nightly": {"schedule": SCHEDULE, "next_runs": [str]},
     "schedules pause nightly": {"action", "schedule", "done"},
     "schedules run nightly": {"action", "schedule", "done", "job"},
-    "gates": {"gates": [GATE], "set": [{"key", "concurrency", "set_at"}]},
+    "gates": {"gates": [GATE], "set": [{"key", "concurrency", "rate", "quota", "weights", "set_at"}]},
     "gates set api 1": {"action", "gate", "done"},
     "enqueue send n=1 --yes": {"id", "task", "queue", "is_new"},
     "doctor": {"healthy": bool, "findings": [FINDING]},

@@ -231,7 +231,7 @@ def test_health(run: Run, hand: Hand) -> None:
         (["jobs", "retry"], "wants IDs or a filter"),
         (["jobs", "retry", "x"], "ID 'x': wants a whole number"),
         (["jobs", "move", "1"], "wants --to QUEUE"),
-        (["jobs", "edit", "1"], "and --priority or --delay"),
+        (["jobs", "edit", "1"], "--priority, --delay or --args"),
         (["jobs", "list", "--state", "broken"], "state='broken': wants one of"),
         (["jobs", "list", "--args", "[1]"], "wants a JSON object"),
         (["jobs", "list", "--newer-than", "soon"], "wants a duration such as"),

@@ -277,7 +277,8 @@ class Stage:
 
     def marks(self, what: str | None = None, job: int | None = None) -> list[dict[str, Any]]:
         """What the handlers wrote, in order; of one kind, of one job."""
-        marks = [json.loads(line) for line in self.trace.read_text().splitlines()]
+        whole = self.trace.read_text().rpartition("\n")[0]  # the last line may be half there
+        marks = [json.loads(line) for line in whole.splitlines()]
         return [m for m in marks if what in (None, m["what"]) and job in (None, m["job"])]
 
     def starts(self, job: int) -> list[dict[str, Any]]:

@@ -19,8 +19,9 @@ __all__ = ["doctor"]
 
 _DESCRIPTION = """\
 Examine the queue and its database: schema, conservation law, autovacuum, long
-transactions, replication, bloat, indexes, queues nobody serves, tasks nobody knows, dead
-workers, clocks, settings. Changes nothing. Each finding names its cure."""
+transactions, replication, bloat, indexes, queues nobody serves, tasks nobody
+knows, dead workers, clocks, settings. Changes nothing. Each finding names its
+cure."""
 _EPILOG = """\
 exit codes:
   0  all well, or warnings only

@@ -137,9 +137,14 @@ class Hand:
     async def asleep(self, name: str, seconds: float) -> None:
         """The async twin of `sleep`."""
         self._job.check_suspension()
-        await self._arecall()
-        if self._job.ledger.meet(name, "sleep") is None:
-            self._slept(await self._to_the_end(self._job.ledger.sleep(name, seconds)))
+        with self._job.ledger.asking:
+            await self._arecall()
+            if self._job.ledger.meet(name, "sleep") is not None:
+                return
+            left = await self._to_the_end(self._job.ledger.sleep(name, seconds))
+        if left:
+            await self._job.ledger.asking.all_have_asked(WRITES_WITHIN)
+        self._slept(left)
 
     def wait_for(self, name: str, event: str, seconds: float | None, default: Any) -> Any:
         """Leave the handler until the event has come, or the time is over."""
@@ -154,9 +159,12 @@ class Hand:
         """The async twin of `wait_for`."""
         self._job.check_suspension()
         read = reader(name, Any if self._returns is UNSAID else self._returns)
-        await self._arecall()
-        found = self._job.ledger.meet(name, "wait", event)
-        met = _known(found) if found else await self._to_the_end(self._job.ledger.wait(name, event, seconds))
+        with self._job.ledger.asking:
+            await self._arecall()
+            found = self._job.ledger.meet(name, "wait", event)
+            met = _known(found) if found else await self._to_the_end(self._job.ledger.wait(name, event, seconds))
+        if met.state == "waits":
+            await self._job.ledger.asking.all_have_asked(WRITES_WITHIN)
         return self._judged(name, event, met, read, default)
 
     # ------------------------------------------------------------------------------------------ what both do

@@ -12,6 +12,7 @@ from pgjobq.outcome import json_text
 from pgjobq.statements import Statement
 from pgjobq.statements import steps as statements
 from pgjobq.statements.steps import Attempt, Memory, Met, Remembered
+from pgjobq.steps.asking import Asking
 from pgjobq.steps.values import LONGEST_NAME, is_name
 from pgjobq.wording import quote
 
@@ -45,6 +46,8 @@ class Ledger:
         self._memory: Memory | None = None
         self._met: set[str] = set()
         self._lock = threading.Lock()
+        self.asking = Asking()
+        """The sleeps and waits that are just being written down."""
 
     @property
     def is_known(self) -> bool:
