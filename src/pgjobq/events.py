@@ -7,7 +7,8 @@ to. How an event reads as a line or as JSON is decided in one place, `pgjobq.log
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = [
     "ChoreFailed",
@@ -49,8 +50,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all events."""
 
     @classmethod
@@ -62,8 +62,7 @@ class Event:
 # --- the worker's life -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerStarted(Event):
+class WorkerStarted(Event, frozen=True, kw_only=True):
     """A worker is ready to take jobs; what the start-up banner tells. `queues` empty: all of them.
 
     `database` names host and database without password; `mode` is `listening` or `polling`; `worker` is
@@ -89,8 +88,7 @@ class WorkerStarted(Event):
     drain: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerStopped(Event):
+class WorkerStopped(Event, frozen=True, kw_only=True):
     """A worker has ended cleanly. `returned`: jobs given back unstarted; `deaths`: processes that died meanwhile."""
 
     worker: str
@@ -103,8 +101,7 @@ class WorkerStopped(Event):
     deaths: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerCrashed(Event):
+class WorkerCrashed(Event, frozen=True, kw_only=True):
     """A worker ends because of an error of its own."""
 
     error: str
@@ -112,8 +109,7 @@ class WorkerCrashed(Event):
     traceback: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessStarted(Event):
+class ProcessStarted(Event, frozen=True, kw_only=True):
     """The supervisor has started a worker process; `number` counts from 1."""
 
     number: int
@@ -121,8 +117,7 @@ class ProcessStarted(Event):
     restart: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessDied(Event):
+class ProcessDied(Event, frozen=True, kw_only=True):
     """A worker process is gone that should not be; `jobs` are the ones it was running.
 
     Either `signal` (`SIGKILL`) or `exit_code` says how; `reason` why, when its supervisor ended it.
@@ -136,8 +131,7 @@ class ProcessDied(Event):
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessRetired(Event):
+class ProcessRetired(Event, frozen=True, kw_only=True):
     """A worker process takes no more jobs, for this `reason`: another has its place, and it ends with those it has."""
 
     number: int
@@ -145,16 +139,14 @@ class ProcessRetired(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessEnding(Event):
+class ProcessEnding(Event, frozen=True, kw_only=True):
     """For listeners, the last thing they hear: this worker process has settled all it had, and ends within seconds.
     What gathers things to send them together sends the rest now."""
 
     pid: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobsOverdue(Event):
+class JobsOverdue(Event, frozen=True, kw_only=True):
     """Handlers did not end after their time-out: their process was sent SIGTERM, and gets SIGKILL in `kill_in`."""
 
     number: int
@@ -163,8 +155,7 @@ class JobsOverdue(Event):
     kill_in: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShutdownBegan(Event):
+class ShutdownBegan(Event, frozen=True, kw_only=True):
     """No more jobs are taken; `running` ones may finish within `grace` seconds. `reason`: `SIGTERM`, …"""
 
     reason: str
@@ -172,16 +163,14 @@ class ShutdownBegan(Event):
     grace: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShutdownHurried(Event):
+class ShutdownHurried(Event, frozen=True, kw_only=True):
     """The running jobs are cancelled now: second signal, or the grace is over."""
 
     reason: str
     running: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrainEnded(Event):
+class DrainEnded(Event, frozen=True, kw_only=True):
     """`--drain` is over. `reason`: why it ended (`nothing left`, `max_jobs`, `max_seconds`); `deaths`: of processes."""
 
     reason: str
@@ -192,15 +181,13 @@ class DrainEnded(Event):
     deaths: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricsServed(Event):
+class MetricsServed(Event, frozen=True, kw_only=True):
     """The worker answers at `url` with its metrics."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListenerFailed(Event):
+class ListenerFailed(Event, frozen=True, kw_only=True):
     """A listener (`queue.on`) raised when it was told of an event, whose name is `about`."""
 
     listener: str
@@ -210,8 +197,7 @@ class ListenerFailed(Event):
     traceback: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventsDropped(Event):
+class EventsDropped(Event, frozen=True, kw_only=True):
     """Listeners are too slow: so many events were not told to them."""
 
     events: int
@@ -220,8 +206,7 @@ class EventsDropped(Event):
 # --- jobs ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobEvent(Event):
+class JobEvent(Event, frozen=True, kw_only=True):
     """Base of what happens to one attempt of one job."""
 
     job: int
@@ -232,23 +217,20 @@ class JobEvent(Event):
     ref: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobStarted(JobEvent):
+class JobStarted(JobEvent, frozen=True, kw_only=True):
     """An attempt begins; `waited`: since the job became due."""
 
     waited: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSucceeded(JobEvent):
+class JobSucceeded(JobEvent, frozen=True, kw_only=True):
     """An attempt succeeded and that is committed."""
 
     ran: float
     waited: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRetried(JobEvent):
+class JobRetried(JobEvent, frozen=True, kw_only=True):
     """An attempt failed; the job runs again after `delay`."""
 
     ran: float
@@ -258,8 +240,7 @@ class JobRetried(JobEvent):
     traceback: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFailed(JobEvent):
+class JobFailed(JobEvent, frozen=True, kw_only=True):
     """An attempt failed and the job is given up: a dead letter."""
 
     ran: float
@@ -268,31 +249,27 @@ class JobFailed(JobEvent):
     traceback: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSnoozed(JobEvent):
+class JobSnoozed(JobEvent, frozen=True, kw_only=True):
     """The handler asked to run again after `delay`; no attempt of the budget is spent."""
 
     ran: float
     delay: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobDiscarded(JobEvent):
+class JobDiscarded(JobEvent, frozen=True, kw_only=True):
     """The handler ended the job as cancelled."""
 
     ran: float
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobParked(JobEvent):
+class JobParked(JobEvent, frozen=True, kw_only=True):
     """This worker cannot run the job (its task is unknown here); it waits for one that can."""
 
     waits_for: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobWaits(JobEvent):
+class JobWaits(JobEvent, frozen=True, kw_only=True):
     """The handler waits for the event `waits_for` in the midst of its work, without holding a worker; another attempt
     goes on from there."""
 
@@ -300,23 +277,20 @@ class JobWaits(JobEvent):
     waits_for: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseLost(JobEvent):
+class LeaseLost(JobEvent, frozen=True, kw_only=True):
     """The attempt no longer held its job: what it reported (`outcome`) was thrown away."""
 
     outcome: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MoreSucceeded(Event):
+class MoreSucceeded(Event, frozen=True, kw_only=True):
     """Jobs that succeeded without a line of their own, because there were too many of them."""
 
     jobs: int
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobsReturned(Event):
+class JobsReturned(Event, frozen=True, kw_only=True):
     """Jobs claimed but not begun went back to their queue."""
 
     jobs: int
@@ -325,8 +299,7 @@ class JobsReturned(Event):
 # --- the database, and upkeep ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionLost(Event):
+class ConnectionLost(Event, frozen=True, kw_only=True):
     """A connection broke; `purpose` is what it was for (`claims`, `listener`, `heartbeat`)."""
 
     purpose: str
@@ -334,24 +307,21 @@ class ConnectionLost(Event):
     error_message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionBack(Event):
+class ConnectionBack(Event, frozen=True, kw_only=True):
     """The connection is there again after `seconds`."""
 
     purpose: str
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Polling(Event):
+class Polling(Event, frozen=True, kw_only=True):
     """There are no notifications, so that jobs are looked for every `poll_interval`; `reason` says why."""
 
     reason: str
     poll_interval: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobsTakenBack(Event):
+class JobsTakenBack(Event, frozen=True, kw_only=True):
     """A dead worker's jobs were taken back: `jobs` run again, `failed` had no attempt left. `reason`: how it died."""
 
     worker: str
@@ -360,24 +330,21 @@ class JobsTakenBack(Event):
     failed: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryPruned(Event):
+class HistoryPruned(Event, frozen=True, kw_only=True):
     """Retention deleted old jobs."""
 
     jobs: int
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VacuumRefused(Event):
+class VacuumRefused(Event, frozen=True, kw_only=True):
     """Upkeep may not vacuum a churning table: claims will slow down under load."""
 
     table: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChoreFailed(Event):
+class ChoreFailed(Event, frozen=True, kw_only=True):
     """A chore of upkeep failed; it is tried again."""
 
     chore: str
@@ -385,8 +352,7 @@ class ChoreFailed(Event):
     error_message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TickLeftOut(Event):
+class TickLeftOut(Event, frozen=True, kw_only=True):
     """A tick of a schedule made no job, by one of its policies; `why` says which."""
 
     schedule: str
@@ -394,8 +360,7 @@ class TickLeftOut(Event):
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchemaNewer(Event):
+class SchemaNewer(Event, frozen=True, kw_only=True):
     """The schema was migrated by a newer pgjobq than this one: fine during a deployment, not for long."""
 
     current: int

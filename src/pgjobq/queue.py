@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
-
-from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from pgjobq import migrate
 from pgjobq.ageing import Ageing
@@ -31,6 +29,9 @@ from pgjobq.task import Chunk, Gate, Registry, Task, Unique, Upcast
 from pgjobq.waiting import Waiting
 from pgjobq.watching import Watching
 from pgjobq.workflows import Workflows
+
+if TYPE_CHECKING:
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 __all__ = ["Queue"]
 

@@ -23,7 +23,8 @@ from pgjobq.events import MetricsServed
 from pgjobq.logs import Journal
 from pgjobq.metrics import Tally, expose
 from pgjobq.queue import Queue
-from pgjobq.settings import WorkerSettings, read_worker_arguments
+from pgjobq.settings import WorkerSettings
+from pgjobq.settings.arguments import read_worker_arguments
 
 __all__ = ["Worker", "main"]
 

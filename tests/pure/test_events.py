@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 
 import pytest
@@ -28,9 +27,17 @@ SAMPLES = {
 }
 
 
+def samples(kind: type[events.Event]) -> dict[str, object]:
+    """Something for every field."""
+    types: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        types |= inspect.get_annotations(each)
+    return {name: SAMPLES[types[name]] for name in kind.__struct_fields__}
+
+
 def sample(kind: type[events.Event]) -> events.Event:
     """An event with something in every field."""
-    return kind(**{field.name: SAMPLES[str(field.type)] for field in dataclasses.fields(kind)})
+    return kind(**samples(kind))
 
 
 def test_all_events_are_public() -> None:
@@ -43,15 +50,13 @@ def test_an_event_is_a_value(kind: type[events.Event]) -> None:
     assert event == sample(kind)
     assert hash(event) == hash(sample(kind))
     assert not hasattr(event, "__dict__")
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(event, dataclasses.fields(kind)[0].name, 1)
+    with pytest.raises(AttributeError, match="immutable"):
+        setattr(event, kind.__struct_fields__[0], 1)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_an_event_leaves_the_keys_of_the_log_alone(kind: type[events.Event]) -> None:
-    assert {field.name for field in dataclasses.fields(kind)}.isdisjoint(
-        {"event", "time", "level", "message", "logger"}
-    )
+    assert set(kind.__struct_fields__).isdisjoint({"event", "time", "level", "message", "logger"})
 
 
 def test_names() -> None:
@@ -73,6 +78,5 @@ def test_every_event_has_a_sentence_of_its_own(kind: type[events.Event]) -> None
     "kind", [kind for kind in KINDS if issubclass(kind, events.JobEvent)], ids=lambda k: k.__name__
 )
 def test_a_jobs_sentence_names_task_job_and_ref(kind: type[events.JobEvent]) -> None:
-    values = {field.name: SAMPLES[str(field.type)] for field in dataclasses.fields(kind)}
-    event = kind(**(values | {"task": "send_mail", "job": 42, "ref": "order:7"}))  # type: ignore[arg-type]
+    event = kind(**(samples(kind) | {"task": "send_mail", "job": 42, "ref": "order:7"}))
     assert read(kind).say(event).startswith("send_mail #42 order:7 ")

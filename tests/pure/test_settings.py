@@ -10,14 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgjobq.errors import AppNotFound, ConfigError
-from pgjobq.settings import (
-    SETTINGS,
-    WorkerSettings,
-    parse_duration,
-    read_worker_arguments,
-    show_duration,
-    worker_parser,
-)
+from pgjobq.settings import SETTINGS, WorkerSettings, parse_duration, show_duration
+from pgjobq.settings.arguments import read_worker_arguments, worker_parser
 from pgjobq.settings.kinds import Switch
 from pgjobq.settings.worker import default_of
 

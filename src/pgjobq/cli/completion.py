@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pgjobq.cli.commands import COMMANDS
 from pgjobq.errors import ConfigError
 from pgjobq.job import JobState
-from pgjobq.settings import ASKED, CommandLine, CommandLineAsked
+from pgjobq.settings.arguments import ASKED, CommandLine, CommandLineAsked
 from pgjobq.wording import did_you_mean
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from pgjobq.explanation import span as roughly
 from pgjobq.queue import Queue
 from pgjobq.run.dsn import find_dsn
 from pgjobq.run.pools import Pools
-from pgjobq.settings import CommandLine, check_schema_name
+from pgjobq.settings import check_schema_name
+from pgjobq.settings.arguments import CommandLine
 
 __all__ = [
     "CODES",

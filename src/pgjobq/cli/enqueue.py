@@ -15,7 +15,7 @@ from pgjobq.cli.selection import arguments, known_tasks
 from pgjobq.cli.watch import Watch
 from pgjobq.errors import ConfigError, UnknownTask
 from pgjobq.queue import Queue
-from pgjobq.settings import CommandLine
+from pgjobq.settings.arguments import CommandLine
 from pgjobq.task import Task
 from pgjobq.wording import did_you_mean
 

@@ -10,7 +10,7 @@ from pgjobq.cli.desk import CODES, add_by, age, desk, parser, show_json, show_ta
 from pgjobq.cli.selection import number
 from pgjobq.errors import ConfigError
 from pgjobq.queue import Queue
-from pgjobq.settings import CommandLine
+from pgjobq.settings.arguments import CommandLine
 from pgjobq.survey import GateLimit, Survey
 
 __all__ = ["gates"]

@@ -20,7 +20,7 @@ from pgjobq.filters import Filters
 from pgjobq.job import Step
 from pgjobq.operations import CHANGEABLE
 from pgjobq.queue import Queue
-from pgjobq.settings import CommandLine
+from pgjobq.settings.arguments import CommandLine
 
 __all__ = ["jobs", "purge"]
 

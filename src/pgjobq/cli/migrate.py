@@ -12,7 +12,8 @@ from pgjobq import migrate as migrations
 from pgjobq.cli.progress import Progress
 from pgjobq.errors import MissingDsn
 from pgjobq.run.dsn import completed, find_dsn
-from pgjobq.settings import CommandLine, check_schema_name
+from pgjobq.settings import check_schema_name
+from pgjobq.settings.arguments import CommandLine
 
 __all__ = ["migrate"]
 

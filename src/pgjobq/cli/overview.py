@@ -12,7 +12,7 @@ from pgjobq.cli.desk import CODES, add_by, age, desk, duration, parser, show_jso
 from pgjobq.cli.selection import hint, number
 from pgjobq.errors import ConfigError
 from pgjobq.queue import Queue
-from pgjobq.settings import CommandLine
+from pgjobq.settings.arguments import CommandLine
 
 __all__ = ["explain", "health", "pause", "queues", "resume", "stats", "workers"]
 

@@ -19,7 +19,7 @@ from pgjobq.errors import ConfigError, ScheduleError, UnknownSchedule
 from pgjobq.queue import Queue
 from pgjobq.schedule import Schedule
 from pgjobq.schedules import Policies
-from pgjobq.settings import CommandLine
+from pgjobq.settings.arguments import CommandLine
 from pgjobq.wording import did_you_mean
 
 __all__ = ["schedules"]

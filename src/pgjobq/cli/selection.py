@@ -14,7 +14,7 @@ from pgjobq.cli.desk import duration
 from pgjobq.errors import ConfigError
 from pgjobq.filters import Filters
 from pgjobq.queue import Queue
-from pgjobq.settings import CommandLine
+from pgjobq.settings.arguments import CommandLine
 from pgjobq.survey import Survey
 from pgjobq.wording import did_you_mean, quote
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pgjobq import migrate as migrations
 from pgjobq.cli.desk import named_queue
 from pgjobq.errors import ConfigError
-from pgjobq.settings import CommandLine
+from pgjobq.settings.arguments import CommandLine
 
 __all__ = ["web"]
 

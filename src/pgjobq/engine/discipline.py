@@ -9,12 +9,11 @@ from pgjobq.events import JobsOverdue
 from pgjobq.logs import Journal
 from pgjobq.settings import WorkerSettings, show_size
 
-__all__ = ["OTHERS_MAY_FINISH", "TERM_WINDOW", "Discipline", "overdue_reason", "too_large_reason"]
+__all__ = ["TERM_WINDOW", "Discipline", "overdue_reason", "too_large_reason"]
 
 TERM_WINDOW = 5.0
-"""Seconds between SIGTERM to a process whose job did not end after its time-out, and SIGKILL."""
-OTHERS_MAY_FINISH = 2.0
-"""Seconds of these in which its other jobs may come to their end, before they are interrupted to be run elsewhere."""
+"""Seconds between SIGTERM to a process whose job did not end after its time-out, and SIGKILL. In the first of them (see
+runners) its other jobs may come to their end."""
 YOUNG = 3.0
 """Seconds for which a process is not replaced because of its memory: too low a limit must not end in a storm."""
 FAR_OVER = 2.0

@@ -40,7 +40,6 @@ from pgjobq.engine.wire import FIRST_ANSWER, OUTAGES, bounded, open_sync
 from pgjobq.errors import PgjobqError
 from pgjobq.events import SchemaNewer
 from pgjobq.logs import Journal
-from pgjobq.metrics import Tally
 from pgjobq.queue import Queue
 from pgjobq.settings import WorkerSettings
 from pgjobq.statements import statement_text
@@ -132,8 +131,11 @@ async def _work(
     settings: WorkerSettings,
     app: str,
 ) -> None:
-    tally = None if settings.metrics_port is None else Tally(lambda told: link.offer("tally", told))
-    if tally is not None:
+    tally = None
+    if settings.metrics_port is not None:
+        from pgjobq.metrics import Tally
+
+        tally = Tally(lambda told: link.offer("tally", told))
         tally.expect((task.queue, task.name) for task in queue.registry)
     report = Report(journal, queue.listeners, tally)
     queue.listeners.open(journal.emit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgjobq.engine.attempt import Attempt
 from pgjobq.engine.lease import Lease
@@ -22,8 +22,10 @@ from pgjobq.events import (
 )
 from pgjobq.listeners import Listeners
 from pgjobq.logs import LOGGER, Journal
-from pgjobq.metrics import Tally
 from pgjobq.outcome import Awaiting, Discarded, Failed, Failure, Outcome, Parked, Retried, Returned, Snoozed, Succeeded
+
+if TYPE_CHECKING:
+    from pgjobq.metrics import Tally
 
 __all__ = ["Report"]
 

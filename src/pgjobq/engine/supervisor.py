@@ -38,7 +38,7 @@ from pgjobq.events import (
 )
 from pgjobq.logs import Journal
 from pgjobq.migrate import library_version
-from pgjobq.settings import WorkerArguments
+from pgjobq.settings.arguments import WorkerArguments
 
 __all__ = ["Supervisor"]
 

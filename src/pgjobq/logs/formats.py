@@ -7,7 +7,6 @@ import logging
 import os
 import textwrap
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -116,7 +115,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         if isinstance(event, Event):
-            line |= {field.name: getattr(event, field.name) for field in fields(event)}
+            line |= {name: getattr(event, name) for name in event.__struct_fields__}
         else:
             line["logger"] = record.name
             line |= {name: getattr(record, name) for name in JOB_FIELDS if hasattr(record, name)}

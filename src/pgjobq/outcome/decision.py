@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -78,30 +77,26 @@ class Discard(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(msgspec.Struct, frozen=True):
     """The handler returned; `result` is its value as JSON text, None when it returned None."""
 
     result: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Retried:
+class Retried(msgspec.Struct, frozen=True):
     """The attempt failed; the next one is due in `delay` seconds."""
 
     delay: float
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The attempt failed and was the last one."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Discarded:
+class Discarded(msgspec.Struct, frozen=True):
     """The handler ended the job as pointless: it counts as cancelled."""
 
     reason: str
@@ -109,27 +104,23 @@ class Discarded:
     """Or it was found pointless before its handler was called."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snoozed:
+class Snoozed(msgspec.Struct, frozen=True):
     """The handler asked to be run again in `delay` seconds; the attempt is spared."""
 
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class Awaiting:
+class Awaiting(msgspec.Struct, frozen=True):
     """The handler waits for an event in the midst of its work; the attempt is spared."""
 
     event: str
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(msgspec.Struct, frozen=True):
     """The job was claimed but never started, and goes back as if it had not been claimed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+class Parked(msgspec.Struct, frozen=True):
     """This worker has no such task; the job waits, and `waits_for` says for what."""
 
     waits_for: str

@@ -23,7 +23,6 @@ from typing import Any
 
 from psycopg import AsyncConnection, Error
 from psycopg.pq import TransactionStatus
-from psycopg_pool import PoolTimeout
 
 from pgjobq.run.health import is_pooled, is_quiet
 
@@ -58,6 +57,8 @@ class LoopPool:
             async with asyncio.timeout(WAIT_SECONDS):
                 await self._free.acquire()
         except TimeoutError:
+            from psycopg_pool import PoolTimeout
+
             raise PoolTimeout(f"none of the {MAX_SIZE} connections became free within {WAIT_SECONDS:g} s") from None
         try:
             conn = await self._taken()

@@ -3,6 +3,8 @@ a transaction of its own.
 
 A pool belongs to the process that made it: after a fork the child leaves its parent's sockets alone
 and opens its own. An async pool belongs to its event loop: `loop_pool` says how it goes when the loop goes.
+
+psycopg_pool is imported where it is first needed: a worker process whose handlers enqueue nothing never needs it.
 """
 
 from __future__ import annotations
@@ -13,10 +15,9 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from psycopg import AsyncConnection, Connection, OperationalError
-from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgjobq.errors import ConfigError
 from pgjobq.run import aexecute, execute
@@ -24,6 +25,9 @@ from pgjobq.run.dsn import completed, find_dsn
 from pgjobq.run.health import is_pooled, is_quiet
 from pgjobq.run.loop_pool import MAX_SIZE, OWN, PREPARE_AFTER, WAIT_SECONDS, LoopPool
 from pgjobq.statements import Statement
+
+if TYPE_CHECKING:
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 __all__ = ["Pools"]
 
@@ -113,6 +117,8 @@ class Pools:
         Raises psycopg's OperationalError when the database cannot be reached, and PoolTimeout when it can but
         no connection became free within 10 s.
         """
+        from psycopg_pool import PoolTimeout
+
         pool = self._given or self._opened()
         try:
             with pool.connection() as conn:
@@ -159,6 +165,8 @@ class Pools:
             return self._own
 
     def _open(self, conninfo: str) -> ConnectionPool[Connection[Any]]:
+        from psycopg_pool import ConnectionPool
+
         first = Connection.connect(conninfo, **OWN)  # type: ignore[arg-type]  # says why not: see _try_to_connect
         pool = ConnectionPool(
             conninfo,
@@ -225,6 +233,8 @@ def _prepare_where_possible(conn: Connection[Any]) -> None:
 
 
 def _check(conn: Connection[Any]) -> None:
+    from psycopg_pool import ConnectionPool
+
     if not is_quiet(conn):
         ConnectionPool.check_connection(conn)
 
@@ -254,6 +264,10 @@ def _close_in(pid: int, pool: ConnectionPool[Any]) -> None:
 
 
 def _check_pools(pool: object, apool: object) -> None:
+    if pool is None and apool is None:
+        return
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
     for name, given, wanted in (("pool", pool, ConnectionPool), ("apool", apool, AsyncConnectionPool)):
         if given is not None and not isinstance(given, wanted):
             got = f"{type(given).__module__}.{type(given).__qualname__}"

@@ -8,38 +8,24 @@ the default. Pure: nothing here touches a database, and the environment is passe
     schema_name  which schema names can be used, and how one is put into SQL
     table        SETTINGS, the list
     worker       WorkerSettings, the frozen result
-    arguments    the worker's command line, made from the list
+    arguments    the worker's command line, made from the list; not imported here, for worker processes read none
 """
 
 from __future__ import annotations
 
-from pgjobq.settings.arguments import (
-    ASKED,
-    CommandLine,
-    CommandLineAsked,
-    WorkerArguments,
-    read_worker_arguments,
-    worker_parser,
-)
 from pgjobq.settings.kinds import parse_duration, parse_size, show_duration, show_size
 from pgjobq.settings.schema_name import check_schema_name, put_schema_name
 from pgjobq.settings.table import SETTINGS, Setting
 from pgjobq.settings.worker import WorkerSettings
 
 __all__ = [
-    "ASKED",
     "SETTINGS",
-    "CommandLine",
-    "CommandLineAsked",
     "Setting",
-    "WorkerArguments",
     "WorkerSettings",
     "check_schema_name",
     "parse_duration",
     "parse_size",
     "put_schema_name",
-    "read_worker_arguments",
     "show_duration",
     "show_size",
-    "worker_parser",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 __all__ = [
     "DAY",
@@ -86,8 +87,7 @@ class Kind(Protocol):
     def range(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(msgspec.Struct, frozen=True):
     """A whole number within low..high; None (no limit) too when `optional`."""
 
     low: int
@@ -116,8 +116,7 @@ class Whole:
         return f"a whole number from {self.low} to {self.high}"
 
 
-@dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(msgspec.Struct, frozen=True):
     """A duration within low..high, both in `unit`; a bare number is in that unit too.
 
     None is taken when `optional` (no limit) or `forever` (written `forever`).
@@ -153,8 +152,7 @@ class Duration:
         return f"a duration from {low} to {high}" + (", or forever" if self.forever else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(msgspec.Struct, frozen=True):
     """An amount of memory within low..high, in bytes; None (no limit) too."""
 
     low: int
@@ -179,8 +177,7 @@ class Size:
         return f"a size from {show_size(self.low)} to {show_size(self.high)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Switch:
+class Switch(msgspec.Struct, frozen=True):
     """On or off."""
 
     def parse(self, text: str) -> bool:
@@ -201,8 +198,7 @@ class Switch:
         return "true or false (1/0, yes/no, on/off)"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """One of a few words."""
 
     words: tuple[str, ...]
@@ -222,8 +218,7 @@ class Choice:
         return ", ".join(self.words[:-1]) + f" or {self.words[-1]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(msgspec.Struct, frozen=True):
     """Queue names separated by commas; none at all means every queue."""
 
     longest: int = 255
@@ -248,8 +243,7 @@ class Names:
         return f"queue names separated by commas, each of 1 to {self.longest} characters"
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(msgspec.Struct, frozen=True):
     """A TCP port; 0: any that is free; None: none."""
 
     def parse(self, text: str) -> int:
@@ -266,8 +260,7 @@ class Port:
         return "a port from 1 to 65535, or 0"
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(msgspec.Struct, frozen=True):
     """The name or address of an interface of this machine."""
 
     def parse(self, text: str) -> str:

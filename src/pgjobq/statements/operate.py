@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pgjobq.explanation import Facts, explained
 from pgjobq.job import AuditEntry, Explanation, Job, Pause, QueueStats, Stats, WorkerInfo
 from pgjobq.settings.schema_name import put_schema_name
 from pgjobq.statements.jobs import id_text, read_job
@@ -169,6 +168,8 @@ def explain(schema: str, job: int) -> Statement[Explanation | None]:
     """Why a job is where it is."""
 
     def decode(rows: Rows) -> Explanation | None:
+        from pgjobq.explanation import Facts, explained  # here: a worker process never needs it
+
         return explained(_read(Facts, rows)[0]) if rows else None
 
     return Statement("explain", statement_text("explain", schema), (id_text(job),), decode)
