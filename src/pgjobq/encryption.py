@@ -15,9 +15,8 @@ What is stored is a JSON object, so that SQL and people can tell it:
 from __future__ import annotations
 
 import binascii
-import hashlib
+import os
 import re
-import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any, Final
@@ -68,6 +67,8 @@ class Keyring:
     def __init__(self, keys: Mapping[str, bytes | str]) -> None:
         if not keys:
             raise ConfigError('a Keyring wants at least one key by its name: Keyring({"2026-11": key}).')
+        import hashlib  # here: it brings OpenSSL into the process
+
         make_cipher = _cipher()
         self._ciphers: dict[str, Any] = {}
         for name, given in keys.items():
@@ -78,7 +79,7 @@ class Keyring:
     @staticmethod
     def generate() -> str:
         """A new key from the system's random source, as base64 text. Keep it where you keep passwords."""
-        return b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+        return b64encode(os.urandom(KEY_BYTES)).decode()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -99,7 +100,7 @@ class Keyring:
             task, queue: of its job; the payload opens with the same ones only.
             part: "args" or "result": neither can stand for the other.
         """
-        nonce = secrets.token_bytes(NONCE_BYTES)
+        nonce = os.urandom(NONCE_BYTES)
         context = _context(self._current, part, task, queue)
         data = nonce + self._ciphers[self._current].encrypt(nonce, text.encode(), context)
         return _encode(_Envelope(_Sealed(ALGORITHM, self._current, b64encode(data).decode()))).decode()

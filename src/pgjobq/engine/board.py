@@ -10,6 +10,7 @@ import mmap
 import os
 import struct
 import tempfile
+from array import array
 from typing import NamedTuple
 
 __all__ = ["Board", "Entry"]
@@ -38,7 +39,7 @@ class Board:
         self._map = mmap.mmap(fd, size * _ENTRY.size)
         self._words = memoryview(self._map).cast("q")
         self._times = memoryview(self._map).cast("d")
-        self.free = list(range(size))
+        self.free = array("i", range(size))  # 4 bytes a place; a list of numbers takes 40
         """Places where nothing stands. While there is none nothing more can be started until something is settled."""
 
     @classmethod

@@ -34,6 +34,7 @@ class Claimed:
 
 
 _Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
+SOME_ROWS = 100
 
 
 class Listed(NamedTuple):
@@ -107,7 +108,7 @@ class Exchange:
         if settle is not None:
             for job, is_settled in await settle.fetchall():
                 (settled if is_settled else locked).add(job)
-        claimed = None if claim is None else _claimed(await claim.fetchall())
+        claimed = None if claim is None else await _claimed(claim)
         return Turned(settled, locked, claimed, None if lists is None else await _listed(*lists))
 
     async def listen(self, on_notify: Callable[[str], None]) -> None:
@@ -210,10 +211,16 @@ async def _listed(lanes: _Cursor, tasks: _Cursor) -> Listed:
     return Listed(await lanes.fetchall(), {task for (task,) in await tasks.fetchall()})
 
 
-def _claimed(rows: list[tuple[Any, ...]]) -> Claimed:
-    """The claim's rows: the jobs, and last what the cursor wants to know."""
-    xmin, xid, *_, seconds = rows.pop()
-    return Claimed(list(starmap(Lease, rows)), xmin, xid, seconds)
+async def _claimed(claim: _Cursor) -> Claimed:
+    """The claim's rows: the jobs, and last what the cursor wants to know.
+
+    Some rows at a time are made leases, so that a thousand of both are never there at once.
+    """
+    leases: list[Lease] = []
+    for left in range(claim.rowcount - 1, 0, -SOME_ROWS):
+        leases += starmap(Lease, await claim.fetchmany(min(left, SOME_ROWS)))
+    ((xmin, xid, *_, seconds),) = await claim.fetchall()
+    return Claimed(leases, xmin, xid, seconds)
 
 
 _encode = msgspec.json.Encoder().encode

@@ -31,6 +31,8 @@ STALE = 2.0
 STARTS_AT_ONCE = 8
 GONE: dict[str, Any] = {}
 """For the arguments of an attempt that has ended: thousands may wait to be settled, and memory is better used again."""
+UNREAD = ""
+"""The same for the text of its arguments."""
 
 
 class Floor:
@@ -178,7 +180,7 @@ class Floor:
     def ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """A handler has ended, whatever it did."""
         attempt.ran = time.perf_counter() - attempt.started
-        attempt.arguments = GONE
+        attempt.arguments, attempt.lease.args = GONE, UNREAD
         self.running.discard(attempt)
         self._pace.ended += len(attempt.members) or 1
         if self._pace.starves:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -223,6 +222,8 @@ def _shown(value: Any, *, hidden: bool) -> str:
 
 
 def _digest(text: str) -> str:
+    import hashlib  # here: it brings OpenSSL into the process
+
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal, get_args
@@ -90,7 +89,11 @@ class Unique:
         if self.args is not None:
             values = {name: values[name] for name in self.args if name in values}
         text = _encode(values)
-        return "sha256:" + hashlib.sha256(text).hexdigest() if hidden or len(text) > READABLE else text.decode()
+        if not hidden and len(text) <= READABLE:
+            return text.decode()
+        import hashlib  # here: it brings OpenSSL into the process
+
+        return "sha256:" + hashlib.sha256(text).hexdigest()
 
     def check_arguments(self, task: str, known: tuple[str, ...]) -> None:
         """Refuse names in `args` that are no arguments of the task."""
