@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from math import inf
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from pgjobq.engine.attempt import Attempt
@@ -97,6 +98,8 @@ class Floor:
         since = now if now - sent_at <= self._lease / 3 else sent_at
         for lease in leases:
             lease.claimed_at = since
+            # Every row brings names of its own, and thousands of leases are there at once.
+            lease.queue, lease.task = intern(lease.queue), intern(lease.task)
         self._report.claimed(len(leases))
         self.buffer.extend(leases)
         if leases:

@@ -243,6 +243,7 @@ class Pump:
             self._outbox.uncertain = self._outbox.uncertain or bool(batch)
             raise
         self._hold_locked(self._outbox.account(batch, settled, locked))
+        del batch  # what was settled makes room for what is started now
         if claimed is None or look is None:
             return
         self._intake.learn(look, want, claimed)
