@@ -250,6 +250,8 @@ class Pump:
         self._floor.store(claimed.leases, sent_at)
         if claimed.leases:
             self._last_look = False
+            if idle:  # let them start before the next exchange; of a short one it can take the outcome along
+                await asyncio.sleep(0)
         elif listed is None and self._intake.misses_lanes:
             listed = await exchange.lanes(self._names)
         # Who called meanwhile made the list one that is to be read anew.
