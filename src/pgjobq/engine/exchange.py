@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import starmap
@@ -81,7 +82,9 @@ class Exchange:
         settled: set[int] = set()
         locked: set[int] = set()
         complete = settle = claim = lists = None
-        async with self._bounded(), self.wire.connection.pipeline():
+        several = batch or doze_ms or listing is not None
+        # One statement is one transaction anyway, and what has woken an idle worker is not to wait for a pipeline.
+        async with self._bounded(), self.wire.connection.pipeline() if several else contextlib.nullcontext():
             if batch.done:
                 done = [attempt.lease.job for attempt in batch.done]
                 attempts = _numbers([attempt.lease.attempt for attempt in batch.done])

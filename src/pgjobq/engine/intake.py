@@ -152,6 +152,11 @@ class Intake:
         return self.announces and self._ran_dry and old
 
     @property
+    def answers(self) -> bool:
+        """Whether somebody had called when the present look began: it is not to wait for anything else."""
+        return self._answers
+
+    @property
     def announcement(self) -> float:
         """Seconds for which we say that somebody may be asleep: until well after our next look."""
         return 2 * self._poll_interval + 1

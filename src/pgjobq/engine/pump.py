@@ -231,7 +231,8 @@ class Pump:
             listing = (self._names,) if want and self._intake.lanes_are_stale(idle=idle) else None
             look = self._intake.look(idle=idle) if want else None
             sent_at = time.monotonic()
-            doze = int(self._intake.announcement * 1000) if want and self._intake.must_announce else 0
+            announces = want and self._intake.must_announce and not self._intake.answers  # else on the look after it
+            doze = int(self._intake.announcement * 1000) if announces else 0
             settled, locked, claimed, listed = await exchange.turn(batch, look, want, doze_ms=doze, listing=listing)
             if doze:
                 self._intake.announced()
