@@ -86,10 +86,20 @@ class Worker:
         def lost(worker: UUID) -> None:
             loop.call_soon_threadsafe(pump.lease_lost, worker)
 
-        keeper = Keeper(dsn, self.queue.schema, self.settings, self._journal, lost=lost)
+        keeper = Keeper(dsn, self.queue.schema, self.settings, self._journal, lost=lost, listens=False)
         board = Board.create(self.settings.concurrency + UNSETTLED)
         identity = Identity("embedded", socket.gethostname(), os.getpid(), migrate.library_version())
-        pump = Pump(dsn, self.queue, self.settings, identity, self.report, board, keeper.watch, keeper.forget)
+        pump = Pump(
+            dsn,
+            self.queue,
+            self.settings,
+            identity,
+            self.report,
+            board,
+            keeper.watch,
+            keeper.forget,
+            on_due=keeper.look_at_due,
+        )
         self._pump = pump
         if self._stopped:
             pump.stop()

@@ -41,6 +41,7 @@ class Contact:
     Args:
         dsn, schema, settings, identity, tasks: where, and as whom.
         on_notify: called with the queue of each notification.
+        on_due: called when a job is due before upkeep would look; None: upkeep hears that by itself.
         watch, forget: ask the keeper to renew, and no longer to renew, the lease of a worker id.
     """
 
@@ -55,11 +56,12 @@ class Contact:
         on_notify: Callable[[str], None],
         watch: Callable[[UUID], None],
         forget: Callable[[UUID], None],
+        on_due: Callable[[], None] | None = None,
     ) -> None:
         self._dsn, self._schema, self._settings, self._identity = dsn, schema, settings, identity
         self._tasks = tasks
         self._report = report
-        self._on_notify = on_notify
+        self._on_notify, self._on_due = on_notify, on_due
         self._watch, self._forget = watch, forget
         self._bound = max(SHORTEST_BOUND, settings.lease / 3)
         self._pause = FIRST_PAUSE
@@ -79,7 +81,7 @@ class Contact:
         wire = exchange.wire
         try:
             if self.listens:
-                await exchange.listen(self._on_notify)
+                await exchange.listen(self._on_notify, self._on_due)
             if self.worker is None:
                 await self._register(exchange)
         except BaseException:

@@ -114,10 +114,10 @@ class Exchange:
         claimed = None if claim is None else await _claimed(claim)
         return Turned(settled, locked, claimed, None if lists is None else await _listed(*lists))
 
-    async def listen(self, on_notify: Callable[[str], None]) -> None:
+    async def listen(self, on_notify: Callable[[str], None], on_due: Callable[[], None] | None = None) -> None:
         """Hear the notifications of this schema from now on."""
         async with self._bounded():
-            await self.wire.listen(self._schema, on_notify)
+            await self.wire.listen(self._schema, on_notify, on_due)
 
     async def register(self, lease: float, facts: Sequence[object]) -> None:
         """Make this worker known, for `lease` seconds."""

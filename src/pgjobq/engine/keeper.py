@@ -19,6 +19,7 @@ class Keeper:
     Args:
         lost: called (from a thread) with each worker id that was declared dead.
         alive: asked whether an id still deserves its lease.
+        listens: whether upkeep listens for jobs that are due before it would look; else it is told (`look_at_due`).
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Keeper:
         *,
         lost: Callable[[UUID], None],
         alive: Callable[[UUID], bool] = lambda _: True,
+        listens: bool = True,
     ) -> None:
         session = not settings.poll_only
         self._heart = Heart(
@@ -43,7 +45,13 @@ class Keeper:
             alive=alive,
         )
         self._upkeep = Upkeep(
-            dsn, schema, settings, session=session, journal=journal, contact_since=lambda: self._heart.contact_since
+            dsn,
+            schema,
+            settings,
+            session=session,
+            journal=journal,
+            contact_since=lambda: self._heart.contact_since,
+            listens=listens,
         )
 
     def start(self) -> None:
@@ -63,6 +71,10 @@ class Keeper:
         """Take back at once what a worker held that is known to be dead."""
         self._heart.forget(burial.worker)
         self._upkeep.bury(burial)
+
+    def look_at_due(self) -> None:
+        """A job is due before upkeep would look."""
+        self._upkeep.look()
 
     @property
     def failed(self) -> int:

@@ -150,6 +150,7 @@ async def _work(
         watch=lambda worker: link.say("watch", str(worker)),
         forget=lambda worker: link.say("forget", str(worker)),
         spent=lambda taken: link.say("spent", taken),
+        on_due=None if settings.processes > 1 else lambda: link.say("due"),
     )
     interrupt_overdue_handlers(board)
     orders: dict[str, Callable[[Any], None]] = {

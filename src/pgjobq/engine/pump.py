@@ -50,6 +50,7 @@ class Pump:
         board: where started jobs are noted for the supervisor.
         watch, forget: ask the keeper to renew, and no longer to renew, the lease of a worker id.
         spent: told how many jobs were taken when `max_jobs_per_process` is near: time for a successor.
+        on_due: told that a job is due before upkeep would look, for an upkeep that does not listen.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Pump:
         watch: Callable[[UUID], None],
         forget: Callable[[UUID], None],
         spent: Callable[[int], None] = lambda _: None,
+        on_due: Callable[[], None] | None = None,
     ) -> None:
         self._queue, self._settings = queue, settings
         queue.serve(dsn)
@@ -79,6 +81,7 @@ class Pump:
             self._notified,
             watch,
             forget,
+            on_due,
         )
         self._intake = Intake(
             settings.concurrency, settings.poll_interval, settings.most_jobs, announces=not settings.poll_only

@@ -212,6 +212,8 @@ class Supervisor:
                     self._figures.add(value)
                 case "spent":
                     self._retire(process, f"it has taken {value:,} jobs, and --max-jobs-per-process is near")
+                case "due":
+                    self._kept.look_at_due()
                 case "refused":
                     self._refuse(process, *value)
         return bool(said)
@@ -232,7 +234,13 @@ class Supervisor:
             return
         self._hello.update(hello)
         self._keeper = Keeper(
-            hello["dsn"], hello["schema"], self._settings, self._journal, lost=self._tell_lost, alive=self._deserves
+            hello["dsn"],
+            hello["schema"],
+            self._settings,
+            self._journal,
+            lost=self._tell_lost,
+            alive=self._deserves,
+            listens=self._settings.processes > 1,  # a lone process hears for both
         )
         self._keeper.start()
         self._journal.emit(self._banner(hello))

@@ -19,7 +19,7 @@ import psycopg
 from pgjobq.engine.lease import SILENT
 from pgjobq.engine.retention import Retention
 from pgjobq.engine.ticks import Ticks
-from pgjobq.engine.wire import OUTAGES, bounded, is_passing, open_sync, take_notifications
+from pgjobq.engine.wire import OUTAGES, bounded, due_channel, is_passing, open_sync, take_notifications
 from pgjobq.events import ChoreFailed, JobsReturned, JobsTakenBack, VacuumRefused
 from pgjobq.logs import Journal
 from pgjobq.outcome import describe
@@ -65,7 +65,9 @@ class Upkeep:
 
     Args:
         contact_since: since when (time.monotonic()) our own contact with the database has been unbroken, or None.
-        busy: how many jobs were started so far, to vacuum only when something happened.
+        listens: whether to hear by a connection of our own that a job is due before we would look; else `look` is
+            called. PostgreSQL wakes each session that listens for each notification, whatever its channel is called:
+            one more on a machine with few cores is in the way of the worker that was called.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class Upkeep:
         session: bool,
         journal: Journal,
         contact_since: Callable[[], float | None],
+        listens: bool = True,
     ) -> None:
+        self._listens = listens
         self._dsn, self._schema, self._settings, self._session = dsn, schema, settings, session
         self._journal = journal
         self._contact_since = contact_since
@@ -102,6 +106,10 @@ class Upkeep:
     def bury(self, burial: Burial) -> None:
         """Take back what a worker held that is known to be dead; as soon as the database can be reached."""
         self._burials.append(burial)
+        self._call()
+
+    def look(self) -> None:
+        """Look at once at what is due; may be called from any thread."""
         self._call()
 
     def stop(self) -> None:
@@ -285,9 +293,9 @@ class Upkeep:
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         if self._connection is None:
             self._connection, self._session = open_sync(self._dsn, "upkeep", session=self._session)
-            if self._session:
+            if self._session and self._listens:
                 with bounded(lambda: self._connection, self._bound):
-                    self._connection.execute(f'LISTEN "{self._schema}:due"')
+                    self._connection.execute(f'LISTEN "{due_channel(self._schema)}"')
         return self._connection
 
     def _hang_up(self) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "OUTAGES",
     "Wire",
     "bounded",
+    "due_channel",
     "is_passing",
     "open_sync",
     "take_notifications",
@@ -39,6 +40,11 @@ FIRST_ANSWER = 5.0
 
 _PASSING = {"08", "53", "57", "58", "40", "XX"}
 _PASSING_STATES = {"25006", "55P03", "25P03"}
+
+
+def due_channel(schema: str) -> str:
+    """Where it is told that a job is due before upkeep would look (schema.sql: wake_at)."""
+    return f"{schema}:due"
 
 
 def is_passing(error: BaseException) -> bool:
@@ -228,10 +234,15 @@ _watchdog = _Watchdog()
 
 def take_notifications(pgconn: psycopg.pq.abc.PGconn) -> list[str]:
     """What has arrived, as payloads. Raises OperationalError when the server is gone."""
+    return [payload for _, payload in _take(pgconn)]
+
+
+def _take(pgconn: psycopg.pq.abc.PGconn) -> list[tuple[str, str]]:
+    """The same with the channel in front."""
     pgconn.consume_input()
     taken = []
     while (notify := pgconn.notifies()) is not None:
-        taken.append(notify.extra.decode("utf-8", "replace"))
+        taken.append((notify.relname.decode("utf-8", "replace"), notify.extra.decode("utf-8", "replace")))
     return taken
 
 
@@ -242,6 +253,7 @@ class Wire:
         self.connection = connection
         self.session = session
         self._loop = asyncio.get_running_loop()
+        self._hear_due: tuple[str, Callable[[], None]] | None = None
         # A descriptor of our own to watch: libpq closes its own at once when it meets the end of the connection, and a
         # loop that still watches a closed and soon reused descriptor goes wrong (libuv aborts the process).
         self._ear = os.dup(connection.fileno())
@@ -263,18 +275,32 @@ class Wire:
         """Whether the server is known to be gone."""
         return self.connection.closed or self.connection.pgconn.status != psycopg.pq.ConnStatus.OK
 
-    async def listen(self, channel: str, on_notify: Callable[[str], None]) -> None:
-        """Hear notifications during statements; `watch` hears them in between."""
+    async def listen(
+        self, channel: str, on_notify: Callable[[str], None], on_due: Callable[[], None] | None = None
+    ) -> None:
+        """Hear notifications during statements; `watch` hears them in between.
+
+        `on_due`: called when a job is due before upkeep would look, which then need not listen.
+        """
         await self.connection.execute(f'LISTEN "{channel}"')
-        self.connection.add_notify_handler(lambda notify: on_notify(notify.payload))
+        if on_due is not None:
+            self._hear_due = due_channel(channel), on_due
+            await self.connection.execute(f'LISTEN "{self._hear_due[0]}"')
+        self.connection.add_notify_handler(lambda notify: self._hear(notify.channel, notify.payload, on_notify))
+
+    def _hear(self, channel: str, payload: str, on_notify: Callable[[str], None]) -> None:
+        if self._hear_due is not None and channel == self._hear_due[0]:
+            self._hear_due[1]()
+        else:
+            on_notify(payload)
 
     def watch(self, on_notify: Callable[[str], None], on_loss: Callable[[], None]) -> None:
         """Hear notifications, and a server that goes away, while nothing is being executed; until `unwatch`."""
 
         def readable() -> None:
             try:
-                for payload in take_notifications(self.connection.pgconn):
-                    on_notify(payload)
+                for channel, payload in _take(self.connection.pgconn):
+                    self._hear(channel, payload, on_notify)
             except psycopg.Error:
                 self.unwatch()
                 on_loss()
