@@ -7,7 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.stage import Stage
+from worker.stage import Stage, wait_until
+
+NEXT_LOOK = "SELECT last_value / 1000.0 - extract(epoch FROM clock_timestamp()) FROM pgjobq.next_look"
+"""Seconds until upkeep looks, unless it is called."""
 
 
 def test_due_jobs_start_at_their_time(stage: Stage) -> None:
@@ -36,6 +39,21 @@ def test_an_earlier_job_wakes_upkeep(stage: Stage) -> None:
         job = stage.enqueue("note", delay=0.3)
         (mark,) = stage.wait_marks("start", 1, job, timeout=10)
         assert -0.02 < mark["wall"] - asked - 0.3 < 2
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_upkeep_is_told_of_an_earlier_job(stage: Stage, processes: str) -> None:
+    """Who hears it is the one process, or upkeep itself; nobody waits for the next look, which is a second away."""
+    stage.worker("--processes", processes, "--poll-interval", "60").ready()
+    late = []
+    for _ in range(5):
+        wait_until(lambda: stage.value(NEXT_LOOK) > 0.85)
+        asked = time.time()
+        job = stage.enqueue("note", delay=0.05)
+        (mark,) = stage.wait_marks("start", 1, job, timeout=10)
+        late.append(mark["wall"] - asked - 0.05)
+    print(f"late by (ms): {[round(x * 1000) for x in late]}")
+    assert min(late) < 0.5
 
 
 @pytest.mark.parametrize("task", ["fail_once", "snooze_once"])
