@@ -1743,6 +1743,7 @@ BEGIN
     END IF;
     UPDATE pgjobq.job j SET expires_at = NULL           -- somebody wants it all the same
     WHERE j.id = retry.job AND j.expires_at <= pgjobq.clock();
+    DELETE FROM pgjobq.cancel_request c WHERE c.job = retry.job;  -- it was for the run that has ended
     INSERT INTO pgjobq.workflow_look (workflow, at, news, job)  -- it may have ended, and goes on
     SELECT m.workflow, clock_timestamp(), 'again', m.job FROM pgjobq.member m WHERE m.job = retry.job AND m.counted;
     IF FOUND THEN
