@@ -333,8 +333,8 @@ class Pump:
         return len(adopted)
 
     async def _drained(self, exchange: Exchange) -> None:
-        """Draining, and nothing is ready: nobody else may be alive to promote what is due or to rescue what is dead, and
-        a claim of our own may have been lost on its way to us.
+        """Draining, and nothing is ready: nobody else may be alive to promote what is due or to rescue what is dead,
+        and a claim of our own may have been lost on its way to us.
 
         Over only when a look from zero that began after these chores has found nothing, too: our own upkeep, or another
         worker, may have promoted a job between our look and our chore.
