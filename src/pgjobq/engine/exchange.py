@@ -35,7 +35,7 @@ class Claimed:
 
 
 _Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
-SOME_ROWS = 100
+SOME_ROWS = 200
 
 
 class Listed(NamedTuple):
