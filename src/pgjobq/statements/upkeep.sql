@@ -52,7 +52,8 @@ SELECT pgjobq.forget_meters($1::int)
 
 -- name: next_due
 -- Seconds until the next job is due or a gate opens (NULL: none does), and until the next tick of a schedule (NULL: none); and note when we look
--- again: at the earlier one, after $1 seconds at the most.
+-- again: at the earlier one, after $1 seconds at the most. That is a hint, which need not survive a crash: nobody waits
+-- for the disk because of it, neither we nor whoever commits at the same time.
 WITH next AS MATERIALIZED (
     SELECT least((SELECT min(run_at) FROM pgjobq.scheduled) - pgjobq.clock(), (SELECT min(at) FROM pgjobq.event_look) - pgjobq.clock(),
                  -- One that is due and still there is being looked at by somebody else just now.
@@ -64,7 +65,7 @@ SELECT extract(epoch FROM next.wait)::float8,
        setval('pgjobq.next_look', ((extract(epoch FROM pgjobq.clock())
               + least($1::float8, greatest(coalesce(extract(epoch FROM least(next.wait, next.tick)), $1::float8), 0))) * 1000)::bigint),
        extract(epoch FROM next.tick)::float8
-FROM next
+FROM next WHERE set_config('synchronous_commit', 'off', true) IS NOT NULL
 
 -- name: declare_schedules
 SELECT pgjobq.declare_schedules($1::text, $2::text::jsonb)::text
