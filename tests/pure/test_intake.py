@@ -116,3 +116,15 @@ def test_on_a_new_connection_naps_are_short_again(monkeypatch: pytest.MonkeyPatc
     intake.forget()
     intake.learn(intake.look(idle=True), 10, NOTHING)
     assert _naps(intake, monkeypatch, 0.9) > 4
+
+
+def test_who_is_called_looks_before_it_announces() -> None:
+    intake = Intake(10, 1.0, None, announces=True)
+    intake.see_lanes([("default", 0)])
+    intake.wake()
+    intake.learn(intake.look(idle=True), 10, NOTHING)
+    assert intake.must_announce
+    assert intake.answers, "so the announcement is not made with this look"
+    assert not intake.dry, "but with the next one, before it sleeps"
+    intake.look(idle=True)
+    assert not intake.answers
