@@ -258,7 +258,7 @@ MUTANTS: dict[str, Mutant] = {
         "quiet",
         "e",
         "a worker goes to sleep without saying so",
-        statement=("doze", "SELECT setval", "SELECT 1 WHERE false AND 0 < setval"),
+        statement=("doze", "WHERE last_value", "WHERE false AND last_value"),
     ),
     "a_gate_counts_nobody": Mutant(
         "shared",
