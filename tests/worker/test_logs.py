@@ -237,7 +237,7 @@ def test_the_banner_tells_everything_and_no_password(out: Terminal) -> None:
 
 
 def test_the_banner_stays_within_80_columns(out: Terminal) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     many = tuple(f"task_with_quite_a_long_name_{number}" for number in range(400))
     with Journal("text", "info", out) as journal:
