@@ -671,6 +671,43 @@ def test_what_comes_in_while_it_is_cancelled_is_cancelled_too(
     assert _states(queue, first, late) == ["cancelled", "cancelled"]
 
 
+def test_one_of_a_cancelled_workflow_may_be_retried_alone(queue: Queue, step: Task[..., int], hand: Hand) -> None:
+    with queue.workflow("w") as flow:
+        first, second, third = flow.add_all(step.call(n) for n in range(3))
+    (lease,) = hand.claim(limit=1)
+    assert queue.cancel_workflow(flow.id) == 3
+    _upkeep(hand)
+    assert queue.retry(second.id)
+    with queue.grow(flow.id) as more:  # as its handler may
+        child = more.add(step.call(3))
+    _upkeep(hand)
+    assert _states(queue, first, second, third, child) == ["running", "ready", "cancelled", "ready"]
+    assert _get(queue, flow.id).cancelled_at is None, "it goes on"
+    hand.settle_as("c", lease, reason="was told to")
+    _run(hand)
+    _run(hand)
+    eventually(lambda: _upkeep(hand) or _get(queue, flow.id).state.final, 20)
+    assert _states(queue, first, second, third, child) == ["cancelled", "succeeded", "cancelled", "succeeded"]
+    assert _get(queue, flow.id).state == "cancelled"
+
+
+def test_what_was_retried_before_the_whole_was_cancelled_does_not_let_it_go_on(
+    queue: Queue, step: Task[..., int], hand: Hand, dsn: str
+) -> None:
+    with queue.workflow("w") as flow:
+        first, second = flow.add_all(step.call(n) for n in range(2))
+    _run(hand, "f")
+    _upkeep(hand)
+    assert queue.retry(first.id)
+    with psycopg.connect(dsn) as conn:
+        with queue.grow(flow, conn=conn) as more:
+            late = more.add(step.call(2))
+        assert queue.cancel_workflow(flow.id) == 2  # before anybody has looked at the retry
+    eventually(lambda: _upkeep(hand) or _get(queue, flow.id).state == "cancelled", 20)
+    assert _states(queue, first, second, late) == ["cancelled", "cancelled", "cancelled"]
+    assert _get(queue, flow.id).cancelled_at is not None
+
+
 # --- retention --------------------------------------------------------------------------------------------
 
 
@@ -868,7 +905,8 @@ def test_the_first_failure_cancels_the_rest(queue: Queue, step: Task[..., int], 
         more.add(step.call(8))
     hand.settle_as("c", lease, reason="was told to")
     _upkeep(hand)
-    assert _get(queue, flow.id).state == "failed"
+    whole = _get(queue, flow.id)
+    assert (whole.state, whole.bad, whole.fail_fast) == ("failed", bad, True)
     assert _states(queue, tidy) == ["ready"]
 
 
@@ -901,6 +939,7 @@ def test_without_it_the_others_go_on(queue: Queue, step: Task[..., int], hand: H
     _run(hand, "f")
     _upkeep(hand)
     assert _states(queue, *jobs) == ["failed", "ready"]
+    assert (_get(queue, flow.id).bad, _get(queue, flow.id).fail_fast) == (jobs[0].id, False)
     with pytest.raises(InvalidOption, match="fail_fast='yes': wants True or False"):
         queue.workflow("w", fail_fast="yes")  # type: ignore[arg-type]
 
