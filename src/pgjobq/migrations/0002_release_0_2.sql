@@ -1173,15 +1173,18 @@ BEGIN
         FROM pgjobq.gate_pass p
         WHERE p.key = here AND p.token
           AND NOT EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = p.job AND r.seq <> r.job)
-          AND NOT EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job AND NOT starts_with(b.waits_for, 'gate:'))
+          AND NOT EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job AND b.attempt <= p.attempt     -- parked
+                          AND NOT starts_with(b.waits_for, 'gate:'))
     ), back AS (
         UPDATE pgjobq.gate_pass p SET token = false FROM out WHERE p.key = here AND p.job = out.job AND places
     ), gone AS (
         DELETE FROM pgjobq.gate_pass p USING out WHERE p.key = here AND p.job = out.job AND NOT places
     )
     SELECT array_agg(out.began ORDER BY out.began) FILTER (WHERE out.began IS NOT NULL) INTO seen FROM out;
+    -- A token that is still out stands in `ready`, or is parked: no need to ask for each.
     DELETE FROM pgjobq.gate_pass p
-    WHERE p.key = here AND NOT pgjobq.pass_counts(p.job, p.keeps);
+    WHERE p.key = here AND (NOT p.token OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job))
+      AND NOT pgjobq.pass_counts(p.job, p.keeps);
     IF seen IS NULL OR (step IS NULL AND quota IS NULL) THEN
         RETURN;
     END IF;
