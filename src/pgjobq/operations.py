@@ -14,7 +14,8 @@ from pgjobq.statements import operate
 from pgjobq.wording import quote
 
 if TYPE_CHECKING:
-    from pgjobq.job import AuditEntry, Explanation, Job, Pause, QueueStats, Stats, WorkerInfo
+    from pgjobq.job import Explanation, Job
+    from pgjobq.overview import AuditEntry, Pause, QueueStats, Stats, WorkerInfo
     from pgjobq.statements import Statement
 
 __all__ = ["Operations"]

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from pgjobq.explanation import Facts, explained
-from pgjobq.job import AuditEntry, Explanation, Job, Pause, QueueStats, Stats, WorkerInfo
+from pgjobq.job import Explanation, Job
+from pgjobq.overview import AuditEntry, Pause, QueueStats, Stats, WorkerInfo
 from pgjobq.settings.schema_name import put_schema_name
 from pgjobq.statements.jobs import id_text, read_job
 from pgjobq.statements.statement import Rows, Statement
