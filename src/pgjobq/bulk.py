@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Unpack
 
-from pgjobq.doors import Doors
+from pgjobq.doors import Doors, Saying
 from pgjobq.errors import InvalidOption
 from pgjobq.filters import Filters, conditions
 from pgjobq.statements import operate
@@ -43,7 +43,7 @@ class Bulk(Doors):
         Without `conn` in transactions of a thousand jobs each, each written to the audit; with it, all in the caller's.
         `progress`, here and below, is called after each thousand, with how many are changed by then.
         """
-        return self._change("retry", filters, by, None, conn, progress)
+        return self._say(self._changing("retry", filters, by, progress=progress), conn)
 
     async def aretry_all(
         self,
@@ -54,7 +54,7 @@ class Bulk(Doors):
         **filters: Unpack[Filters],
     ) -> int:
         """The async twin of `retry_all`."""
-        return await self._achange("retry", filters, by, None, conn, progress)
+        return await self._asay(self._changing("retry", filters, by, progress=progress), conn)
 
     def cancel_all(
         self,
@@ -71,7 +71,7 @@ class Bulk(Doors):
         `running=True`: also those that run, as `cancel_running` does each, for this reason: they are asked to end.
         """
         what = "cancel_running" if running else "cancel"
-        return self._change(what, filters, by, None, conn, progress, reason)
+        return self._say(self._changing(what, filters, by, None, progress, reason), conn)
 
     async def acancel_all(
         self,
@@ -85,7 +85,7 @@ class Bulk(Doors):
     ) -> int:
         """The async twin of `cancel_all`."""
         what = "cancel_running" if running else "cancel"
-        return await self._achange(what, filters, by, None, conn, progress, reason)
+        return await self._asay(self._changing(what, filters, by, None, progress, reason), conn)
 
     def move_all(
         self,
@@ -98,7 +98,7 @@ class Bulk(Doors):
     ) -> int:
         """Move all waiting jobs that pass the filters to the queue `to`; returns how many. Sealed payloads stay: they
         open in their own queue only."""
-        return self._change("move", filters, by, to, conn, progress)
+        return self._say(self._changing("move", filters, by, to, progress), conn)
 
     async def amove_all(
         self,
@@ -110,7 +110,7 @@ class Bulk(Doors):
         **filters: Unpack[Filters],
     ) -> int:
         """The async twin of `move_all`."""
-        return await self._achange("move", filters, by, to, conn, progress)
+        return await self._asay(self._changing("move", filters, by, to, progress), conn)
 
     def purge(
         self,
@@ -121,7 +121,7 @@ class Bulk(Doors):
         **filters: Unpack[Filters],
     ) -> int:
         """Delete all ended jobs that pass the filters, with their errors; returns how many."""
-        return self._change("purge", filters, by, None, conn, progress)
+        return self._say(self._changing("purge", filters, by, progress=progress), conn)
 
     async def apurge(
         self,
@@ -132,45 +132,23 @@ class Bulk(Doors):
         **filters: Unpack[Filters],
     ) -> int:
         """The async twin of `purge`."""
-        return await self._achange("purge", filters, by, None, conn, progress)
+        return await self._asay(self._changing("purge", filters, by, progress=progress), conn)
 
-    def _change(
+    def _changing(
         self,
         what: str,
         filters: Filters,
         by: str | None,
-        target: str | None,
-        conn: object,
-        progress: Progress | None,
+        target: str | None = None,
+        progress: Progress | None = None,
         reason: str | None = None,
-    ) -> int:
+    ) -> Saying[int]:
         changed, about = 0, {} if reason is None else {"reason": reason}
-        deepest = self._run(operate.deepest(self.schema), conn) if what == "retry" else 0
+        deepest = (yield operate.deepest(self.schema)) if what == "retry" else 0
         for wanted, asked in _rounds(what, filters, deepest):
             after = 0
-            while jobs := self._run(operate.ids(self.schema, wanted | {"after": str(after)}, BATCH), conn):
-                changed += self._run(operate.act(self.schema, what, jobs, asked | about, by, target), conn)
-                after = jobs[-1]
-                if progress is not None:
-                    progress(changed)
-        return changed
-
-    async def _achange(
-        self,
-        what: str,
-        filters: Filters,
-        by: str | None,
-        target: str | None,
-        conn: object,
-        progress: Progress | None,
-        reason: str | None = None,
-    ) -> int:
-        changed, about = 0, {} if reason is None else {"reason": reason}
-        deepest = await self._arun(operate.deepest(self.schema), conn) if what == "retry" else 0
-        for wanted, asked in _rounds(what, filters, deepest):
-            after = 0
-            while jobs := await self._arun(operate.ids(self.schema, wanted | {"after": str(after)}, BATCH), conn):
-                changed += await self._arun(operate.act(self.schema, what, jobs, asked | about, by, target), conn)
+            while jobs := (yield operate.ids(self.schema, wanted | {"after": str(after)}, BATCH)):
+                changed += yield operate.act(self.schema, what, jobs, asked | about, by, target)
                 after = jobs[-1]
                 if progress is not None:
                     progress(changed)
