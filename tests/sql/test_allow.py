@@ -59,6 +59,7 @@ MADE_FOR_THE_OWNER |= {"count_history", "history_bounds", "history_sum"}
 MADE_FOR_THE_OWNER |= {"ask_cancel", "change_waiting", "drop_waiting", "expiry", "set_expiry"}
 MADE_FOR_THE_OWNER |= {
     "queue_limit_number_seq",
+    "count_anew",
     "count_waiting",
     "drop_oldest",
     "enter_lane",
@@ -68,6 +69,7 @@ MADE_FOR_THE_OWNER |= {
 MADE_FOR_THE_OWNER |= {
     "cancel_latecomers",
     "fail_fast",
+    "go_on",
     "reopen_workflows",
     "wake_for_event",
     "enter_workflow",
