@@ -77,7 +77,6 @@ MADE_FOR_THE_OWNER |= {
     "note_workflow",
     "sweep_workflow",
     "waits_for_workflow",
-    "workflow_fate",
     "workflow_is_over",
 }
 
