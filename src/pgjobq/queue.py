@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypedDict, TypeVar, U
 
 from pgjobq import migrate
 from pgjobq.ageing import Ageing
+from pgjobq.bulk import Bulk
 from pgjobq.changes import Changes
 from pgjobq.durable import Durable
 from pgjobq.encryption import Keyring
@@ -66,6 +67,7 @@ class Queue(
     Lookup,
     Changes,
     Operations,
+    Bulk,
     Limits,
     Gates,
     Ageing,
