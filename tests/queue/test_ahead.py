@@ -126,6 +126,30 @@ def test_a_refusal_of_the_servers_in_any_portion_writes_nothing(
     assert len(queue.jobs()) == 6
 
 
+def test_a_stream_that_fails_costs_no_connection(queue: Queue, send: Task[..., None], dsn: str) -> None:
+    """Answers under way are taken all the same, so that it can be rolled back and used again."""
+
+    def stream() -> Iterator[Call]:
+        for number in range(3 * PORTION_JOBS):
+            if number == 2 * PORTION_JOBS + 1:
+                raise LookupError
+            yield send.call(number=number)
+
+    queue.enqueue_many([send.call(number=1)])
+    before = _sessions(dsn)
+    with pytest.raises(LookupError):
+        queue.enqueue_many(stream())
+    assert len(queue.enqueue_many([send.call(number=2)])) == 1
+    assert _sessions(dsn) == before
+
+
+def _sessions(dsn: str) -> set[int]:
+    with psycopg.connect(dsn) as conn:
+        query = """SELECT pid FROM pg_stat_activity
+                   WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"""
+        return {pid for (pid,) in conn.execute(query)}
+
+
 def test_a_cancelled_stream_writes_nothing(queue: Queue, send: Task[..., None]) -> None:
     async def scene() -> None:
         reached = asyncio.Event()

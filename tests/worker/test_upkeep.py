@@ -135,6 +135,7 @@ def test_leases_that_go_by_the_ten_thousand_are_vacuumed_out_of_turn(dsn: str) -
         wait_until(lambda: "churn" in upkeep._due and _vacuums(dsn) == (1, 0), 60)
         upkeep._due["churn"] = inf  # it took long
         upkeep.churn(CHURN)
+        assert not upkeep._has_churned()
         upkeep._due["churn"] = 0.0
         assert upkeep._has_churned(), "it waits for its time, and is not forgotten"
         upkeep.churn(1)
