@@ -196,3 +196,14 @@ def test_a_database_that_was_never_migrated(empty_dsn: str) -> None:
     with pytest.raises(SchemaMissing, match="pgjobq migrate"):
         queue.enqueue_many([send.call(number=1)])
     queue.close()
+
+
+def test_ids_between_which_others_have_drawn_numbers(queue: Queue, send: Task[..., None], dsn: str) -> None:
+    """Two bulks at once: the numbers of either need not follow one another, and are told one by one then."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("ALTER SEQUENCE pgjobq.job_id_seq INCREMENT 3")
+    ids = queue.enqueue_many(send.call(number=number) for number in range(10))
+    assert ids == list(range(ids[0], ids[0] + 30, 3))
+    with psycopg.connect(dsn) as conn:
+        stored = dict(conn.execute("SELECT id, (args->>'number')::int FROM pgjobq.job").fetchall())
+    assert [stored[job] for job in ids] == list(range(10))
