@@ -195,6 +195,15 @@ def test_a_database_that_was_never_migrated(empty_dsn: str) -> None:
 
     with pytest.raises(SchemaMissing, match="pgjobq migrate"):
         queue.enqueue_many([send.call(number=1)])
+
+    def stream() -> Iterator[Call]:
+        for number in range(2 * PORTION_JOBS):
+            if number == PORTION_JOBS + 1:
+                raise LookupError("of the caller's")
+            yield send.call(number=number)
+
+    with pytest.raises(LookupError, match="of the caller's"):
+        queue.enqueue_many(stream())
     queue.close()
 
 

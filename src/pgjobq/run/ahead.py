@@ -46,7 +46,7 @@ def execute_ahead(conn: Connection[Any], statements: Iterable[Statement[list[T]]
             found += conn.wait(line.answer())
     except BaseException:
         while line.asked:  # else the connection could not even be told to roll back
-            with suppress(Error):
+            with suppress(Exception):
                 conn.wait(line.answer())
         with suppress(Error):  # it is broken: the pool will see to that
             line.close()
@@ -68,7 +68,7 @@ async def aexecute_ahead(conn: AsyncConnection[Any], statements: AsyncIterable[S
             found += await conn.wait(line.answer())
     except BaseException:
         while line.asked:
-            with suppress(Error):
+            with suppress(Exception):
                 await conn.wait(line.answer())
         with suppress(Error):
             line.close()
@@ -110,7 +110,7 @@ class _Line(Generic[T]):
             result = (yield from fetch_many(self._pgconn))[-1]
             if self._pipelines:
                 yield from fetch_many(self._pgconn)  # the Sync
-        except Error:
+        except Exception:
             self.asked.clear()  # the connection is gone, and with it all answers
             raise
         statement = self.asked.popleft()
