@@ -137,7 +137,7 @@ async def _work(
 
         tally = Tally(lambda told: link.offer("tally", told))
         tally.expect((task.queue, task.name) for task in queue.registry)
-    report = Report(journal, queue.listeners, tally)
+    report = Report(journal, queue.listeners, tally, lambda jobs: link.offer("churn", jobs))
     queue.listeners.open(journal.emit)
     identity = Identity(app, socket.gethostname(), os.getpid(), migrate.library_version())
     pump = Pump(
