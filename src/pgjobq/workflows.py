@@ -178,11 +178,12 @@ class Workflows(Enqueuing, Waiting):
         return statements.list_(self.schema, name, ref, state, before, limit)
 
     def workflow_graph(self, workflow: int, *, conn: object = None) -> WorkflowGraph:
-        """Its jobs, and what waits for what: up to 200 one by one, more of them by task."""
+        """Its jobs, and what waits for what: up to 200 one by one, more of them by task, and of more than 10,000 the
+        first ones."""
         found = self._run(statements.nodes(self.schema, workflow, grouped=False), conn)
         if grouped := len(found) > statements.MOST_NODES:
             found = self._run(statements.nodes(self.schema, workflow, grouped=True), conn)
-        between = self._run(statements.links(self.schema, workflow, grouped=grouped), conn)
+        between = self._run(statements.links(self.schema, workflow, found, grouped=grouped), conn)
         return statements.graph(found, between, grouped=grouped)
 
     async def aworkflow_graph(self, workflow: int, *, conn: object = None) -> WorkflowGraph:
@@ -190,7 +191,7 @@ class Workflows(Enqueuing, Waiting):
         found = await self._arun(statements.nodes(self.schema, workflow, grouped=False), conn)
         if grouped := len(found) > statements.MOST_NODES:
             found = await self._arun(statements.nodes(self.schema, workflow, grouped=True), conn)
-        between = await self._arun(statements.links(self.schema, workflow, grouped=grouped), conn)
+        between = await self._arun(statements.links(self.schema, workflow, found, grouped=grouped), conn)
         return statements.graph(found, between, grouped=grouped)
 
     # ------------------------------------------------------------------------------------------ change

@@ -82,3 +82,4 @@ INSERT INTO pgjobq.history (minute, queue, started, succeeded, failed, cancelled
 SELECT date_bin('1 minute', now(), 'epoch') - make_interval(mins => m), q.queue, 46, 45, 1, 0, 1, 20,
        ARRAY[0, 0, 0, 0, 0, 15, 15, 15, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 100, 12
 FROM generate_series(1, 4319) m CROSS JOIN (SELECT DISTINCT queue FROM pgjobq.lane) q;
+SELECT pgjobq.sum_history(now() - interval '3 days', now());

@@ -14,7 +14,7 @@ import msgspec
 
 from pgjobq.errors import InvalidOption
 from pgjobq.job import Job, JobState
-from pgjobq.statements.jobs import read_job
+from pgjobq.statements.jobs import id_text, read_job
 from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
 from pgjobq.wording import quote
@@ -291,7 +291,7 @@ def _asked(
         None if unsearched is None else msgspec.json.encode(unsearched).decode(),
         wanted.error,
         str(limit + 1),
-        None if wanted.workflow is None else str(wanted.workflow),
+        None if wanted.workflow is None else id_text(wanted.workflow),
         None if wanted.argument is None else _contained(wanted.argument),
         None if wanted.worker is None else _worker(wanted.worker),
         _moment(wanted.since),

@@ -169,18 +169,18 @@ WITH source AS MATERIALIZED (
                    WHEN 'array' THEN position(lower($7::text) IN lower(
                        (j.args - ARRAY(SELECT jsonb_array_elements_text($8::text::jsonb -> j.task)))::text)) > 0
                    ELSE position(lower($7::text) IN lower(j.args::text)) > 0 END
-               OR EXISTS (SELECT FROM pgjobq.attempt_error e WHERE e.job = j.id
-                          AND position(lower($7::text) IN lower(e.kind || ': ' || e.message)) > 0)))
+               OR (SELECT true FROM pgjobq.attempt_error e WHERE e.job = j.id
+                   AND position(lower($7::text) IN lower(e.kind || ': ' || e.message)) > 0 LIMIT 1)))
       AND ($9::text IS NULL OR $9::text = (SELECT FINGERPRINT FROM (FAULT_OF_S) fault))
       AND ($12::text IS NULL OR CASE jsonb_typeof($8::text::jsonb -> j.task)
                WHEN 'null' THEN false
                WHEN 'array' THEN (j.args - ARRAY(SELECT jsonb_array_elements_text($8::text::jsonb -> j.task))) @> $12::text::jsonb
                ELSE j.args @> $12::text::jsonb END)
-      AND ($13::text IS NULL OR EXISTS (SELECT FROM pgjobq.running r WHERE r.job = j.id AND r.worker = $13::text::uuid)
-           OR EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = j.id AND f.worker = $13::text::uuid))
+      AND ($13::text IS NULL OR (SELECT true FROM pgjobq.running r WHERE r.job = j.id AND r.worker = $13::text::uuid LIMIT 1)
+           OR (SELECT true FROM pgjobq.finished f WHERE f.job = j.id AND f.worker = $13::text::uuid LIMIT 1))
       AND ($14::text IS NULL OR j.created_at >= $14::text::timestamptz)
       AND ($15::text IS NULL OR j.created_at < $15::text::timestamptz)
-      AND ($11::text IS NULL OR EXISTS (SELECT FROM pgjobq.member w WHERE w.job = j.id AND w.workflow = $11::text::bigint))
+      AND ($11::text IS NULL OR (SELECT true FROM pgjobq.member w WHERE w.job = j.id AND w.workflow = $11::text::bigint LIMIT 1))
       AND STATE
     ORDER BY s.place LIMIT $10::text::int
 ), listed AS (
@@ -200,26 +200,27 @@ m.job::text
 true
 
 -- name: state_succeeded
-EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = j.id AND f.outcome = 's')
+-- Here and below, LIMIT 1 and no EXISTS: that would be turned into a hash of the whole table.
+(SELECT true FROM pgjobq.finished f WHERE f.job = j.id AND f.outcome = 's' LIMIT 1)
 
 -- name: state_failed
-EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = j.id AND f.outcome = 'f')
+(SELECT true FROM pgjobq.finished f WHERE f.job = j.id AND f.outcome = 'f' LIMIT 1)
 
 -- name: state_cancelled
-EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = j.id AND f.outcome = 'c')
+(SELECT true FROM pgjobq.finished f WHERE f.job = j.id AND f.outcome = 'c' LIMIT 1)
 
 -- name: state_running
-EXISTS (SELECT FROM pgjobq.running x WHERE x.job = j.id)
+(SELECT true FROM pgjobq.running x WHERE x.job = j.id LIMIT 1)
 
 -- name: state_scheduled
-EXISTS (SELECT FROM pgjobq.scheduled x WHERE x.job = j.id)
+(SELECT true FROM pgjobq.scheduled x WHERE x.job = j.id LIMIT 1)
 
 -- name: state_blocked
-EXISTS (SELECT FROM pgjobq.blocked x WHERE x.job = j.id)
+(SELECT true FROM pgjobq.blocked x WHERE x.job = j.id LIMIT 1)
 
 -- name: state_ready
-(EXISTS (SELECT FROM pgjobq.ready x WHERE x.queue = j.queue AND x.priority = j.priority AND x.seq = j.id)
- OR EXISTS (SELECT FROM pgjobq.ready x WHERE x.job = j.id AND x.seq <> x.job))
+coalesce((SELECT true FROM pgjobq.ready x WHERE x.queue = j.queue AND x.priority = j.priority AND x.seq = j.id LIMIT 1),
+         (SELECT true FROM pgjobq.ready x WHERE x.job = j.id AND x.seq <> x.job LIMIT 1), false)
 
 -- name: source_any
 SELECT j.id AS job, j.id::text AS key, row_number() OVER (ORDER BY j.id DESC) AS place FROM pgjobq.job j

@@ -60,10 +60,9 @@ async def overview(request: Request) -> Response:
 async def queues(request: Request) -> Response:
     """Every queue."""
     desk = desk_of(request)
-    found, paused, totals, trends, limits, ageing = await asyncio.gather(
+    found, paused, trends, limits, ageing = await asyncio.gather(
         desk.survey.aqueues(),
         desk.queue.apaused(),
-        desk.totals.get(),
         desk.trends.get(),
         desk.queue.alimits(),
         desk.queue.aageing(),
@@ -74,7 +73,7 @@ async def queues(request: Request) -> Response:
         request,
         "queues.html",
         queues=found,
-        paces={one.queue: one.pace for one in totals},
+        paces={one.queue: one.pace for one in trends},
         paused={one.name: one for one in paused if one.kind == "queue"},
         trends={one.queue: one for one in trends},
         limits={one.queue: one for one in limits},
