@@ -122,7 +122,7 @@ CREATE TABLE pgjobq.finished (
 CREATE INDEX finished_at ON pgjobq.finished USING brin (finished_at) WITH (pages_per_range = 16, autosummarize = on);
 -- For lists of what went wrong, by when it did and newest job first: a job that succeeds pays nothing for them, and a hundred
 -- thousand cancelled ones do not stand in front of one that failed.
-CREATE INDEX finished_badly ON pgjobq.finished (outcome, finished_at) WHERE outcome <> 's';
+CREATE INDEX finished_badly ON pgjobq.finished (outcome, finished_at, job) WHERE outcome <> 's';
 CREATE INDEX finished_badly_job ON pgjobq.finished (outcome, job) WHERE outcome <> 's';
 
 CREATE TABLE pgjobq.attempt_error (

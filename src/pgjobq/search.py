@@ -34,7 +34,7 @@ class Portions:
     """Sizes of portions, one after the other.
 
     Args:
-        seconds: for how long the whole may take; a portion that has begun is finished. None: to the end.
+        seconds: for how long the whole may take; None: to the end.
         most: jobs that are looked at altogether, where the time is limited.
         clock: seconds, from any beginning.
     """
@@ -43,6 +43,11 @@ class Portions:
         self.size = min(FIRST, most)
         self._seconds, self._most, self._clock = seconds, most, clock
         self._began = clock()
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left for the portion that is next."""
+        return 3600.0 if self._seconds is None else max(0.0, self._seconds - (self._clock() - self._began))
 
     def go_on(self, searched: int) -> bool:
         """Whether there is time for another portion, after so many jobs; its size is then `size`."""

@@ -138,9 +138,11 @@ class Survey:
 
     def _failures(self, newest: int, after: str | None) -> Steps[Failures]:
         portions = Portions(LOOK_FOR, newest)
-        found: Failures = yield statements.failures(self.queue.schema, portions.size, after)
+        found: Failures = yield statements.failures(self.queue.schema, portions.size, after, portions.left)
         while found.after is not None and portions.go_on(found.searched):
-            found = added(found, (yield statements.failures(self.queue.schema, portions.size, found.after)))
+            found = added(
+                found, (yield statements.failures(self.queue.schema, portions.size, found.after, portions.left))
+            )
         return found
 
     def look(self, wanted: Filter, *, after: str | None = None, limit: int = 50, conn: object = None) -> Page:
@@ -205,7 +207,14 @@ class Survey:
         searched = 0
         while True:
             found: Listed[T] = yield statement(
-                schema, wanted, after=after, limit=limit - len(jobs), window=portions.size, unsearched=hidden, ids=ids
+                schema,
+                wanted,
+                after=after,
+                limit=limit - len(jobs),
+                window=portions.size,
+                unsearched=hidden,
+                ids=ids,
+                seconds=portions.left,
             )
             jobs += found.jobs
             searched += found.searched

@@ -3522,7 +3522,7 @@ END $$;
 -- For lists of what went wrong, by when it did and newest job first: a job that succeeds pays nothing for them, and a hundred
 -- thousand cancelled ones do not stand in front of one that failed.
 DROP INDEX pgjobq.finished_badly;
-CREATE INDEX finished_badly ON pgjobq.finished (outcome, finished_at) WHERE outcome <> 's';
+CREATE INDEX finished_badly ON pgjobq.finished (outcome, finished_at, job) WHERE outcome <> 's';
 CREATE INDEX finished_badly_job ON pgjobq.finished (outcome, job) WHERE outcome <> 's';
 
 -- ---------------------------------------------------------------------------------------------- many jobs at once

@@ -208,17 +208,17 @@ def pulse(schema: str) -> Statement[str]:
     return Statement("survey_pulse", statement_text("survey_pulse", schema), (), lambda rows: str(rows[0][0]))
 
 
-def failures(schema: str, newest: int, after: str | None) -> Statement[Failures]:
+def failures(schema: str, newest: int, after: str | None, seconds: float) -> Statement[Failures]:
     """So many of the newest failed jobs, grouped; raises InvalidOption for an `after` that nobody gave."""
     _check_key(after, _TIMED_KEY)
 
     def decode(rows: Rows) -> Failures:
         *groups, (_, last, searched) = rows
-        return Failures(
-            [_group(text) for text, _, _ in groups], last if int(searched) >= newest else None, int(searched)
-        )
+        return Failures([_group(text) for text, _, _ in groups], last, int(searched))
 
-    return Statement("survey_failures", _composed("survey_failures", schema), (str(newest), after), decode)
+    return Statement(
+        "survey_failures", _composed("survey_failures", schema), (str(newest), after, repr(seconds)), decode
+    )
 
 
 def between(schema: str, since: datetime | None, until: datetime | None) -> Statement[tuple[int, int]]:
@@ -237,6 +237,7 @@ def look(
     window: int,
     unsearched: Mapping[str, list[str] | None] | None,
     ids: tuple[int, int] = ALL_IDS,
+    seconds: float = 3600.0,
 ) -> Statement[Page]:
     """A page of jobs; raises InvalidOption for an `after` that no page gave.
 
@@ -247,9 +248,10 @@ def look(
         unsearched: arguments, by task, whose values are not searched (None: all of the task's); None: neither
             arguments nor errors are.
         ids: what `between` told of the filter's times.
+        seconds: after which no more are looked at.
     """
-    text, params = _asked(schema, wanted, after, limit, window, unsearched, ids, "shown_whole")
-    return Statement("look", text, params, lambda rows: _listed(rows, limit, window, read_job))
+    text, params = _asked(schema, wanted, after, limit, window, unsearched, ids, seconds, "shown_whole")
+    return Statement("look", text, params, lambda rows: _listed(rows, limit, read_job))
 
 
 def pick(
@@ -261,10 +263,11 @@ def pick(
     window: int,
     unsearched: Mapping[str, list[str] | None] | None,
     ids: tuple[int, int] = ALL_IDS,
+    seconds: float = 3600.0,
 ) -> Statement[Listed[int]]:
     """The same, and of each job its id only."""
-    text, params = _asked(schema, wanted, after, limit, window, unsearched, ids, "shown_id")
-    return Statement("pick", text, params, lambda rows: _listed(rows, limit, window, int))
+    text, params = _asked(schema, wanted, after, limit, window, unsearched, ids, seconds, "shown_id")
+    return Statement("pick", text, params, lambda rows: _listed(rows, limit, int))
 
 
 def _asked(
@@ -275,6 +278,7 @@ def _asked(
     window: int,
     unsearched: Mapping[str, list[str] | None] | None,
     ids: tuple[int, int],
+    seconds: float,
     shown: str,
 ) -> tuple[str, tuple[str | None, ...]]:
     """The statement of a search, and its parameters."""
@@ -297,6 +301,7 @@ def _asked(
         _moment(wanted.since),
         _moment(wanted.until),
         *map(str, ids),
+        repr(seconds),
     )
     state = wanted.state if source in ("ref", "workflow") else None
     return _composed("look", schema, f"source_{source}", f"state_{state or 'any'}", shown), params
@@ -362,12 +367,12 @@ def _composed(
     return text.replace("FINGERPRINT", statement_text("fingerprint", schema))
 
 
-def _listed(rows: Rows, limit: int, window: int, read: Callable[[Any], T]) -> Listed[T]:
+def _listed(rows: Rows, limit: int, read: Callable[[Any], T]) -> Listed[T]:
     *found, (_, last, searched) = rows
     jobs = [read(text) for text, _, _ in found[:limit]]
     if len(found) > limit:
         return Listed(jobs, found[limit - 1][1], int(searched))
-    return Listed(jobs, last if int(searched) >= window else None, int(searched))
+    return Listed(jobs, last, int(searched))
 
 
 _group = msgspec.json.Decoder(FailureGroup).decode

@@ -101,15 +101,19 @@ substr(md5(concat_ws(' ', fault.task, fault.kind, regexp_replace(
 
 -- name: survey_failures
 -- The newest $1 failed jobs (of those before the key $2), grouped by what went wrong; the largest groups first. The last row
--- has no group: the key of the last job and how many there were.
+-- has no group: the key of the last job (NULL: there are no more) and how many there were. As in `look`, no more are looked at
+-- after $3 seconds.
 WITH latest AS MATERIALIZED (
-    SELECT f.job, f.finished_at FROM pgjobq.finished f
+    SELECT f.job, f.finished_at, row_number() OVER (ORDER BY f.finished_at DESC, f.job DESC) AS place FROM pgjobq.finished f
     WHERE f.outcome = 'f' AND f.outcome <> 's' AND ($2::text IS NULL
        OR (f.finished_at, f.job) < (split_part($2::text, '|', 1)::timestamptz, split_part($2::text, '|', 2)::bigint))
     ORDER BY f.finished_at DESC, f.job DESC LIMIT $1::text::int
 ), told AS MATERIALIZED (
-    SELECT l.job, l.finished_at, fault.task, fault.kind, fault.message, FINGERPRINT AS fingerprint
-    FROM latest l CROSS JOIN LATERAL (FAULT_OF_L) fault
+    SELECT l.job, l.finished_at, l.place, fault.task, fault.kind, fault.message, FINGERPRINT AS fingerprint
+    FROM (SELECT * FROM latest x
+          WHERE x.place <= 50 OR clock_timestamp() < (SELECT statement_timestamp() + make_interval(secs => $3::text::float8))
+          OFFSET 0) l
+    CROSS JOIN LATERAL (FAULT_OF_L) fault
 )
 (SELECT json_build_object(
     'fingerprint', fingerprint, 'task', task, 'kind', kind, 'jobs', count(*),
@@ -118,8 +122,9 @@ WITH latest AS MATERIALIZED (
     'first_at', min(finished_at), 'last_at', max(finished_at))::text, NULL::text, NULL::text
  FROM told GROUP BY fingerprint, task, kind ORDER BY count(*) DESC, max(finished_at) DESC LIMIT 200)
 UNION ALL
-SELECT NULL, (SELECT l.finished_at::text || '|' || l.job FROM latest l ORDER BY l.finished_at, l.job LIMIT 1),
-       (SELECT count(*)::text FROM latest)
+SELECT NULL, CASE WHEN (SELECT count(*) FROM latest) = $1::text::int OR (SELECT count(*) FROM told) < (SELECT count(*) FROM latest)
+                  THEN (SELECT t.finished_at::text || '|' || t.job FROM told t ORDER BY t.place DESC LIMIT 1) END,
+       (SELECT count(*)::text FROM told)
 
 -- name: survey_between
 -- From which id on jobs were enqueued at $1 or later, and before $2, roughly: halved until there is nothing between, since ids
@@ -145,48 +150,56 @@ SELECT coalesce((SELECT min(high) FROM halves WHERE edge = 0), 0)::text,
 
 -- name: look
 -- A page of jobs: up to $2 candidates from SOURCE, in its order, those that pass every filter given, the first $10 of
--- them. The last row has no job: the key of the last candidate and how many there were, so that a search goes on there.
+-- them. The last row has no job: the key of the last candidate that was looked at (NULL: there are no more) and how many were,
+-- so that a search goes on there. After $18 seconds no more are looked at, but for the first 50: one that has to be read from
+-- the disk takes a hundred times as long.
 -- SHOWN: what is told of each. $3 queue, $4 task, $5 ref, $6 tag, $7 text in ref, arguments or errors, $8 the arguments by task
 -- that are not searched (NULL: search neither arguments nor errors), $9 fingerprint of the error, $11 workflow, $12 what the
 -- arguments contain, $13 the worker that runs it or ran it last, $14 and $15 enqueued from when until when, $16 and $17 from
 -- which id until which that may be. STATE: the condition on the state, where SOURCE has jobs of any.
 WITH source AS MATERIALIZED (
     SOURCE
-), matched AS MATERIALIZED (
+), looked AS MATERIALIZED (
     -- OFFSET 0: one probe for each candidate. The planner's own choice for a common queue is to read all of `job`.
-    SELECT s.job, s.key, s.place
-    FROM source s CROSS JOIN LATERAL (SELECT * FROM pgjobq.job x WHERE x.id = s.job OFFSET 0) j
-    WHERE j.id >= $16::text::bigint AND j.id < $17::text::bigint
-      AND ($3::text IS NULL OR j.queue = $3::text)
-      AND ($4::text IS NULL OR j.task = $4::text)
-      AND ($5::text IS NULL OR j.ref = $5::text)
-      AND ($6::text IS NULL OR $6::text = ANY (j.tags))
-      AND ($7::text IS NULL
-           OR position(lower($7::text) IN lower(j.ref)) > 0
-           OR $8::text IS NOT NULL AND (
-               CASE jsonb_typeof($8::text::jsonb -> j.task)
+    SELECT s.job, s.key, s.place, coalesce(j.passes, false) AS passes
+    FROM (SELECT * FROM source x
+          WHERE x.place <= 50 OR clock_timestamp() < (SELECT statement_timestamp() + make_interval(secs => $18::text::float8))
+          OFFSET 0) s
+    LEFT JOIN LATERAL (
+        SELECT j.id >= $16::text::bigint AND j.id < $17::text::bigint
+           AND ($3::text IS NULL OR j.queue = $3::text)
+           AND ($4::text IS NULL OR j.task = $4::text)
+           AND ($5::text IS NULL OR j.ref = $5::text)
+           AND ($6::text IS NULL OR $6::text = ANY (j.tags))
+           AND ($7::text IS NULL
+               OR position(lower($7::text) IN lower(j.ref)) > 0
+               OR $8::text IS NOT NULL AND (
+                   CASE jsonb_typeof($8::text::jsonb -> j.task)
+                       WHEN 'null' THEN false
+                       WHEN 'array' THEN position(lower($7::text) IN lower(
+                           (j.args - ARRAY(SELECT jsonb_array_elements_text($8::text::jsonb -> j.task)))::text)) > 0
+                       ELSE position(lower($7::text) IN lower(j.args::text)) > 0 END
+                   OR (SELECT true FROM pgjobq.attempt_error e WHERE e.job = j.id
+                       AND position(lower($7::text) IN lower(e.kind || ': ' || e.message)) > 0 LIMIT 1)))
+           AND ($9::text IS NULL OR $9::text = (SELECT FINGERPRINT FROM (FAULT_OF_S) fault))
+           AND ($12::text IS NULL OR CASE jsonb_typeof($8::text::jsonb -> j.task)
                    WHEN 'null' THEN false
-                   WHEN 'array' THEN position(lower($7::text) IN lower(
-                       (j.args - ARRAY(SELECT jsonb_array_elements_text($8::text::jsonb -> j.task)))::text)) > 0
-                   ELSE position(lower($7::text) IN lower(j.args::text)) > 0 END
-               OR (SELECT true FROM pgjobq.attempt_error e WHERE e.job = j.id
-                   AND position(lower($7::text) IN lower(e.kind || ': ' || e.message)) > 0 LIMIT 1)))
-      AND ($9::text IS NULL OR $9::text = (SELECT FINGERPRINT FROM (FAULT_OF_S) fault))
-      AND ($12::text IS NULL OR CASE jsonb_typeof($8::text::jsonb -> j.task)
-               WHEN 'null' THEN false
-               WHEN 'array' THEN (j.args - ARRAY(SELECT jsonb_array_elements_text($8::text::jsonb -> j.task))) @> $12::text::jsonb
-               ELSE j.args @> $12::text::jsonb END)
-      AND ($13::text IS NULL OR (SELECT true FROM pgjobq.running r WHERE r.job = j.id AND r.worker = $13::text::uuid LIMIT 1)
-           OR (SELECT true FROM pgjobq.finished f WHERE f.job = j.id AND f.worker = $13::text::uuid LIMIT 1))
-      AND ($14::text IS NULL OR j.created_at >= $14::text::timestamptz)
-      AND ($15::text IS NULL OR j.created_at < $15::text::timestamptz)
-      AND ($11::text IS NULL OR (SELECT true FROM pgjobq.member w WHERE w.job = j.id AND w.workflow = $11::text::bigint LIMIT 1))
-      AND STATE
-    ORDER BY s.place LIMIT $10::text::int
+                   WHEN 'array' THEN (j.args - ARRAY(SELECT jsonb_array_elements_text($8::text::jsonb -> j.task))) @> $12::text::jsonb
+                   ELSE j.args @> $12::text::jsonb END)
+           AND ($13::text IS NULL OR (SELECT true FROM pgjobq.running r WHERE r.job = j.id AND r.worker = $13::text::uuid LIMIT 1)
+               OR (SELECT true FROM pgjobq.finished f WHERE f.job = j.id AND f.worker = $13::text::uuid LIMIT 1))
+           AND ($14::text IS NULL OR j.created_at >= $14::text::timestamptz)
+           AND ($15::text IS NULL OR j.created_at < $15::text::timestamptz)
+           AND ($11::text IS NULL OR (SELECT true FROM pgjobq.member w WHERE w.job = j.id AND w.workflow = $11::text::bigint LIMIT 1))
+           AND STATE AS passes
+        FROM pgjobq.job j WHERE j.id = s.job OFFSET 0) j ON true
+), matched AS MATERIALIZED (
+    SELECT l.job, l.key, l.place FROM looked l WHERE l.passes ORDER BY l.place LIMIT $10::text::int
 ), listed AS (
     SELECT SHOWN AS job, m.key, m.place FROM matched m
     UNION ALL
-    SELECT NULL, (SELECT s.key FROM source s ORDER BY s.place DESC LIMIT 1), (SELECT count(*) FROM source)
+    SELECT NULL, CASE WHEN (SELECT count(*) FROM source) = $2::text::int OR (SELECT count(*) FROM looked) < (SELECT count(*) FROM source)
+                      THEN (SELECT l.key FROM looked l ORDER BY l.place DESC LIMIT 1) END, (SELECT count(*) FROM looked)
 )
 SELECT l.job, l.key, l.place::text FROM listed l ORDER BY l.job IS NULL, l.place
 
