@@ -1,7 +1,7 @@
 """How far one look through many jobs goes: portion by portion, until enough is found or its time is up.
 
-No index leads to every condition, so a search reads jobs and passes most of them by. A fixed number of them is too few on
-a quick server and too many on a busy one, or where each has to be read from the disk: so the time is what is fixed.
+No index leads to every condition, so a search reads jobs and passes most of them by. A fixed number of them is too few
+on a quick server and too many on a busy one, or where each has to be read from the disk: so the time is what is fixed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Everything that a visitor can ask of the dashboard, and an operator of the command line, where there are many jobs."""
+"""Everything that a visitor can ask of the dashboard, and an operator of the command line."""
 
 from __future__ import annotations
 
