@@ -1,9 +1,9 @@
 """How long each page takes where a million jobs have ended: `PYTHONPATH=tests python -m web.large`.
 
-Prints a table: of each kind of page the slowest address, as the median of a few requests, and the slowest first request,
+Prints a table: of each kind of page the slowest address, as the median of a few requests, and the slowest first one,
 when nothing was cached, neither by the server nor by the system. `--docs` writes it into docs/dashboard.md, `--most MS`
-fails when a page's median is above. Commands of the command line are told, too, and never fail: they look until they have
-found.
+fails when a page's median is above. Commands of the command line are told, too, and never fail: they look until they
+have found.
 """
 
 from __future__ import annotations
@@ -139,9 +139,9 @@ class Measure:
         load = f"{min(self.load):.1f} to {max(self.load):.1f}"
         return (
             f"{jobs:,} jobs in {queues} queues ({ended:,} ended, {failed:,} of them failed; {ready:,} ready,\n"
-            f"{scheduled:,} scheduled, {blocked:,} blocked, {running:,} running), PostgreSQL {version}, {os.cpu_count()}\n"
-            f"cores with a load average of {load}. Of each kind the slowest address: the median of {self.rounds}\n"
-            "requests, and the first one, with nothing in the server's memory nor in the system's."
+            f"{scheduled:,} scheduled, {blocked:,} blocked, {running:,} running), PostgreSQL {version},\n"
+            f"{os.cpu_count()} cores with a load average of {load}. Of each kind the slowest address: the median of\n"
+            f"{self.rounds} requests, and the first one, with nothing in the server's memory nor in the system's."
         )
 
     def pages(self) -> Iterator[tuple[str, dict[str, Callable[[], object]]]]:
