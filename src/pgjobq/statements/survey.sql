@@ -105,8 +105,8 @@ substr(md5(concat_ws(' ', fault.task, fault.kind, regexp_replace(
 -- after $3 seconds.
 WITH latest AS MATERIALIZED (
     SELECT f.job, f.finished_at, row_number() OVER (ORDER BY f.finished_at DESC, f.job DESC) AS place FROM pgjobq.finished f
-    WHERE f.outcome = 'f' AND f.outcome <> 's' AND ($2::text IS NULL
-       OR (f.finished_at, f.job) < (split_part($2::text, '|', 1)::timestamptz, split_part($2::text, '|', 2)::bigint))
+    WHERE f.outcome = 'f' AND f.outcome <> 's' AND (f.finished_at, f.job)
+      < (coalesce(split_part($2::text, '|', 1)::timestamptz, 'infinity'), coalesce(split_part($2::text, '|', 2)::bigint, 9223372036854775807))
     ORDER BY f.finished_at DESC, f.job DESC LIMIT $1::text::int
 ), told AS MATERIALIZED (
     SELECT l.job, l.finished_at, l.place, fault.task, fault.kind, fault.message, FINGERPRINT AS fingerprint
@@ -236,18 +236,19 @@ coalesce((SELECT true FROM pgjobq.ready x WHERE x.queue = j.queue AND x.priority
          (SELECT true FROM pgjobq.ready x WHERE x.job = j.id AND x.seq <> x.job LIMIT 1), false)
 
 -- name: source_any
+-- Here and below, coalesce() and no `$1 IS NULL OR`: a plan that is kept would read an index from its end to where it begins.
 SELECT j.id AS job, j.id::text AS key, row_number() OVER (ORDER BY j.id DESC) AS place FROM pgjobq.job j
-WHERE ($1::text IS NULL OR j.id < $1::text::bigint) AND j.id >= $16::text::bigint AND j.id < $17::text::bigint
+WHERE j.id < coalesce($1::text::bigint, 9223372036854775807) AND j.id >= $16::text::bigint AND j.id < $17::text::bigint
 ORDER BY j.id DESC LIMIT $2::text::int
 
 -- name: source_ref
 SELECT j.id AS job, j.id::text AS key, row_number() OVER (ORDER BY j.id DESC) AS place FROM pgjobq.job j
-WHERE j.ref = $5::text AND ($1::text IS NULL OR j.id < $1::text::bigint)
+WHERE j.ref = $5::text AND j.id < coalesce($1::text::bigint, 9223372036854775807)
   AND j.id >= $16::text::bigint AND j.id < $17::text::bigint ORDER BY j.id DESC LIMIT $2::text::int
 
 -- name: source_workflow
 SELECT w.job, w.job::text AS key, row_number() OVER (ORDER BY w.job DESC) AS place FROM pgjobq.member w
-WHERE w.workflow = $11::text::bigint AND ($1::text IS NULL OR w.job < $1::text::bigint)
+WHERE w.workflow = $11::text::bigint AND w.job < coalesce($1::text::bigint, 9223372036854775807)
   AND w.job >= $16::text::bigint AND w.job < $17::text::bigint ORDER BY w.job DESC LIMIT $2::text::int
 
 -- name: source_ready
@@ -256,31 +257,31 @@ WHERE w.workflow = $11::text::bigint AND ($1::text IS NULL OR w.job < $1::text::
 SELECT x.job, x.seq::text AS key, row_number() OVER (ORDER BY x.seq DESC) AS place
 FROM (SELECT DISTINCT queue, priority FROM pgjobq.lane WHERE $3::text IS NULL OR queue = $3::text) l
 CROSS JOIN LATERAL (SELECT r.job, r.seq FROM pgjobq.ready r WHERE r.queue = l.queue AND r.priority = l.priority
-                    AND ($1::text IS NULL OR r.seq < $1::text::bigint) AND r.seq >= $16::text::bigint
+                    AND r.seq < coalesce($1::text::bigint, 9223372036854775807) AND r.seq >= $16::text::bigint
                     ORDER BY r.seq DESC LIMIT $2::text::int) x
 ORDER BY x.seq DESC LIMIT $2::text::int
 
 -- name: source_running
 SELECT r.job, r.job::text AS key, row_number() OVER (ORDER BY r.job DESC) AS place FROM pgjobq.running r
-WHERE ($1::text IS NULL OR r.job < $1::text::bigint) AND r.job >= $16::text::bigint AND r.job < $17::text::bigint
+WHERE r.job < coalesce($1::text::bigint, 9223372036854775807) AND r.job >= $16::text::bigint AND r.job < $17::text::bigint
 ORDER BY r.job DESC LIMIT $2::text::int
 
 -- name: source_blocked
 SELECT b.job, b.job::text AS key, row_number() OVER (ORDER BY b.job DESC) AS place FROM pgjobq.blocked b
-WHERE ($1::text IS NULL OR b.job < $1::text::bigint) AND b.job >= $16::text::bigint AND b.job < $17::text::bigint
+WHERE b.job < coalesce($1::text::bigint, 9223372036854775807) AND b.job >= $16::text::bigint AND b.job < $17::text::bigint
 ORDER BY b.job DESC LIMIT $2::text::int
 
 -- name: source_scheduled
 -- The next that is due first.
 SELECT s.job, s.run_at::text || '|' || s.job AS key, row_number() OVER (ORDER BY s.run_at, s.job) AS place
 FROM pgjobq.scheduled s
-WHERE $1::text IS NULL
-   OR (s.run_at, s.job) > (split_part($1::text, '|', 1)::timestamptz, split_part($1::text, '|', 2)::bigint)
+WHERE (s.run_at, s.job)
+      > (coalesce(split_part($1::text, '|', 1)::timestamptz, '-infinity'), coalesce(split_part($1::text, '|', 2)::bigint, 0))
 ORDER BY s.run_at, s.job LIMIT $2::text::int
 
 -- name: source_succeeded
 SELECT f.job, f.job::text AS key, row_number() OVER (ORDER BY f.job DESC) AS place FROM pgjobq.finished f
-WHERE f.outcome = 's' AND ($1::text IS NULL OR f.job < $1::text::bigint)
+WHERE f.outcome = 's' AND f.job < coalesce($1::text::bigint, 9223372036854775807)
   AND f.job >= $16::text::bigint AND f.job < $17::text::bigint ORDER BY f.job DESC LIMIT $2::text::int
 
 -- name: source_failed
@@ -288,25 +289,25 @@ WHERE f.outcome = 's' AND ($1::text IS NULL OR f.job < $1::text::bigint)
 SELECT f.job, f.finished_at::text || '|' || f.job AS key,
        row_number() OVER (ORDER BY f.finished_at DESC, f.job DESC) AS place
 FROM pgjobq.finished f
-WHERE f.outcome = 'f' AND f.outcome <> 's' AND ($1::text IS NULL
-   OR (f.finished_at, f.job) < (split_part($1::text, '|', 1)::timestamptz, split_part($1::text, '|', 2)::bigint))
+WHERE f.outcome = 'f' AND f.outcome <> 's' AND (f.finished_at, f.job)
+      < (coalesce(split_part($1::text, '|', 1)::timestamptz, 'infinity'), coalesce(split_part($1::text, '|', 2)::bigint, 9223372036854775807))
 ORDER BY f.finished_at DESC, f.job DESC LIMIT $2::text::int
 
 -- name: source_cancelled
 SELECT f.job, f.finished_at::text || '|' || f.job AS key,
        row_number() OVER (ORDER BY f.finished_at DESC, f.job DESC) AS place
 FROM pgjobq.finished f
-WHERE f.outcome = 'c' AND f.outcome <> 's' AND ($1::text IS NULL
-   OR (f.finished_at, f.job) < (split_part($1::text, '|', 1)::timestamptz, split_part($1::text, '|', 2)::bigint))
+WHERE f.outcome = 'c' AND f.outcome <> 's' AND (f.finished_at, f.job)
+      < (coalesce(split_part($1::text, '|', 1)::timestamptz, 'infinity'), coalesce(split_part($1::text, '|', 2)::bigint, 9223372036854775807))
 ORDER BY f.finished_at DESC, f.job DESC LIMIT $2::text::int
 
 -- name: source_failed_enqueued
 -- Of some time: the last that was enqueued first.
 SELECT f.job, f.job::text AS key, row_number() OVER (ORDER BY f.job DESC) AS place FROM pgjobq.finished f
-WHERE f.outcome = 'f' AND f.outcome <> 's' AND ($1::text IS NULL OR f.job < $1::text::bigint)
+WHERE f.outcome = 'f' AND f.outcome <> 's' AND f.job < coalesce($1::text::bigint, 9223372036854775807)
   AND f.job >= $16::text::bigint AND f.job < $17::text::bigint ORDER BY f.job DESC LIMIT $2::text::int
 
 -- name: source_cancelled_enqueued
 SELECT f.job, f.job::text AS key, row_number() OVER (ORDER BY f.job DESC) AS place FROM pgjobq.finished f
-WHERE f.outcome = 'c' AND f.outcome <> 's' AND ($1::text IS NULL OR f.job < $1::text::bigint)
+WHERE f.outcome = 'c' AND f.outcome <> 's' AND f.job < coalesce($1::text::bigint, 9223372036854775807)
   AND f.job >= $16::text::bigint AND f.job < $17::text::bigint ORDER BY f.job DESC LIMIT $2::text::int

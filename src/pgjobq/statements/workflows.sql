@@ -35,7 +35,7 @@ SELECT to_jsonb(w)::text FROM pgjobq.workflows w
 WHERE ($1::text IS NULL OR w.name = $1::text)
   AND ($2::text IS NULL OR w.ref = $2::text)
   AND ($3::text IS NULL OR w.state = $3::text)
-  AND ($4::text IS NULL OR w.id < $4::text::bigint)
+  AND w.id < coalesce($4::text::bigint, 9223372036854775807)
 ORDER BY w.id DESC LIMIT $5::text::int
 
 -- name: workflow_nodes
