@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from pgjobq import run
 from pgjobq.errors import InvalidOption
-from pgjobq.job import GateFigures, Holder
+from pgjobq.overview import GateFigures, Holder
 from pgjobq.queue import Queue
 from pgjobq.search import LOOK_FOR, MOST_SEARCHED, Portions, added, passes_all
 from pgjobq.statements import Statement

@@ -14,8 +14,8 @@ import promql_parser
 import pytest
 
 from pgjobq.engine.figures import about_worker
-from pgjobq.job import QueueStats, Stats
 from pgjobq.metrics import Family, Standing, Tally, gauges
+from pgjobq.overview import QueueStats, Stats
 from pgjobq.settings import WorkerSettings
 
 OPS = pages.ROOT / "ops"
