@@ -8,11 +8,11 @@ survey.look(Filter(state=JobState.FAILED, queue="mail"), after=page.after)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
-from pgjobq import run
+from pgjobq.doors import Doors, Saying
 from pgjobq.errors import InvalidOption
 from pgjobq.overview import GateFigures, Holder
 from pgjobq.queue import Queue
@@ -51,8 +51,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Steps = Generator[Statement[Any], Any, T]
-"""Statements, one after the other; what each gives comes back, and the last word is the answer."""
 
 CAP = 10_000
 """Counts end here: what is behind them is read off the planner's estimate, or not at all."""
@@ -62,7 +60,7 @@ MOST_GATES = 200
 MOST_ON_A_PAGE = 1_000
 
 
-class Survey:
+class Survey(Doors):
     """What stands in a queue, for people. Every call has its awaited twin.
 
     Args:
@@ -72,31 +70,32 @@ class Survey:
 
     def __init__(self, queue: Queue, *, search_payloads: bool = True) -> None:
         self.queue = queue
+        self.schema, self.registry, self.pools = queue.schema, queue.registry, queue.pools
         self.search_payloads = search_payloads
 
     def counts(self, *, conn: object = None) -> Counts:
         """How many jobs stand in each state."""
-        return self._run(statements.counts(self.queue.schema, CAP), conn)
+        return self._run(statements.counts(self.schema, CAP), conn)
 
     async def acounts(self, *, conn: object = None) -> Counts:
         """The async twin of `counts`."""
-        return await self._arun(statements.counts(self.queue.schema, CAP), conn)
+        return await self._arun(statements.counts(self.schema, CAP), conn)
 
     def queues(self, *, conn: object = None) -> list[QueueFigures]:
         """Every queue, what stands in it and how many workers serve it, by name."""
-        return self._run(statements.queues(self.queue.schema, CAP), conn)
+        return self._run(statements.queues(self.schema, CAP), conn)
 
     async def aqueues(self, *, conn: object = None) -> list[QueueFigures]:
         """The async twin of `queues`."""
-        return await self._arun(statements.queues(self.queue.schema, CAP), conn)
+        return await self._arun(statements.queues(self.schema, CAP), conn)
 
     def workers(self, *, most_jobs: int = 50, conn: object = None) -> list[WorkerFigures]:
         """Every worker process, with at most so many of the jobs that it runs now."""
-        return self._run(statements.workers(self.queue.schema, most_jobs), conn)
+        return self._run(statements.workers(self.schema, most_jobs), conn)
 
     async def aworkers(self, *, most_jobs: int = 50, conn: object = None) -> list[WorkerFigures]:
         """The async twin of `workers`."""
-        return await self._arun(statements.workers(self.queue.schema, most_jobs), conn)
+        return await self._arun(statements.workers(self.schema, most_jobs), conn)
 
     def gates(self, *, most: int = MOST_GATES, conn: object = None) -> list[GateFigures]:
         """At most so many gates where jobs wait or hold places, those where most wait first."""
@@ -108,19 +107,19 @@ class Survey:
 
     def gate_limits(self, *, conn: object = None) -> list[GateLimit]:
         """The limits that `set_gate` set, by key, whether jobs wait there or not."""
-        return self._run(statements.gate_limits(self.queue.schema), conn)
+        return self._run(statements.gate_limits(self.schema), conn)
 
     async def agate_limits(self, *, conn: object = None) -> list[GateLimit]:
         """The async twin of `gate_limits`."""
-        return await self._arun(statements.gate_limits(self.queue.schema), conn)
+        return await self._arun(statements.gate_limits(self.schema), conn)
 
     def pulse(self, *, conn: object = None) -> str:
         """A text that changes when anything does."""
-        return self._run(statements.pulse(self.queue.schema), conn)
+        return self._run(statements.pulse(self.schema), conn)
 
     async def apulse(self, *, conn: object = None) -> str:
         """The async twin of `pulse`."""
-        return await self._arun(statements.pulse(self.queue.schema), conn)
+        return await self._arun(statements.pulse(self.schema), conn)
 
     def failures(self, *, newest: int = MOST_FAILED, after: str | None = None, conn: object = None) -> Failures:
         """The newest failed jobs, grouped by what went wrong; the largest groups first.
@@ -130,19 +129,17 @@ class Survey:
             after: `Failures.after`, to go on with older ones.
             conn: the connection whose transaction this joins; None: one of our own.
         """
-        return self._follow(self._failures(newest, after), conn)
+        return self._say(self._failures(newest, after), conn)
 
     async def afailures(self, *, newest: int = MOST_FAILED, after: str | None = None, conn: object = None) -> Failures:
         """The async twin of `failures`."""
-        return await self._afollow(self._failures(newest, after), conn)
+        return await self._asay(self._failures(newest, after), conn)
 
-    def _failures(self, newest: int, after: str | None) -> Steps[Failures]:
+    def _failures(self, newest: int, after: str | None) -> Saying[Failures]:
         portions = Portions(LOOK_FOR, newest)
-        found: Failures = yield statements.failures(self.queue.schema, portions.size, after, portions.left)
+        found: Failures = yield statements.failures(self.schema, portions.size, after, portions.left)
         while found.after is not None and portions.go_on(found.searched):
-            found = added(
-                found, (yield statements.failures(self.queue.schema, portions.size, found.after, portions.left))
-            )
+            found = added(found, (yield statements.failures(self.schema, portions.size, found.after, portions.left)))
         return found
 
     def look(self, wanted: Filter, *, after: str | None = None, limit: int = 50, conn: object = None) -> Page:
@@ -152,13 +149,13 @@ class Survey:
         A page may be short, or empty, and yet say how it goes on (`after`): one call looks through jobs for some
         hundredths of a second. `limit`: 1..1,000.
         """
-        return self._opened(self._follow(self._look(wanted, after, limit), conn))
+        return self._opened(self._say(self._look(wanted, after, limit), conn))
 
     async def alook(self, wanted: Filter, *, after: str | None = None, limit: int = 50, conn: object = None) -> Page:
         """The async twin of `look`."""
-        return self._opened(await self._afollow(self._look(wanted, after, limit), conn))
+        return self._opened(await self._asay(self._look(wanted, after, limit), conn))
 
-    def _look(self, wanted: Filter, after: str | None, limit: int) -> Steps[Page]:
+    def _look(self, wanted: Filter, after: str | None, limit: int) -> Saying[Page]:
         if type(limit) is not int or not 1 <= limit <= MOST_ON_A_PAGE:
             raise InvalidOption(f"limit={limit!r}: wants a whole number from 1 to {MOST_ON_A_PAGE:,}")
         return self._searched(statements.look, wanted, after, limit, LOOK_FOR)
@@ -174,15 +171,15 @@ class Survey:
             seconds: for how long to look; None: until so many are found, or there are no more.
             conn: the connection whose transaction this joins; None: one of our own.
         """
-        return self._follow(self._pick(wanted, most, seconds), conn)
+        return self._say(self._pick(wanted, most, seconds), conn)
 
     async def apick(
         self, wanted: Filter, *, most: int = 10_000, seconds: float | None = LOOK_FOR, conn: object = None
     ) -> Listed[int]:
         """The async twin of `pick`."""
-        return await self._afollow(self._pick(wanted, most, seconds), conn)
+        return await self._asay(self._pick(wanted, most, seconds), conn)
 
-    def _pick(self, wanted: Filter, most: int, seconds: float | None) -> Steps[Listed[int]]:
+    def _pick(self, wanted: Filter, most: int, seconds: float | None) -> Saying[Listed[int]]:
         return self._searched(statements.pick, wanted, None, most, seconds)
 
     def _searched(
@@ -192,11 +189,11 @@ class Survey:
         after: str | None,
         limit: int,
         seconds: float | None,
-    ) -> Steps[Listed[T]]:
+    ) -> Saying[Listed[T]]:
         """A search, portion by portion."""
         if wanted.argument is not None and not self.search_payloads:
             raise InvalidOption(f"argument={quote(wanted.argument)}: arguments are not searched here")
-        schema, hidden = self.queue.schema, self._secrets() if self.search_payloads else None
+        schema, hidden = self.schema, self._secrets() if self.search_payloads else None
         ids = statements.ALL_IDS
         if wanted.since is not None or wanted.until is not None:
             ids = yield statements.between(schema, wanted.since, wanted.until)
@@ -224,35 +221,10 @@ class Survey:
 
     def _secrets(self) -> dict[str, list[str] | None]:
         """The arguments that a search must not find, by task (None: all): whoever guesses would learn them."""
-        hidden = {task.name: task.codec.hidden_names for task in self.queue.registry}
+        hidden = {task.name: task.codec.hidden_names for task in self.registry}
         return {
             task: None if names is None else sorted(names) for task, names in hidden.items() if names != frozenset()
         }
 
     def _opened(self, page: Page) -> Page:
-        return replace(page, jobs=[shown(job, self.queue.registry) for job in page.jobs])
-
-    def _follow(self, steps: Steps[T], conn: object) -> T:
-        """One statement after the other, each chosen by what the one before told."""
-        told: Any = None
-        while True:
-            try:
-                statement = steps.send(told)
-            except StopIteration as end:
-                return cast("T", end.value)
-            told = self._run(statement, conn)
-
-    async def _afollow(self, steps: Steps[T], conn: object) -> T:
-        told: Any = None
-        while True:
-            try:
-                statement = steps.send(told)
-            except StopIteration as end:
-                return cast("T", end.value)
-            told = await self._arun(statement, conn)
-
-    def _run(self, statement: Statement[T], conn: object) -> T:
-        return self.queue.pools.execute(statement) if conn is None else run.execute(conn, statement)
-
-    async def _arun(self, statement: Statement[T], conn: object) -> T:
-        return await self.queue.pools.aexecute(statement) if conn is None else await run.aexecute(conn, statement)
+        return replace(page, jobs=[shown(job, self.registry) for job in page.jobs])
