@@ -70,7 +70,8 @@ WITH flow AS (
 )
 INSERT INTO pgjobq.member (job, workflow, counted)
 SELECT m.job, flow.id, true FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM flow) flow
-CROSS JOIN LATERAL (SELECT (SELECT min(id) FROM pgjobq.job) + flow.n * 10 + k AS job FROM generate_series(0, 9) k) m;
+CROSS JOIN LATERAL (SELECT (SELECT min(id) FROM pgjobq.job) + flow.n * 10 + k AS job FROM generate_series(0, 9) k) m
+ON CONFLICT DO NOTHING;                     -- where few jobs were asked for
 INSERT INTO pgjobq.audit (at, who, what, jobs, about)
 SELECT now() - make_interval(secs => 100000 - i), 'ada@example.com', 'retry', 1, jsonb_build_object('job', i)
 FROM generate_series(1, 100000) i;
