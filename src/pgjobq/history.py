@@ -27,7 +27,8 @@ class History(Doors):
             minutes: 1..4,320 (three days).
             span: minutes that are told as one, 1..1,440; `minutes` is a multiple of it. They begin at full hours where
                 that fits: `history(1440, span=15)` has 96 of them, the last one so far.
-            queue: of this queue only; its minutes are there a few seconds after they are over.
+            queue: of this queue only; its minutes are there a few seconds after they are over. Of all queues together,
+                spans of a quarter of an hour or of several are kept as such: three days take no longer than an hour.
             conn: the connection whose transaction this joins; None: one of our own.
         """
         return self._run(self._history(minutes, span, queue), conn)

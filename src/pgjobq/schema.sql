@@ -47,6 +47,7 @@
 --   cancel_request running jobs that are to be cancelled: their workers see to it.
 --   audit          what operators did: who, when, what, to how many jobs.   INSERT only.
 --   history        what happened in each minute, in numbers: counted by upkeep when it is over.
+--   history_quarter  the same by quarters of an hour, of all queues together.
 --
 -- THE CONSERVATION LAW: at every commit each job stands in exactly one of scheduled, blocked, ready, running,
 -- finished. The view `misplaced` lists the jobs for which that is not so: it must be empty.
@@ -119,8 +120,9 @@ CREATE TABLE pgjobq.finished (
 );
 -- Rows arrive in the order of finished_at, which is all that a BRIN needs; a B-tree would cost every job 30 bytes.
 CREATE INDEX finished_at ON pgjobq.finished USING brin (finished_at) WITH (pages_per_range = 16, autosummarize = on);
-CREATE INDEX finished_badly ON pgjobq.finished (finished_at) WHERE outcome <> 's';
--- For lists of what went wrong, newest job first; a job that succeeds pays nothing for it.
+-- For lists of what went wrong, by when it did and newest job first: a job that succeeds pays nothing for them, and a hundred
+-- thousand cancelled ones do not stand in front of one that failed.
+CREATE INDEX finished_badly ON pgjobq.finished (outcome, finished_at, job) WHERE outcome <> 's';
 CREATE INDEX finished_badly_job ON pgjobq.finished (outcome, job) WHERE outcome <> 's';
 
 CREATE TABLE pgjobq.attempt_error (
@@ -356,6 +358,20 @@ CREATE TABLE pgjobq.history (
     ready        bigint NOT NULL,           -- jobs that waited for a worker at the minute's end, counted up to 100,000
     oldest       float8,                    -- seconds since the first of them was enqueued
     PRIMARY KEY (minute, queue)
+);
+
+-- The same of all queues together, a quarter of an hour in a row: what charts of days read. Written with the minutes.
+CREATE TABLE pgjobq.history_quarter (
+    quarter      timestamptz PRIMARY KEY,   -- its beginning
+    started      bigint NOT NULL,
+    succeeded    bigint NOT NULL,
+    failed       bigint NOT NULL,
+    cancelled    bigint NOT NULL,
+    errors       bigint NOT NULL,
+    run_seconds  float8 NOT NULL,
+    run          bigint[] NOT NULL,
+    ready        bigint NOT NULL,           -- of its minutes the most, in all queues together
+    oldest       float8
 );
 
 CREATE SEQUENCE pgjobq.idle_until MINVALUE 0 START 0;
@@ -3598,18 +3614,25 @@ SELECT w.id, w.name, w.ref, w.created_at, coalesce(w.started_at, n.started_at) A
        coalesce(n.cancelled, w.cancelled) AS cancelled, w.bad, w.fail_fast
 FROM pgjobq.workflow w
 CROSS JOIN LATERAL (
-    SELECT w.ended_at IS NOT NULL AND NOT EXISTS (                  -- as in workflow_is_over()
-        SELECT FROM pgjobq.workflow_look l WHERE l.workflow = w.id AND l.news IN ('again', 'came')) AS over OFFSET 0) o
+    SELECT EXISTS (SELECT FROM pgjobq.workflow_look l               -- as in workflow_is_over()
+                   WHERE l.workflow = w.id AND l.news IN ('again', 'came')) AS changed OFFSET 0) c
+CROSS JOIN LATERAL (            -- what has been counted for good, unless it will be counted anew
+    SELECT w.ended_at IS NOT NULL AND NOT c.changed AS over, CASE WHEN c.changed THEN 0 ELSE w.swept END AS swept,
+           CASE WHEN c.changed THEN 0 ELSE w.succeeded END AS succeeded, CASE WHEN c.changed THEN 0 ELSE w.failed END AS failed,
+           CASE WHEN c.changed THEN 0 ELSE w.cancelled END AS cancelled OFFSET 0) o
 LEFT JOIN LATERAL (
-    SELECT (SELECT count(*) FROM pgjobq.member m WHERE m.workflow = w.id AND m.counted)::int AS total,
-           (SELECT count(*) FROM pgjobq.running r JOIN pgjobq.member m ON m.job = r.job WHERE m.workflow = w.id AND m.counted)::int AS running,
-           (SELECT count(*) FROM pgjobq.scheduled s JOIN pgjobq.member m ON m.job = s.job WHERE m.workflow = w.id AND m.counted)::int AS scheduled,
-           (SELECT count(*) FROM pgjobq.blocked b JOIN pgjobq.member m ON m.job = b.job WHERE m.workflow = w.id AND m.counted)::int AS blocked,
-           e.*, least(e.began, (SELECT min(r.started_at) FROM pgjobq.running r JOIN pgjobq.member m ON m.job = r.job
-                                WHERE m.workflow = w.id AND m.counted)) AS started_at
-    FROM (SELECT count(*) FILTER (WHERE f.outcome = 's')::int AS succeeded, count(*) FILTER (WHERE f.outcome = 'f')::int AS failed,
-                 count(*) FILTER (WHERE f.outcome = 'c')::int AS cancelled, min(f.started_at) AS began
-          FROM pgjobq.member m JOIN pgjobq.finished f ON f.job = m.job WHERE m.workflow = w.id AND m.counted) e
+    SELECT count(*)::int + o.succeeded + o.failed + o.cancelled AS total,
+           count(*) FILTER (WHERE e.since IS NOT NULL)::int AS running,
+           count(*) FILTER (WHERE e.place = 'scheduled')::int AS scheduled, count(*) FILTER (WHERE e.place = 'blocked')::int AS blocked,
+           count(*) FILTER (WHERE e.outcome = 's')::int + o.succeeded AS succeeded,
+           count(*) FILTER (WHERE e.outcome = 'f')::int + o.failed AS failed,
+           count(*) FILTER (WHERE e.outcome = 'c')::int + o.cancelled AS cancelled, min(coalesce(e.started_at, e.since)) AS started_at
+    FROM (SELECT f.outcome, f.started_at,
+                 CASE WHEN f.job IS NULL THEN (SELECT r.started_at FROM pgjobq.running r WHERE r.job = m.job) END AS since,
+                 CASE WHEN f.job IS NULL THEN coalesce((SELECT 'scheduled' FROM pgjobq.scheduled s WHERE s.job = m.job),
+                                                       (SELECT 'blocked' FROM pgjobq.blocked b WHERE b.job = m.job)) END AS place
+          FROM pgjobq.member m LEFT JOIN pgjobq.finished f ON f.job = m.job
+          WHERE m.workflow = w.id AND m.counted AND m.job > o.swept OFFSET 0) e     -- 0: each is looked for once
 ) n ON NOT o.over;
 
 -- ---------------------------------------------------------------------------------------------- history
@@ -3626,6 +3649,36 @@ $$;
 CREATE FUNCTION pgjobq.history_sum(one bigint[], other bigint[]) RETURNS bigint[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT ARRAY(SELECT coalesce(x.a, 0) + coalesce(x.b, 0) FROM unnest(one, other) WITH ORDINALITY AS x(a, b, place)
                  ORDER BY x.place)
+$$;
+
+-- Put the minutes from `since` to before `until` together anew, by quarters of an hour. The places of `run` are written out: to
+-- unnest them takes eight times as long.
+CREATE FUNCTION pgjobq.sum_history(since timestamptz, until timestamptz) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pgjobq, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+    WITH told AS (                          -- minute by minute, because what waits in several queues at once is added up
+        SELECT k.minute, sum(k.started) AS started, sum(k.succeeded) AS succeeded, sum(k.failed) AS failed,
+               sum(k.cancelled) AS cancelled, sum(k.errors) AS errors, sum(k.run_seconds) AS run_seconds,
+               sum(k.ready) AS ready, max(k.oldest) AS oldest, ARRAY[
+                     sum(k.run[1]), sum(k.run[2]), sum(k.run[3]), sum(k.run[4]), sum(k.run[5]), sum(k.run[6]),
+                     sum(k.run[7]), sum(k.run[8]), sum(k.run[9]), sum(k.run[10]), sum(k.run[11]), sum(k.run[12]),
+                     sum(k.run[13]), sum(k.run[14]), sum(k.run[15]), sum(k.run[16]), sum(k.run[17]), sum(k.run[18]),
+                     sum(k.run[19]), sum(k.run[20])]::bigint[] AS run
+        FROM pgjobq.history k
+        WHERE k.minute >= date_bin('15 minutes', since, 'epoch')
+          AND k.minute < date_bin('15 minutes', until - interval '1 microsecond', 'epoch') + interval '15 minutes' GROUP BY k.minute
+    )
+    INSERT INTO pgjobq.history_quarter AS q (quarter, started, succeeded, failed, cancelled, errors, run_seconds, run, ready, oldest)
+    SELECT date_bin('15 minutes', t.minute, 'epoch'), sum(t.started), sum(t.succeeded), sum(t.failed), sum(t.cancelled),
+           sum(t.errors), sum(t.run_seconds), ARRAY[
+                 sum(t.run[1]), sum(t.run[2]), sum(t.run[3]), sum(t.run[4]), sum(t.run[5]), sum(t.run[6]),
+                 sum(t.run[7]), sum(t.run[8]), sum(t.run[9]), sum(t.run[10]), sum(t.run[11]), sum(t.run[12]),
+                 sum(t.run[13]), sum(t.run[14]), sum(t.run[15]), sum(t.run[16]), sum(t.run[17]), sum(t.run[18]),
+                 sum(t.run[19]), sum(t.run[20])]::bigint[], max(t.ready), max(t.oldest)
+    FROM told t GROUP BY 1
+    ON CONFLICT (quarter) DO UPDATE SET
+        started = EXCLUDED.started, succeeded = EXCLUDED.succeeded, failed = EXCLUDED.failed, cancelled = EXCLUDED.cancelled,
+        errors = EXCLUDED.errors, run_seconds = EXCLUDED.run_seconds, run = EXCLUDED.run, ready = EXCLUDED.ready,
+        oldest = EXCLUDED.oldest
 $$;
 
 -- Count the minutes from `since` to before `until` (full minutes both) and keep what was found, or what was known where
@@ -3698,7 +3751,8 @@ SET search_path = pg_catalog, pgjobq, pg_temp SET plan_cache_mode = force_custom
         errors = greatest(h.errors, EXCLUDED.errors), ready = greatest(h.ready, EXCLUDED.ready),
         oldest = coalesce(h.oldest, EXCLUDED.oldest),
         run_seconds = greatest(h.run_seconds, EXCLUDED.run_seconds),
-        run = CASE WHEN EXCLUDED.succeeded + EXCLUDED.errors > h.succeeded + h.errors THEN EXCLUDED.run ELSE h.run END
+        run = CASE WHEN EXCLUDED.succeeded + EXCLUDED.errors > h.succeeded + h.errors THEN EXCLUDED.run ELSE h.run END;
+    SELECT pgjobq.sum_history(since, until);
 $$;
 
 -- Count the minutes that are over, and put those older than three days together: a chore. Seconds until it is due again.
@@ -3743,6 +3797,7 @@ BEGIN
                 failed = h.failed + EXCLUDED.failed, cancelled = h.cancelled + EXCLUDED.cancelled,
                 errors = h.errors + EXCLUDED.errors, run_seconds = h.run_seconds + EXCLUDED.run_seconds,
                 run = pgjobq.history_sum(h.run, EXCLUDED.run);
+            DELETE FROM pgjobq.history_quarter q WHERE q.quarter < edge - interval '3 days';
         END IF;
     END IF;
     RETURN extract(epoch FROM edge + interval '63 seconds' - pgjobq.clock());
@@ -4033,7 +4088,7 @@ BEGIN
                      overlap, queue, priority, app, edited, changed_at) ON pgjobq.schedules',
             'SELECT ON pgjobq.misplaced, pgjobq.workflows, pgjobq.worker, pgjobq.lane, pgjobq.migration, pgjobq.paused,
                        pgjobq.queue_limit, pgjobq.gate, pgjobq.gate_pass, pgjobq.gate_meter, pgjobq.gate_share, pgjobq.history,
-                       pgjobq.ageing',
+                       pgjobq.history_quarter, pgjobq.ageing',
             'SELECT ON pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked',    -- for the metrics
             'SELECT (id, queue, created_at) ON pgjobq.job',
             'SELECT (job, finished_at, outcome) ON pgjobq.finished'];
@@ -4046,7 +4101,7 @@ BEGIN
         grants := ARRAY['SELECT ON pgjobq.jobs, pgjobq.misplaced, pgjobq.dependency, pgjobq.pending, pgjobq.workflows, pgjobq.workflow, pgjobq.member, pgjobq.attempt_error, pgjobq.worker, pgjobq.lane,
                          pgjobq.migration, pgjobq.paused, pgjobq.queue_limit, pgjobq.cancel_request, pgjobq.audit, pgjobq.gate, pgjobq.gate_pass, pgjobq.gate_meter, pgjobq.gate_share,
                          pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked, pgjobq.finished, pgjobq.job,
-                         pgjobq.schedules, pgjobq.history, pgjobq.ageing, pgjobq.step, pgjobq.event, pgjobq.progress, pgjobq.checkpoint'];
+                         pgjobq.schedules, pgjobq.history, pgjobq.history_quarter, pgjobq.ageing, pgjobq.step, pgjobq.event, pgjobq.progress, pgjobq.checkpoint'];
     WHEN 'worker' THEN
         functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'ended_many', 'release', 'expire', 'follow_limits', 'watch_dependencies', 'look_at_workflows', 'watch_workflows', 'complete', 'end_pauses', 'follow_cancels',
                            'after', 'look_at_gates', 'sweep_gates', 'forget_meters', 'gate_ahead', 'gate_keeps', 'gate_line', 'tick', 'declare_schedules', 'write_history', 'age',

@@ -8,21 +8,24 @@ survey.look(Filter(state=JobState.FAILED, queue="mail"), after=page.after)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from pgjobq import run
+from pgjobq.doors import Doors, Saying
 from pgjobq.errors import InvalidOption
-from pgjobq.job import JobState
 from pgjobq.overview import GateFigures, Holder
 from pgjobq.queue import Queue
+from pgjobq.search import LOOK_FOR, MOST_SEARCHED, Portions, added, passes_all
 from pgjobq.statements import Statement
 from pgjobq.statements import survey as statements
 from pgjobq.statements.survey import (
     Counts,
     FailureGroup,
+    Failures,
     Filter,
     GateLimit,
+    Listed,
     Page,
     QueueFigures,
     RunningJob,
@@ -34,10 +37,12 @@ from pgjobq.wording import quote
 __all__ = [
     "Counts",
     "FailureGroup",
+    "Failures",
     "Filter",
     "GateFigures",
     "GateLimit",
     "Holder",
+    "Listed",
     "Page",
     "QueueFigures",
     "RunningJob",
@@ -49,15 +54,13 @@ T = TypeVar("T")
 
 CAP = 10_000
 """Counts end here: what is behind them is read off the planner's estimate, or not at all."""
-WINDOW = 20_000
-"""Jobs one page looks at; the next page goes on from there."""
-NEWEST_FAILED = 5_000
-"""The same for what ended badly: it is rare, so each of these lies on a disk page of its own, in two tables."""
+MOST_FAILED = 20_000
+"""Failed jobs that are grouped at once."""
 MOST_GATES = 200
 MOST_ON_A_PAGE = 1_000
 
 
-class Survey:
+class Survey(Doors):
     """What stands in a queue, for people. Every call has its awaited twin.
 
     Args:
@@ -67,31 +70,32 @@ class Survey:
 
     def __init__(self, queue: Queue, *, search_payloads: bool = True) -> None:
         self.queue = queue
+        self.schema, self.registry, self.pools = queue.schema, queue.registry, queue.pools
         self.search_payloads = search_payloads
 
     def counts(self, *, conn: object = None) -> Counts:
         """How many jobs stand in each state."""
-        return self._run(statements.counts(self.queue.schema, CAP), conn)
+        return self._run(statements.counts(self.schema, CAP), conn)
 
     async def acounts(self, *, conn: object = None) -> Counts:
         """The async twin of `counts`."""
-        return await self._arun(statements.counts(self.queue.schema, CAP), conn)
+        return await self._arun(statements.counts(self.schema, CAP), conn)
 
     def queues(self, *, conn: object = None) -> list[QueueFigures]:
         """Every queue, what stands in it and how many workers serve it, by name."""
-        return self._run(statements.queues(self.queue.schema, CAP), conn)
+        return self._run(statements.queues(self.schema, CAP), conn)
 
     async def aqueues(self, *, conn: object = None) -> list[QueueFigures]:
         """The async twin of `queues`."""
-        return await self._arun(statements.queues(self.queue.schema, CAP), conn)
+        return await self._arun(statements.queues(self.schema, CAP), conn)
 
     def workers(self, *, most_jobs: int = 50, conn: object = None) -> list[WorkerFigures]:
         """Every worker process, with at most so many of the jobs that it runs now."""
-        return self._run(statements.workers(self.queue.schema, most_jobs), conn)
+        return self._run(statements.workers(self.schema, most_jobs), conn)
 
     async def aworkers(self, *, most_jobs: int = 50, conn: object = None) -> list[WorkerFigures]:
         """The async twin of `workers`."""
-        return await self._arun(statements.workers(self.queue.schema, most_jobs), conn)
+        return await self._arun(statements.workers(self.schema, most_jobs), conn)
 
     def gates(self, *, most: int = MOST_GATES, conn: object = None) -> list[GateFigures]:
         """At most so many gates where jobs wait or hold places, those where most wait first."""
@@ -103,63 +107,124 @@ class Survey:
 
     def gate_limits(self, *, conn: object = None) -> list[GateLimit]:
         """The limits that `set_gate` set, by key, whether jobs wait there or not."""
-        return self._run(statements.gate_limits(self.queue.schema), conn)
+        return self._run(statements.gate_limits(self.schema), conn)
 
     async def agate_limits(self, *, conn: object = None) -> list[GateLimit]:
         """The async twin of `gate_limits`."""
-        return await self._arun(statements.gate_limits(self.queue.schema), conn)
+        return await self._arun(statements.gate_limits(self.schema), conn)
 
     def pulse(self, *, conn: object = None) -> str:
         """A text that changes when anything does."""
-        return self._run(statements.pulse(self.queue.schema), conn)
+        return self._run(statements.pulse(self.schema), conn)
 
     async def apulse(self, *, conn: object = None) -> str:
         """The async twin of `pulse`."""
-        return await self._arun(statements.pulse(self.queue.schema), conn)
+        return await self._arun(statements.pulse(self.schema), conn)
 
-    def failures(self, *, newest: int = NEWEST_FAILED, conn: object = None) -> list[FailureGroup]:
-        """So many of the newest failed jobs, grouped by what went wrong; the largest groups first."""
-        return self._run(statements.failures(self.queue.schema, newest), conn)
+    def failures(self, *, newest: int = MOST_FAILED, after: str | None = None, conn: object = None) -> Failures:
+        """The newest failed jobs, grouped by what went wrong; the largest groups first.
 
-    async def afailures(self, *, newest: int = NEWEST_FAILED, conn: object = None) -> list[FailureGroup]:
+        Args:
+            newest: at most so many jobs; fewer, when more would take too long.
+            after: `Failures.after`, to go on with older ones.
+            conn: the connection whose transaction this joins; None: one of our own.
+        """
+        return self._say(self._failures(newest, after), conn)
+
+    async def afailures(self, *, newest: int = MOST_FAILED, after: str | None = None, conn: object = None) -> Failures:
         """The async twin of `failures`."""
-        return await self._arun(statements.failures(self.queue.schema, newest), conn)
+        return await self._asay(self._failures(newest, after), conn)
+
+    def _failures(self, newest: int, after: str | None) -> Saying[Failures]:
+        portions = Portions(LOOK_FOR, newest)
+        found: Failures = yield statements.failures(self.schema, portions.size, after, portions.left)
+        while found.after is not None and portions.go_on(found.searched):
+            found = added(found, (yield statements.failures(self.schema, portions.size, found.after, portions.left)))
+        return found
 
     def look(self, wanted: Filter, *, after: str | None = None, limit: int = 50, conn: object = None) -> Page:
-        """Jobs that pass the filter: newest first, scheduled ones by when they are due, ended badly by when they did.
+        """Jobs that pass the filter: newest first, scheduled ones by when they are due, ended badly by when they did
+        (by when they were enqueued, where the filter asks for that).
 
-        A page may be short, or empty, and yet say how it goes on (`after`): one call looks at 20,000 jobs at most,
-        at 5,000 of those that ended badly.
+        A page may be short, or empty, and yet say how it goes on (`after`): one call looks through jobs for some
+        hundredths of a second. `limit`: 1..1,000.
         """
-        return self._opened(self._run(self._look(wanted, after, limit), conn))
+        return self._opened(self._say(self._look(wanted, after, limit), conn))
 
     async def alook(self, wanted: Filter, *, after: str | None = None, limit: int = 50, conn: object = None) -> Page:
         """The async twin of `look`."""
-        return self._opened(await self._arun(self._look(wanted, after, limit), conn))
+        return self._opened(await self._asay(self._look(wanted, after, limit), conn))
 
-    def _look(self, wanted: Filter, after: str | None, limit: int) -> Statement[Page]:
+    def _look(self, wanted: Filter, after: str | None, limit: int) -> Saying[Page]:
         if type(limit) is not int or not 1 <= limit <= MOST_ON_A_PAGE:
             raise InvalidOption(f"limit={limit!r}: wants a whole number from 1 to {MOST_ON_A_PAGE:,}")
+        return self._searched(statements.look, wanted, after, limit, LOOK_FOR)
+
+    def pick(
+        self, wanted: Filter, *, most: int = 10_000, seconds: float | None = LOOK_FOR, conn: object = None
+    ) -> Listed[int]:
+        """The ids of what `look` finds, up to `most` of them; `after` tells whether there may be more.
+
+        Args:
+            wanted: which jobs.
+            most: ids, 1 or more.
+            seconds: for how long to look; None: until so many are found, or there are no more.
+            conn: the connection whose transaction this joins; None: one of our own.
+        """
+        return self._say(self._pick(wanted, most, seconds), conn)
+
+    async def apick(
+        self, wanted: Filter, *, most: int = 10_000, seconds: float | None = LOOK_FOR, conn: object = None
+    ) -> Listed[int]:
+        """The async twin of `pick`."""
+        return await self._asay(self._pick(wanted, most, seconds), conn)
+
+    def _pick(self, wanted: Filter, most: int, seconds: float | None) -> Saying[Listed[int]]:
+        return self._searched(statements.pick, wanted, None, most, seconds)
+
+    def _searched(
+        self,
+        statement: Callable[..., Statement[Listed[T]]],
+        wanted: Filter,
+        after: str | None,
+        limit: int,
+        seconds: float | None,
+    ) -> Saying[Listed[T]]:
+        """A search, portion by portion."""
         if wanted.argument is not None and not self.search_payloads:
             raise InvalidOption(f"argument={quote(wanted.argument)}: arguments are not searched here")
-        plain = wanted in (Filter(state=wanted.state), Filter(ref=wanted.ref))  # then every candidate passes
-        far_apart = wanted.error or wanted.state in (JobState.FAILED, JobState.CANCELLED)
-        window = limit + 1 if plain else NEWEST_FAILED if far_apart else WINDOW
-        hidden = self._secrets() if self.search_payloads else None
-        return statements.look(self.queue.schema, wanted, after=after, limit=limit, window=window, unsearched=hidden)
+        schema, hidden = self.schema, self._secrets() if self.search_payloads else None
+        ids = statements.ALL_IDS
+        if wanted.since is not None or wanted.until is not None:
+            ids = yield statements.between(schema, wanted.since, wanted.until)
+        portions = Portions(seconds, MOST_SEARCHED)
+        if passes_all(wanted):
+            portions.size = min(limit + 1, MOST_SEARCHED)
+        jobs: list[T] = []
+        searched = 0
+        while True:
+            found: Listed[T] = yield statement(
+                schema,
+                wanted,
+                after=after,
+                limit=limit - len(jobs),
+                window=portions.size,
+                unsearched=hidden,
+                ids=ids,
+                seconds=portions.left,
+            )
+            jobs += found.jobs
+            searched += found.searched
+            after = found.after
+            if after is None or len(jobs) >= limit or not portions.go_on(searched):
+                return Listed(jobs, after, searched)
 
     def _secrets(self) -> dict[str, list[str] | None]:
         """The arguments that a search must not find, by task (None: all): whoever guesses would learn them."""
-        hidden = {task.name: task.codec.hidden_names for task in self.queue.registry}
+        hidden = {task.name: task.codec.hidden_names for task in self.registry}
         return {
             task: None if names is None else sorted(names) for task, names in hidden.items() if names != frozenset()
         }
 
     def _opened(self, page: Page) -> Page:
-        return replace(page, jobs=[shown(job, self.queue.registry) for job in page.jobs])
-
-    def _run(self, statement: Statement[T], conn: object) -> T:
-        return self.queue.pools.execute(statement) if conn is None else run.execute(conn, statement)
-
-    async def _arun(self, statement: Statement[T], conn: object) -> T:
-        return await self.queue.pools.aexecute(statement) if conn is None else await run.aexecute(conn, statement)
+        return replace(page, jobs=[shown(job, self.registry) for job in page.jobs])

@@ -115,6 +115,11 @@ class WorkflowGraph:
     grouped: bool
     """Whether a node stands for all jobs of a task."""
 
+    @property
+    def jobs(self) -> int:
+        """How many jobs it tells of."""
+        return sum(node.jobs for node in self.nodes)
+
 
 class PlannedJob:
     """A job of a workflow that is being written down; its id is known once it is written."""

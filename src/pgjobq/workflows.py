@@ -175,7 +175,8 @@ class Workflows(Enqueuing, Waiting):
         return statements.list_(self.schema, name, ref, state, before, limit)
 
     def workflow_graph(self, workflow: int, *, conn: object = None) -> WorkflowGraph:
-        """Its jobs, and what waits for what: up to 200 one by one, more of them by task."""
+        """Its jobs, and what waits for what: up to 200 one by one, more of them by task, and of more than 10,000 the
+        first ones."""
         return self._say(self._graph(workflow), conn)
 
     async def aworkflow_graph(self, workflow: int, *, conn: object = None) -> WorkflowGraph:
@@ -186,7 +187,7 @@ class Workflows(Enqueuing, Waiting):
         found = yield statements.nodes(self.schema, workflow, grouped=False)
         if grouped := len(found) > statements.MOST_NODES:
             found = yield statements.nodes(self.schema, workflow, grouped=True)
-        between = yield statements.links(self.schema, workflow, grouped=grouped)
+        between = yield statements.links(self.schema, workflow, found, grouped=grouped)
         return statements.graph(found, between, grouped=grouped)
 
     # ------------------------------------------------------------------------------------------ change

@@ -55,7 +55,7 @@ MADE_FOR_THE_OWNER |= {
     "take_turns",
 }
 MADE_FOR_THE_OWNER |= {"age_mark", "is_waiting"}
-MADE_FOR_THE_OWNER |= {"count_history", "history_bounds", "history_sum"}
+MADE_FOR_THE_OWNER |= {"count_history", "history_bounds", "history_sum", "sum_history"}
 MADE_FOR_THE_OWNER |= {"ask_cancel", "change_waiting", "drop_waiting", "expiry", "set_expiry"}
 MADE_FOR_THE_OWNER |= {
     "queue_limit_number_seq",
@@ -138,7 +138,9 @@ MATRIX: dict[str, set[str]] = {
     "SELECT * FROM pgjobq.audit": CAN_READ,
     "DELETE FROM pgjobq.audit": NOBODY,
     "SELECT * FROM pgjobq.history": CAN_WATCH,
+    "SELECT * FROM pgjobq.history_quarter": CAN_WATCH,
     "DELETE FROM pgjobq.history": NOBODY,
+    "DELETE FROM pgjobq.history_quarter": NOBODY,
     "SELECT pgjobq.write_history()": WORKS,
     "DELETE FROM pgjobq.paused": NOBODY,
     "SELECT pgjobq.set_gate('api', 1)": {"operator"},
@@ -471,7 +473,7 @@ def test_who_may_read_can_survey(as_role: Callable[..., str], role: str) -> None
     queue = Queue(as_role(role))
     survey = Survey(queue)
     survey.counts(), survey.queues(), survey.workers(), survey.gates(), survey.pulse(), survey.failures()
-    queue.history(), queue.totals(), queue.audit(), queue.schedules(), queue.paused()
+    queue.history(), queue.history(60, span=15), queue.totals(), queue.audit(), queue.schedules(), queue.paused()
     for state in (None, *JobState):
         assert survey.look(Filter(state=state, text="x", error="y")).jobs == []
     assert survey.look(Filter(ref="a")).jobs == []

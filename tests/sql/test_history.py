@@ -150,6 +150,37 @@ def test_the_doors_tell_what_is_counted_and_what_is_not_yet(hand: Hand, queue: Q
     assert sum(minute.succeeded for minute in queue.history(10, queue="reports")) == 0
 
 
+def quarters_differ(conn: psycopg.Connection[Any]) -> list[Any]:
+    """Quarters of an hour that are not what their minutes add up to, or that lack."""
+    return conn.execute(
+        "WITH minutes AS (SELECT date_bin('15 minutes', minute, 'epoch') AS quarter, sum(started) AS started,"
+        " sum(succeeded) AS succeeded, sum(failed) AS failed, sum(cancelled) AS cancelled, sum(errors) AS errors,"
+        " sum(run[8]) AS short, sum(run[15]) AS long FROM pgjobq.history WHERE isfinite(minute) GROUP BY 1)"
+        " SELECT m, q FROM minutes m FULL JOIN pgjobq.history_quarter q USING (quarter)"
+        " WHERE (m.started, m.succeeded, m.failed, m.cancelled, m.errors, m.short, m.long) IS DISTINCT FROM"
+        " (q.started, q.succeeded, q.failed, q.cancelled, q.errors, q.run[8], q.run[15])"
+    ).fetchall()
+
+
+def test_quarters_of_an_hour_follow_their_minutes_also_what_comes_late_and_what_goes(hand: Hand) -> None:
+    for minute in (1, 2, 14, 15, 16, 31):
+        at(hand.conn, NOON + timedelta(minutes=minute, seconds=5))
+        ended(hand.conn, NOON + timedelta(minutes=minute - 1, seconds=10), "s", 0.15, queue="mail")
+        ended(hand.conn, NOON + timedelta(minutes=minute - 1, seconds=20), "f", 30, queue="pdf", errors=1)
+        hand.say("write_history")
+        assert quarters_differ(hand.conn) == []
+    ended(hand.conn, NOON + timedelta(minutes=30, seconds=40), "c")  # committed late
+    at(hand.conn, NOON + timedelta(minutes=32, seconds=5))
+    hand.say("write_history")
+    assert quarters_differ(hand.conn) == []
+    assert hand.value("SELECT sum(cancelled)::int FROM pgjobq.history_quarter") == 1
+    at(hand.conn, NOON + timedelta(days=4, minutes=2))
+    ended(hand.conn, NOON + timedelta(days=4, minutes=1), "s", 0.15)
+    hand.say("write_history")
+    assert quarters_differ(hand.conn) == []
+    assert hand.value("SELECT count(*)::int FROM pgjobq.history_quarter") == 1
+
+
 def test_several_minutes_are_told_as_one(hand: Hand, queue: Queue) -> None:
     """What ended is added up over minutes and queues; of what waited, the most at one time counts."""
     now = hand.conn.execute("SELECT date_bin('1 hour', now(), 'epoch')").fetchone()[0]
@@ -161,6 +192,7 @@ def test_several_minutes_are_told_as_one(hand: Hand, queue: Queue) -> None:
             "INSERT INTO pgjobq.history VALUES ($1, $2, 3, 2, 1, 0, 4, 9, $3, $4, $5)",
             [now - timedelta(minutes=minutes), name, run, ready, ready / 2],
         )
+    hand.conn.execute("SELECT pgjobq.sum_history($1, $2)", [now - timedelta(hours=1), now])
     told = {span.minute: span for span in queue.history(180, span=15)}
     assert len(told) == 12
     hour, quarter = told[now - timedelta(hours=1)], told[now - timedelta(minutes=45)]

@@ -104,6 +104,7 @@ def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
         "SET",  # set_gate()
         "SET",  # limit_queue()
         "SET",  # set_ageing()
+        "SET",  # sum_history()
         "SET",  # count_history(), what is put together
         "SET",  # write_history()
         "SET",  # sleep_step(): which attempt has met it last

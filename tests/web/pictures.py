@@ -22,7 +22,7 @@ from pgjobq.web import dashboard
 from support.databases import open_database
 from support.servers import NoServer, plan_server, run_server
 from web.conftest import served
-from web.scene import furnish, furnish_fulfilment, furnish_operators
+from web.scene import furnish, furnish_fulfilment, furnish_gates, furnish_operators
 
 ROOT = Path(__file__).resolve().parents[2]
 DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
@@ -69,7 +69,7 @@ def pages(letter: int, flow: int) -> dict[str, str]:
     }
 
 
-KEPT = ("overview", "overview-dark", "job", "queues", "workflow")
+KEPT = ("overview", "overview-dark", "job", "queues", "workflow", "gates")
 
 
 @contextlib.contextmanager
@@ -81,6 +81,7 @@ def _site() -> Iterator[tuple[str, dict[str, str]]]:
         with contextlib.closing(Queue(dsn)) as queue:
             furnish_operators(queue)
             flow = furnish_fulfilment(queue, dsn)
+            furnish_gates(queue, dsn)
             with served(dashboard(queue, title="Corner shop")) as address:
                 yield address, pages(letter, flow)
 

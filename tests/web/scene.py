@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from pgjobq import Gate, Queue
+from pgjobq import Gate, Queue, Quota
 from sql.support.hand import Hand
 
 TRACEBACK = """\
@@ -101,9 +101,38 @@ def furnish_fulfilment(queue: Queue, dsn: str) -> int:
     return flow.id
 
 
+def furnish_gates(queue: Queue, dsn: str) -> None:
+    """Gates of every kind: a rate, a quota, places that shares take turns at, one that is paused."""
+
+    @queue.task(queue="studio", gates=[Gate("sms", rate="6/min")])
+    def send_sms(order_id: int) -> None: ...
+
+    @queue.task(queue="studio", gates=[Gate("geocoding", quota=Quota(250, per="day", tz="Europe/Paris"))])
+    def geocode(order_id: int) -> None: ...
+
+    @queue.task(queue="studio", gates=[Gate("render", concurrency=3, fair="{merchant}", weights={"kiln": 3})])
+    def render_catalogue(merchant: str, page: int) -> None: ...
+
+    @queue.task(queue="studio", gates=[Gate("printer:{room}", order="fifo")])
+    def print_list(room: str) -> None: ...
+
+    queue.enqueue_many([send_sms.using(ref=f"order:{order}").call(order) for order in range(1510, 1515)])
+    queue.enqueue_many([geocode.using(ref=f"order:{order}").call(order) for order in range(1500, 1504)])
+    pages = [("kiln", page) for page in range(6)] + [("loom", page) for page in range(4)]
+    queue.enqueue_many([render_catalogue.call(merchant, page) for merchant, page in pages])
+    queue.enqueue_many([print_list.call("packing") for _ in range(4)])
+    queue.pause(gate="printer:packing", reason="out of paper", by="ada@example.com")
+    with Hand(dsn) as hand:
+        for _ in range(2):
+            hand.say("look_at_gates", 100)
+            hand.claim(6, ["studio"])
+        hand.conn.execute("UPDATE pgjobq.worker SET host = 'web-3', app = 'shop.jobs:queue' WHERE id = $1", [hand.id])
+
+
 if __name__ == "__main__":
     print(furnish(sys.argv[1]))
     with_operators = Queue(sys.argv[1])
     furnish_operators(with_operators)
     furnish_fulfilment(with_operators, sys.argv[1])
+    furnish_gates(with_operators, sys.argv[1])
     with_operators.close()

@@ -72,3 +72,4 @@ UPDATE pgjobq.history h SET ready = w, oldest = CASE WHEN w > 0 THEN w * 0.8 END
 FROM (SELECT k.minute, k.queue, (greatest(0, 9 * sin(extract(epoch FROM k.minute) / 700)) * random())::bigint AS w
       FROM pgjobq.history k WHERE k.minute > now() - interval '60 minutes') x
 WHERE x.minute = h.minute AND x.queue = h.queue;
+SELECT pgjobq.sum_history(now() - interval '3 days', now());

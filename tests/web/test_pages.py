@@ -118,7 +118,7 @@ def test_the_last_that_failed_comes_first_and_the_next_due_too(queue: Queue, let
 
 
 def test_a_search_that_takes_several_pages_goes_on(queue: Queue, letter: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgjobq.survey.WINDOW", 100)
+    monkeypatch.setattr("pgjobq.survey.MOST_SEARCHED", 100)
     survey = Survey(queue)
     after, steps, found = None, 0, []
     while True:
@@ -179,7 +179,7 @@ def test_more_conditions(client: httpx.Client, letter: int, query: str, found: i
 
 
 def test_errors_that_differ_in_numbers_are_one_group(queue: Queue, letter: int) -> None:
-    groups = Survey(queue).failures()
+    groups = Survey(queue).failures().groups
     declined = [group for group in groups if group.kind == "shop.payment.CardDeclined"]
     assert len(declined) == 1
     assert declined[0].jobs > 1

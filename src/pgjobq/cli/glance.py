@@ -16,6 +16,7 @@ from pgjobq.survey import Counts, Filter, QueueFigures, Survey, WorkerFigures
 __all__ = ["Glance", "glance"]
 
 MINUTES = 60
+PACE_OF = 10
 NEWEST_FAILED = 50
 
 
@@ -50,7 +51,7 @@ def glance(queue: Queue, only: str | None = None) -> Glance:
             workers=survey.workers(conn=conn),
             failed=survey.look(Filter(state=JobState.FAILED, queue=only), limit=NEWEST_FAILED, conn=conn).jobs,
             minutes=queue.history(MINUTES, queue=only, conn=conn),
-            pace={one.queue: one.pace for one in queue.totals(conn=conn)},
+            pace={one.queue: one.pace for one in queue.trends(PACE_OF, conn=conn)},
             pauses=queue.paused(conn=conn),
             only=only,
         )

@@ -34,6 +34,9 @@ BOUNDS = (
 )
 """Seconds: `run[0]` counts the attempts that took less than the first, the last place those from the last on."""
 
+QUARTER = 15
+"""Minutes that are kept together, too."""
+
 
 class Minute(msgspec.Struct, frozen=True):
     """What happened in one minute, or in a span of several."""
@@ -98,6 +101,12 @@ class Trend(msgspec.Struct, frozen=True):
     ready: tuple[int, ...]
     """Jobs that waited for a worker at its end."""
 
+    @property
+    def pace(self) -> float:
+        """Jobs that ended in a minute, of the last ten of them (of all, where there are fewer)."""
+        latest = self.ended[-10:]
+        return sum(latest) / len(latest)
+
 
 class Totals(msgspec.Struct, frozen=True):
     """What happened in one queue since its first minute was counted; every number but `pace` only grows."""
@@ -117,8 +126,8 @@ def history(schema: str, minutes: int, span: int, queue: str | None) -> Statemen
     """The last minutes in spans of so many, the oldest first."""
     decode = msgspec.json.Decoder(Minute).decode
     params = (str(minutes), queue, str(span))
-    text = statement_text("history_minutes", schema)
-    return Statement("history_minutes", text, params, lambda rows: [decode(t) for (t,) in rows])
+    name = "history_quarters" if queue is None and span % QUARTER == 0 else "history_minutes"
+    return Statement(name, statement_text(name, schema), params, lambda rows: [decode(t) for (t,) in rows])
 
 
 def totals(schema: str) -> Statement[list[Totals]]:

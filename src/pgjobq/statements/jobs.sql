@@ -39,7 +39,7 @@ WHERE ($1::text IS NULL OR j.ref = $1::text)
   AND ($2::text IS NULL OR j.state = $2::text)
   AND ($3::text IS NULL OR j.queue = $3::text)
   AND ($4::text IS NULL OR j.task = $4::text)
-  AND ($5::text IS NULL OR j.id < $5::text::bigint)
+  AND j.id < coalesce($5::text::bigint, 9223372036854775807)
 ORDER BY j.id DESC LIMIT $6::text::int
 
 -- name: errors

@@ -30,7 +30,7 @@ SELECT pgjobq.cancel_running($1::text::bigint, $2::text, $3::text)::text
 -- name: audit
 -- Newest first; $1: only older than this entry; $2: how many.
 SELECT to_jsonb(a)::text FROM pgjobq.audit a
-WHERE $1::text IS NULL OR a.id < $1::text::bigint ORDER BY a.id DESC LIMIT $2::text::int
+WHERE a.id < coalesce($1::text::bigint, 9223372036854775807) ORDER BY a.id DESC LIMIT $2::text::int
 
 -- name: candidates_succeeded
 -- Which jobs are in a state: what a search for such jobs starts from (statements/operate.py).

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from pgjobq.errors import InvalidOption
 from pgjobq.job import Job, JobState
-from pgjobq.statements.jobs import read_job
+from pgjobq.statements.jobs import id_text, read_job
 from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
 from pgjobq.wording import quote
@@ -22,16 +22,20 @@ from pgjobq.wording import quote
 __all__ = [
     "Counts",
     "FailureGroup",
+    "Failures",
     "Filter",
     "GateLimit",
+    "Listed",
     "Page",
     "QueueFigures",
     "RunningJob",
     "WorkerFigures",
+    "between",
     "counts",
     "failures",
     "gate_limits",
     "look",
+    "pick",
     "pulse",
     "queues",
     "workers",
@@ -40,7 +44,8 @@ __all__ = [
 T = TypeVar("T")
 _PLAIN_KEY = re.compile(r"\d{1,18}")
 _TIMED_KEY = re.compile(r"\d{4,5}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?[+-]\d\d(?::\d\d){0,2}\|\d{1,18}")
-_TIMED = frozenset({JobState.SCHEDULED, JobState.FAILED, JobState.CANCELLED})
+_TIMED = frozenset({"scheduled", "failed", "cancelled"})
+ALL_IDS = (0, 2**63 - 1)
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -148,17 +153,33 @@ class Filter:
     """Enqueued at this time or later."""
     until: datetime | None = None
     """Enqueued before this time."""
+    workflow: int | None = None
+    """The id of the workflow to which it belongs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Jobs of a listing, and how it goes on."""
+class Listed(Generic[T]):
+    """What was found of a listing, and how it goes on."""
 
-    jobs: list[Job]
+    jobs: list[T]
     after: str | None
     """What continues the list, None at its end."""
     searched: int
-    """Jobs that were looked at for this page; the page may be short because there is a limit to that."""
+    """Jobs that were looked at for this; it may be short because there is a limit to that."""
+
+
+Page = Listed[Job]
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Failed jobs by what went wrong, the largest groups first."""
+
+    groups: list[FailureGroup]
+    after: str | None
+    """What goes on to older ones, None when there are none."""
+    searched: int
+    """Failed jobs that are told of."""
 
 
 def counts(schema: str, cap: int) -> Statement[Counts]:
@@ -187,9 +208,24 @@ def pulse(schema: str) -> Statement[str]:
     return Statement("survey_pulse", statement_text("survey_pulse", schema), (), lambda rows: str(rows[0][0]))
 
 
-def failures(schema: str, newest: int) -> Statement[list[FailureGroup]]:
-    """So many of the newest failed jobs, grouped."""
-    return Statement("survey_failures", _composed("survey_failures", schema), (str(newest),), _each(FailureGroup))
+def failures(schema: str, newest: int, after: str | None, seconds: float) -> Statement[Failures]:
+    """So many of the newest failed jobs, grouped; raises InvalidOption for an `after` that nobody gave."""
+    _check_key(after, _TIMED_KEY)
+
+    def decode(rows: Rows) -> Failures:
+        *groups, (_, last, searched) = rows
+        return Failures([_group(text) for text, _, _ in groups], last, int(searched))
+
+    return Statement(
+        "survey_failures", _composed("survey_failures", schema), (str(newest), after, repr(seconds)), decode
+    )
+
+
+def between(schema: str, since: datetime | None, until: datetime | None) -> Statement[tuple[int, int]]:
+    """From which id until before which jobs of that time may be."""
+    params = (_moment(since), _moment(until))
+    text = statement_text("survey_between", schema)
+    return Statement("survey_between", text, params, lambda rows: (int(rows[0][0]), int(rows[0][1])))
 
 
 def look(
@@ -200,6 +236,8 @@ def look(
     limit: int,
     window: int,
     unsearched: Mapping[str, list[str] | None] | None,
+    ids: tuple[int, int] = ALL_IDS,
+    seconds: float = 3600.0,
 ) -> Statement[Page]:
     """A page of jobs; raises InvalidOption for an `after` that no page gave.
 
@@ -209,12 +247,43 @@ def look(
         window: how many jobs are looked at for it.
         unsearched: arguments, by task, whose values are not searched (None: all of the task's); None: neither
             arguments nor errors are.
+        ids: what `between` told of the filter's times.
+        seconds: after which no more are looked at.
     """
-    source = "ref" if wanted.ref is not None else str(wanted.state or "any")
-    shape = _TIMED_KEY if source in _TIMED else _PLAIN_KEY
-    if after is not None and not shape.fullmatch(after):
-        raise InvalidOption(f"after={quote(after)}: wants what a page of this list gave")
-    hidden = None if unsearched is None else msgspec.json.encode(unsearched).decode()
+    text, params = _asked(schema, wanted, after, limit, window, unsearched, ids, seconds, "shown_whole")
+    return Statement("look", text, params, lambda rows: _listed(rows, limit, read_job))
+
+
+def pick(
+    schema: str,
+    wanted: Filter,
+    *,
+    after: str | None,
+    limit: int,
+    window: int,
+    unsearched: Mapping[str, list[str] | None] | None,
+    ids: tuple[int, int] = ALL_IDS,
+    seconds: float = 3600.0,
+) -> Statement[Listed[int]]:
+    """The same, and of each job its id only."""
+    text, params = _asked(schema, wanted, after, limit, window, unsearched, ids, seconds, "shown_id")
+    return Statement("pick", text, params, lambda rows: _listed(rows, limit, int))
+
+
+def _asked(
+    schema: str,
+    wanted: Filter,
+    after: str | None,
+    limit: int,
+    window: int,
+    unsearched: Mapping[str, list[str] | None] | None,
+    ids: tuple[int, int],
+    seconds: float,
+    shown: str,
+) -> tuple[str, tuple[str | None, ...]]:
+    """The statement of a search, and its parameters."""
+    source = _source(wanted)
+    _check_key(after, _TIMED_KEY if source in _TIMED else _PLAIN_KEY)
     params = (
         after,
         str(window),
@@ -223,18 +292,39 @@ def look(
         wanted.ref,
         wanted.tag,
         wanted.text,
-        hidden,
+        None if unsearched is None else msgspec.json.encode(unsearched).decode(),
         wanted.error,
         str(limit + 1),
-        str(wanted.state) if wanted.state and source == "ref" else None,
+        None if wanted.workflow is None else id_text(wanted.workflow),
         None if wanted.argument is None else _contained(wanted.argument),
         None if wanted.worker is None else _worker(wanted.worker),
-        None if wanted.since is None else wanted.since.isoformat(),
-        None if wanted.until is None else wanted.until.isoformat(),
+        _moment(wanted.since),
+        _moment(wanted.until),
+        *map(str, ids),
+        repr(seconds),
     )
-    return Statement(
-        "look", _composed("look", schema, f"source_{source}"), params, lambda rows: _page(rows, limit, window)
-    )
+    state = wanted.state if source in ("ref", "workflow") else None
+    return _composed("look", schema, f"source_{source}", f"state_{state or 'any'}", shown), params
+
+
+def _source(wanted: Filter) -> str:
+    """What leads: whatever finds the fewest."""
+    if wanted.ref is not None:
+        return "ref"
+    if wanted.workflow is not None:
+        return "workflow"
+    if wanted.state in (JobState.FAILED, JobState.CANCELLED) and (wanted.since or wanted.until):
+        return f"{wanted.state}_enqueued"
+    return str(wanted.state or "any")
+
+
+def _check_key(after: str | None, shape: re.Pattern[str]) -> None:
+    if after is not None and not shape.fullmatch(after):
+        raise InvalidOption(f"after={quote(after)}: wants what a page of this list gave")
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 def _contained(argument: str) -> str:
@@ -262,11 +352,14 @@ def _worker(worker: str) -> str:
 
 
 @cache
-def _composed(name: str, schema: str, source: str | None = None) -> str:
+def _composed(
+    name: str, schema: str, source: str | None = None, state: str | None = None, shown: str | None = None
+) -> str:
     """A statement with its parts put in: they are shared, and no driver can pass them as parameters."""
     text = statement_text(name, schema)
-    if source is not None:
-        text = text.replace("SOURCE", statement_text(source, schema))
+    for word, part in (("SOURCE", source), ("STATE", state), ("SHOWN", shown)):
+        if part is not None:
+            text = re.sub(rf"\b{word}\b", lambda _, part=part: statement_text(part, schema), text)  # type: ignore[misc]
     fault = statement_text("fault_of", schema)
     text = text.replace("FAULT_OF_L", fault.replace("FAILED", "l.job")).replace(
         "FAULT_OF_S", fault.replace("FAILED", "s.job")
@@ -274,12 +367,15 @@ def _composed(name: str, schema: str, source: str | None = None) -> str:
     return text.replace("FINGERPRINT", statement_text("fingerprint", schema))
 
 
-def _page(rows: Rows, limit: int, window: int) -> Page:
+def _listed(rows: Rows, limit: int, read: Callable[[Any], T]) -> Listed[T]:
     *found, (_, last, searched) = rows
-    jobs = [read_job(text) for text, _, _ in found[:limit]]
+    jobs = [read(text) for text, _, _ in found[:limit]]
     if len(found) > limit:
-        return Page(jobs, found[limit - 1][1], int(searched))
-    return Page(jobs, last if int(searched) >= window else None, int(searched))
+        return Listed(jobs, found[limit - 1][1], int(searched))
+    return Listed(jobs, last, int(searched))
+
+
+_group = msgspec.json.Decoder(FailureGroup).decode
 
 
 def _one(kind: type[T]) -> Callable[[Rows], T]:

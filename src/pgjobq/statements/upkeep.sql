@@ -156,8 +156,11 @@ FROM (
        AND EXISTS (SELECT FROM mine) LIMIT $1::int)
     UNION ALL
     (SELECT ctid FROM pgjobq.finished
-     WHERE outcome <> 's' AND finished_at < pgjobq.clock() - make_interval(secs => least($2::float8, $3::float8))
-       AND finished_at < pgjobq.clock() - make_interval(secs => CASE outcome WHEN 'f' THEN $3::float8 ELSE $2::float8 END)
+     WHERE outcome = 'f' AND outcome <> 's' AND finished_at < pgjobq.clock() - make_interval(secs => $3::float8)
+       AND EXISTS (SELECT FROM mine) LIMIT $1::int)
+    UNION ALL
+    (SELECT ctid FROM pgjobq.finished
+     WHERE outcome = 'c' AND outcome <> 's' AND finished_at < pgjobq.clock() - make_interval(secs => $2::float8)
        AND EXISTS (SELECT FROM mine) LIMIT $1::int)
 ) f
 ORDER BY stretch

@@ -15,6 +15,7 @@ from pgjobq.wording import quote
 from pgjobq.workflow import PlannedJob, Workflow, WorkflowGraph, WorkflowLink, WorkflowNode, WorkflowState
 
 __all__ = [
+    "MOST_GROUPED",
     "MOST_NODES",
     "add",
     "add_jobs",
@@ -34,6 +35,8 @@ __all__ = [
 
 MOST_NODES = 200
 """Jobs that a graph shows one by one."""
+MOST_GROUPED = 10_000
+"""Jobs that it tells of, task by task."""
 MOST_LINKS = 5_000
 
 _NEEDS = {"s": "success", "a": "any", "f": "failure"}
@@ -113,15 +116,30 @@ def list_(
 def nodes(schema: str, workflow: int, *, grouped: bool) -> Statement[list[WorkflowNode]]:
     """The nodes of its graph; one by one up to one more than MOST_NODES."""
     name = "workflow_groups" if grouped else "workflow_nodes"
-    params = (_text(workflow),) if grouped else (_text(workflow), str(MOST_NODES + 1))
+    params = (_text(workflow), str(MOST_GROUPED if grouped else MOST_NODES + 1))
     return Statement(name, statement_text(name, schema), params, lambda rows: [_node(text) for (text,) in rows])
 
 
-def links(schema: str, workflow: int, *, grouped: bool) -> Statement[list[WorkflowLink]]:
-    """What waits for what among them, or for the whole."""
-    name = "workflow_group_links" if grouped else "workflow_links"
-    params = (_text(workflow), str(MOST_LINKS))
-    return Statement(name, statement_text(name, schema), params, _links)
+def links(schema: str, workflow: int, found: Sequence[WorkflowNode], *, grouped: bool) -> Statement[list[WorkflowLink]]:
+    """What waits for what among these nodes, or for the whole."""
+    if not grouped:
+        params = (_text(workflow), str(MOST_LINKS))
+        return Statement("workflow_links", statement_text("workflow_links", schema), params, _links)
+    places = {(node.task, node.waits_for_whole): node.id for node in found}
+
+    def decode(rows: Rows) -> list[WorkflowLink]:
+        named = [
+            (
+                workflow if before is None else places.get((before, whole == "true")),
+                places.get((after, waits == "true")),
+                needs,
+            )
+            for before, whole, after, waits, needs in rows
+        ]  # a job may have come in since the nodes were read
+        return [WorkflowLink(b, a, _NEEDS[needs]) for b, a, needs in named if b is not None and a is not None]
+
+    asked = (_text(workflow), str(MOST_LINKS), str(MOST_GROUPED))
+    return Statement("workflow_group_links", statement_text("workflow_group_links", schema), asked, decode)
 
 
 def graph(found: list[WorkflowNode], between: list[WorkflowLink], *, grouped: bool) -> WorkflowGraph:

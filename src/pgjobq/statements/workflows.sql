@@ -35,7 +35,7 @@ SELECT to_jsonb(w)::text FROM pgjobq.workflows w
 WHERE ($1::text IS NULL OR w.name = $1::text)
   AND ($2::text IS NULL OR w.ref = $2::text)
   AND ($3::text IS NULL OR w.state = $3::text)
-  AND ($4::text IS NULL OR w.id < $4::text::bigint)
+  AND w.id < coalesce($4::text::bigint, 9223372036854775807)
 ORDER BY w.id DESC LIMIT $5::text::int
 
 -- name: workflow_nodes
@@ -45,11 +45,21 @@ FROM (SELECT * FROM pgjobq.member x WHERE x.workflow = $1::text::bigint ORDER BY
 JOIN pgjobq.jobs j ON j.id = m.job ORDER BY j.id
 
 -- name: workflow_groups
--- The same, one row a task.
+-- The same, one row a task, of its first $2 jobs.
 SELECT json_build_object('id', min(s.id), 'task', s.task, 'states', json_object_agg(s.state, s.n), 'waits_for_whole', s.whole)::text
-FROM (SELECT min(j.id) AS id, j.task, NOT m.counted AS whole, j.state, count(*) AS n
-      FROM pgjobq.member m JOIN pgjobq.jobs j ON j.id = m.job
-      WHERE m.workflow = $1::text::bigint AND j.state IS NOT NULL GROUP BY j.task, NOT m.counted, j.state) s
+FROM (SELECT min(t.job) AS id, t.task, t.whole, t.state, count(*) AS n
+      FROM (SELECT m.job, j.task, NOT m.counted AS whole, coalesce(
+                (SELECT CASE f.outcome WHEN 's' THEN 'succeeded' WHEN 'f' THEN 'failed' ELSE 'cancelled' END
+                 FROM pgjobq.finished f WHERE f.job = m.job),
+                (SELECT 'running' FROM pgjobq.running x WHERE x.job = m.job),
+                (SELECT 'scheduled' FROM pgjobq.scheduled x WHERE x.job = m.job),
+                (SELECT 'blocked' FROM pgjobq.blocked x WHERE x.job = m.job),
+                (SELECT 'ready' FROM pgjobq.ready x WHERE x.queue = j.queue AND x.priority = j.priority AND x.seq = m.job LIMIT 1),
+                (SELECT 'ready' FROM pgjobq.ready x WHERE x.job = m.job AND x.seq <> x.job LIMIT 1)) AS state
+            FROM (SELECT * FROM pgjobq.member x WHERE x.workflow = $1::text::bigint ORDER BY x.job LIMIT $2::text::int) m
+            CROSS JOIN LATERAL (SELECT y.task, y.queue, y.priority FROM pgjobq.job y WHERE y.id = m.job OFFSET 0) j
+            OFFSET 0) t             -- 0: each state is looked for once
+      WHERE t.state IS NOT NULL GROUP BY t.task, t.whole, t.state) s
 GROUP BY s.task, s.whole ORDER BY min(s.id)
 
 -- name: workflow_links
@@ -58,12 +68,12 @@ FROM pgjobq.member m JOIN pgjobq.dependency d ON d.job = m.job
 WHERE m.workflow = $1::text::bigint ORDER BY d.on_job, d.job LIMIT $2::text::int
 
 -- name: workflow_group_links
--- Between the groups: told by the first job of each.
-WITH named AS MATERIALIZED (
-    SELECT m.job, min(m.job) OVER (PARTITION BY j.task, m.counted) AS first
-    FROM pgjobq.member m JOIN pgjobq.job j ON j.id = m.job WHERE m.workflow = $1::text::bigint
-)
-SELECT DISTINCT coalesce(b.first, d.on_job)::text, a.first::text, d.needs::text
-FROM named a JOIN pgjobq.dependency d ON d.job = a.job LEFT JOIN named b ON b.job = d.on_job
-WHERE b.first IS NOT NULL OR d.on_job = $1::text::bigint
+-- Between the groups, of its first $3 jobs: the task of each, and whether it waits for the whole. No task: the whole.
+SELECT DISTINCT b.task, b.whole::text, a.task, (NOT m.counted)::text, d.needs::text
+FROM (SELECT * FROM pgjobq.member x WHERE x.workflow = $1::text::bigint ORDER BY x.job LIMIT $3::text::int) m
+CROSS JOIN LATERAL (SELECT y.on_job, y.needs FROM pgjobq.dependency y WHERE y.job = m.job OFFSET 0) d
+CROSS JOIN LATERAL (SELECT y.task FROM pgjobq.job y WHERE y.id = m.job OFFSET 0) a
+LEFT JOIN LATERAL (SELECT y.task, NOT z.counted AS whole FROM pgjobq.member z JOIN pgjobq.job y ON y.id = z.job
+                   WHERE z.job = d.on_job AND z.workflow = $1::text::bigint OFFSET 0) b ON true
+WHERE b.task IS NOT NULL OR d.on_job = $1::text::bigint
 LIMIT $2::text::int

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pgjobq.job import Job, JobState
-from pgjobq.survey import Filter
+from pgjobq.search import LOOK_FOR
 from pgjobq.web.controls import CONTROLS, back_of, check_role, note, text_of
 from pgjobq.web.desk import Desk, desk_of
 from pgjobq.web.filters import FIELDS, as_query, read_filter
@@ -67,7 +67,7 @@ async def act(request: Request) -> Response:
     whole = text_of(form, "all") == "1"
     check_role(request, Role.ADMIN if whole else Role.OPERATOR)
     if whole:
-        return await _all(request, verb, read_filter(_plain(form)), back, confirmed=text_of(form, "sure") == "1")
+        return await _all(request, verb, form, back)
     chosen = _numbers(form)
     if not chosen:
         return redirect(request, back, "No job was chosen: tick some first.")
@@ -78,41 +78,46 @@ async def act(request: Request) -> Response:
     return await _ask(request, verb, chosen, back)
 
 
-async def _all(request: Request, verb: Verb, wanted: Filter, back: str, *, confirmed: bool) -> Response:
+async def _all(request: Request, verb: Verb, form: FormData, back: str) -> Response:
     """Everything that the filter finds and the verb fits."""
+    wanted, confirmed = read_filter(_plain(form)), text_of(form, "sure") == "1"
     if wanted.state not in verb.states:
         wanted_states = ", ".join(sorted(verb.states))
         raise HTTPException(
             400, f"To {verb.name} all that a filter finds, it must name a state: one of {wanted_states}."
         )
-    jobs, more = await _found(desk_of(request), wanted)
-    if not confirmed:
-        return render(
-            request,
-            "confirm.html",
-            verb=verb,
-            jobs=jobs[:10],
-            count=len(jobs),
-            more=more,
-            back=back,
-            chosen=[],
-            fields={name: value for name in FIELDS if (value := getattr(wanted, name)) is not None},
-        )
-    count = await _do(request, verb, [job.id for job in jobs])
-    note(request, f"{verb.done} {count} jobs (filter={as_query(wanted)})")
-    return redirect(request, back, _said(verb, count, len(jobs)))
-
-
-async def _ask(request: Request, verb: Verb, chosen: list[int], back: str) -> Response:
-    """Show which of the chosen jobs it would be."""
-    desk = desk_of(request)
-    jobs = [job for number in chosen if (job := await desk.queue.aget(number)) is not None and job.state in verb.states]
+    desk, most = desk_of(request), min(_whole(form, "most", MOST), MOST)
+    if confirmed:  # as many as were shown, however long it takes to find them again
+        found = await desk.survey.apick(wanted, most=most, seconds=None)
+        count = await _do(request, verb, found.jobs)
+        note(request, f"{verb.done} {count} jobs (filter={as_query(wanted)})")
+        return redirect(request, back, _said(verb, count, len(found.jobs)))
+    to_the_end = text_of(form, "to_the_end") == "1"
+    found = await desk.survey.apick(wanted, most=most, seconds=None if to_the_end else LOOK_FOR)
     return render(
         request,
         "confirm.html",
         verb=verb,
-        jobs=[desk.veil.job(job) for job in jobs],
+        jobs=await _shown(desk, found.jobs[:10]),
+        count=len(found.jobs),
+        searched=found.searched if found.after and len(found.jobs) < most else None,
+        more=found.after is not None,
+        back=back,
+        chosen=[],
+        fields={name: value for name in FIELDS if (value := getattr(wanted, name)) is not None},
+    )
+
+
+async def _ask(request: Request, verb: Verb, chosen: list[int], back: str) -> Response:
+    """Show which of the chosen jobs it would be."""
+    jobs = [job for job in await _shown(desk_of(request), chosen) if job.state in verb.states]
+    return render(
+        request,
+        "confirm.html",
+        verb=verb,
+        jobs=jobs,
         count=len(jobs),
+        searched=None,
         more=False,
         back=back,
         fields={},
@@ -120,17 +125,12 @@ async def _ask(request: Request, verb: Verb, chosen: list[int], back: str) -> Re
     )
 
 
-async def _found(desk: Desk, wanted: Filter) -> tuple[list[Job], bool]:
-    """The jobs of a filter, and whether there are more than one act takes."""
-    jobs: list[Job] = []
-    after: str | None = None
-    while len(jobs) < MOST:
-        page = await desk.survey.alook(wanted, after=after, limit=1000)
-        jobs += [desk.veil.job(job) for job in page.jobs]
-        after = page.after
-        if after is None:
-            return jobs, False
-    return jobs[:MOST], True
+async def _shown(desk: Desk, numbers: list[int]) -> list[Job]:
+    """These jobs, in this order, as they may be shown."""
+    if not numbers:
+        return []
+    found = {job.id: job for job in await desk.queue.afind(ids=numbers, limit=MOST)}
+    return [desk.veil.job(found[number]) for number in numbers if number in found]
 
 
 async def _do(request: Request, verb: Verb, jobs: list[int]) -> int:
@@ -164,6 +164,11 @@ async def _form(request: Request) -> FormData:
 
 def _plain(form: FormData) -> Mapping[str, str]:
     return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+def _whole(form: FormData, name: str, otherwise: int) -> int:
+    text = text_of(form, name)
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) else otherwise
 
 
 def _numbers(form: FormData) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from starlette.requests import HTTPConnection
 
-from pgjobq.history import Minute, Totals, Trend
+from pgjobq.history import Minute, Trend
 from pgjobq.queue import Queue
 from pgjobq.survey import Counts, Survey
 from pgjobq.web.charts import SPANS, Span
@@ -61,7 +61,6 @@ class Desk:
             name: Kept(_reading(queue, span), span.kept) for name, span in SPANS.items()
         }
         self.trends: Kept[list[Trend]] = Kept(queue.atrends, 15.0)
-        self.totals: Kept[list[Totals]] = Kept(queue.atotals, 15.0)
         self.pulse: Kept[str] = Kept(survey.apulse, 1.0)
 
 

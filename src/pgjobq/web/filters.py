@@ -31,8 +31,17 @@ def read_filter(given: Mapping[str, str]) -> Filter:
     state = values.pop("state", None)
     if state is not None and state not in list(JobState):
         raise BadFilter(f"there is no state {state!r}; the states are {', '.join(JobState)}")
+    workflow = values.pop("workflow", None)
+    if workflow is not None and not (workflow.isascii() and workflow.isdigit() and len(workflow) <= 18):
+        raise BadFilter(f"workflow is {workflow[:40]!r}: wants the number of one")
     since, until = (_moment(name, values.pop(name)) if name in values else None for name in ("since", "until"))
-    return replace(Filter(**values), state=JobState(state) if state else None, since=since, until=until)  # type: ignore[arg-type]
+    return replace(
+        Filter(**values),  # type: ignore[arg-type]
+        state=JobState(state) if state else None,
+        since=since,
+        until=until,
+        workflow=int(workflow) if workflow else None,
+    )
 
 
 def _moment(name: str, text: str) -> datetime:

@@ -37,7 +37,7 @@ async def overview(request: Request) -> Response:
     desk, wanted = desk_of(request), request.query_params.get("span", "1h")
     if (span := SPANS.get(wanted)) is None:
         raise BadFilter(f"span is {wanted[:40]!r}: wants one of {', '.join(SPANS)}")
-    counts, history, queues_, workers_, groups = await asyncio.gather(
+    counts, history, queues_, workers_, failed_ = await asyncio.gather(
         desk.counts.get(),
         desk.history[span.name].get(),
         desk.survey.aqueues(),
@@ -53,17 +53,16 @@ async def overview(request: Request) -> Response:
         spans=list(SPANS.values()),
         queues=queues_,
         workers=[w for w in workers_ if w.alive],
-        groups=[desk.veil.failure(group) for group in groups[:5]],
+        groups=[desk.veil.failure(group) for group in failed_.groups[:5]],
     )
 
 
 async def queues(request: Request) -> Response:
     """Every queue."""
     desk = desk_of(request)
-    found, paused, totals, trends, limits, ageing = await asyncio.gather(
+    found, paused, trends, limits, ageing = await asyncio.gather(
         desk.survey.aqueues(),
         desk.queue.apaused(),
-        desk.totals.get(),
         desk.trends.get(),
         desk.queue.alimits(),
         desk.queue.aageing(),
@@ -74,7 +73,7 @@ async def queues(request: Request) -> Response:
         request,
         "queues.html",
         queues=found,
-        paces={one.queue: one.pace for one in totals},
+        paces={one.queue: one.pace for one in trends},
         paused={one.name: one for one in paused if one.kind == "queue"},
         trends={one.queue: one for one in trends},
         limits={one.queue: one for one in limits},
@@ -125,9 +124,16 @@ async def workers(request: Request) -> Response:
 
 async def failed(request: Request) -> Response:
     """Failed jobs, grouped by what went wrong."""
-    desk = desk_of(request)
-    groups = await desk.survey.afailures()
-    return render(request, "failed.html", groups=[desk.veil.failure(group) for group in groups])
+    desk, after = desk_of(request), request.query_params.get("after") or None
+    found = await desk.survey.afailures(after=after)
+    return render(
+        request,
+        "failed.html",
+        groups=[desk.veil.failure(group) for group in found.groups],
+        searched=found.searched,
+        more=found.after,
+        first=after is not None,
+    )
 
 
 async def jobs(request: Request) -> Response:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pgjobq.job import JobState
+from pgjobq.survey import Filter
 from pgjobq.web.controls import Control, back_of, note, text_of
 from pgjobq.web.desk import desk_of
 from pgjobq.web.filters import BadFilter, read_filter
@@ -53,10 +54,12 @@ async def workflow(request: Request) -> Response:
     desk, number = desk_of(request), request.path_params["workflow"]
     state = read_filter({"state": _text(request, "state")}).state
     before = _number(request)
-    found, graph, jobs = await asyncio.gather(
+    found, graph, page = await asyncio.gather(
         desk.queue.aget_workflow(number),
         desk.queue.aworkflow_graph(number),
-        desk.queue.afind(workflow=number, state=state, before=before, limit=ON_A_PAGE + 1),
+        desk.survey.alook(
+            Filter(workflow=number, state=state), after=None if before is None else str(before), limit=ON_A_PAGE
+        ),
     )
     if found is None:
         raise HTTPException(404, f"There is no workflow {number}. A workflow is removed with the last of its jobs.")
@@ -67,9 +70,11 @@ async def workflow(request: Request) -> Response:
         counts=[(each, count) for each in JobState if (count := getattr(found, each.value))],
         graph=drawn(graph, number, request.scope.get("root_path", "")),
         grouped=graph.grouped,
+        told=graph.jobs,
         state=state,
-        rows=[desk.veil.job(job) for job in jobs[:ON_A_PAGE]],
-        more=jobs[ON_A_PAGE - 1].id if len(jobs) > ON_A_PAGE else None,
+        rows=[desk.veil.job(job) for job in page.jobs],
+        more=page.after,
+        searched=page.searched,
         first=before is None,
     )
 
