@@ -234,7 +234,7 @@ class Pump:
             doze = int(self._intake.announcement * 1000) if want and self._intake.must_announce else 0
             settled, locked, claimed, listed = await exchange.turn(batch, look, want, doze_ms=doze, listing=listing)
             if doze:
-                self._intake.announced()
+                self._intake.announced(sent_at)
         except OUTAGES as error:
             self._outbox.keep(batch)
             if batch and not is_passing(error):
