@@ -159,8 +159,8 @@ class Intake:
     def announced(self, at: float) -> None:
         """Others have been told, by a statement that was sent at `at` (time.monotonic()).
 
-        What they were told before may be half used up by then, whoever said it: after more than that there was perhaps a
-        time in which nobody called.
+        What they were told before may be half used up by then, whoever said it: after more than that there was perhaps
+        a time in which nobody called.
         """
         if time.monotonic() - self._announced_at > self.announcement / 2:
             self._quiet_since = at
@@ -169,6 +169,10 @@ class Intake:
     def wake(self) -> None:
         """Somebody called: look at once. The naps stay as long as they have grown."""
         self._called = True
+        self.dry, self._look_at = False, None
+
+    def stay_awake(self) -> None:
+        """There is no room: look at once when there is, since calls go to others until then."""
         self.dry, self._look_at = False, None
 
     def until_look(self) -> float:
