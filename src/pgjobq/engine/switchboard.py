@@ -146,6 +146,7 @@ class Switchboard:
             self._thread.join(timeout=10)
             if self._thread.is_alive():
                 return
+        self._follow_orders()
         for end in (*(line.end for line in self._lines.values()), self._calls, self._hears):
             end.close()
         self._selector.close()
@@ -183,6 +184,7 @@ class Switchboard:
                 connection.execute(f'LISTEN "{self._schema}"')
             self._back()
             self._sleepers.hears = True
+            self._follow_orders()  # whoever has a seat is to be rung
             self._ring_all()  # nobody has heard what was called until now
             self._selector.register(fd, selectors.EVENT_READ, lambda: self._take(connection))
             try:
@@ -231,6 +233,9 @@ class Switchboard:
 
     def _obey(self) -> None:
         self._hears.recv(4096)
+        self._follow_orders()
+
+    def _follow_orders(self) -> None:
         while self._orders:
             self._orders.popleft()()
 
