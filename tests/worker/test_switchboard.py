@@ -219,6 +219,23 @@ def test_whoever_leaves_some_behind_has_another_one_rung(three: Board) -> None:
     assert not second.sleeper.sleep(0), "nobody slept, but somebody was looking"
 
 
+def test_those_who_are_rung_for_a_burst_double(three: Board) -> None:
+    """Whoever was rung for what another one had left, and leaves some itself, has two rung."""
+    first, second, _ = three.processes
+    for process in (*three.processes[1:], *(added := [Process(three.switchboard) for _ in range(2)])):
+        process.fall_asleep()
+    three.processes += added
+    first.sleeper.look()
+    first.sleeper.leave_some()
+    assert three.rung() == [1]
+    second.sleeper.look()
+    second.sleeper.leave_some()
+    assert three.rung(2) == [2, 3]
+    second.sleeper.busy()
+    three.call("")
+    assert three.processes[4].rings() == ALL
+
+
 def test_an_operators_call_rings_all(three: Board) -> None:
     three.processes[0].fall_asleep()
     three.processes[1].sleeper.busy()
