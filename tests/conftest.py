@@ -6,7 +6,7 @@ Which server: see support/servers.py. Fixtures: `pg_server`, `dsn`, `empty_dsn`,
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -15,6 +15,7 @@ import pytest
 from support.bouncer import find_pgbouncer, needed_pgbouncer, run_bouncer
 from support.conservation import check_conservation
 from support.databases import name_of, open_database
+from support.remains import remains
 from support.servers import NoServer, Plan, plan_server, run_server
 
 if TYPE_CHECKING:
@@ -59,6 +60,18 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     became = config.stash.get(BECAME, None)
     if became is not None and became != config.stash.get(PLAN, None):
         terminalreporter.write_line(f"pgjobq database: {became}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test tells what its database held."""
+    report = yield
+    dsn = getattr(item, "funcargs", {}).get("dsn")
+    if call.when == "call" and report.failed and dsn:
+        report.sections.append(("What the database held", remains(dsn)))
+    return report
 
 
 def _plan(config: pytest.Config) -> Plan:

@@ -13,7 +13,7 @@ import contextlib
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
 import httpx
@@ -79,6 +79,30 @@ async def play(stand: Stand, crowd: Crowd, board: Board) -> None:
         await asyncio.gather(coming, reopening, return_exceptions=True)
 
 
+def run_until_stopped(work: Coroutine[None, None, None]) -> None:
+    """Run it; SIGTERM cancels it first, as asyncio itself does on Ctrl-C. (sys.exit() would come up anywhere.)"""
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def heed() -> bool:
+        task = asyncio.ensure_future(work)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+        return task.cancelled()
+
+    try:
+        is_stopped = asyncio.run(heed())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if is_stopped:
+        signal.raise_signal(signal.SIGTERM)
+
+
 def kill_busy_worker(conn: psycopg.Connection[TupleRow], victim: Process, board: Board) -> None:
     """SIGKILL to a whole worker while it has jobs in hand; the other one takes them over when the lease is up.
 
@@ -128,7 +152,7 @@ def run(orders: int, console: Console) -> bool:
         )
         crowd = Crowd(stand.shop_url, visits, pace=max(len(visits) / 8, 8))
         with board.live():
-            asyncio.run(play(stand, crowd, board))
+            run_until_stopped(play(stand, crowd, board))
         board.say("every job has ended; now counting" if look_ended(dsn) else "time is up; now counting")
         with psycopg.connect(dsn) as conn:
             facts = gather(conn, read_letters(stand.letters), ask_merchants(stand.merchants_url))

@@ -95,3 +95,21 @@ def test_an_enqueue_whose_commit_is_not_acknowledged(proxied_site: Site) -> None
     assert site.settle_down(), site.logs()
     assert worker.stop() == 0
     site.demand_kept_promises()
+
+
+def test_a_drain_does_not_leave_behind_what_it_was_given_without_hearing_of_it(proxied_site: Site) -> None:
+    """A claim goes along with what is settled; the answer to both is lost, and nothing is ready when it comes back."""
+    site = proxied_site
+    assert site.proxy is not None
+    site.enqueue("quick", 9)
+    site.proxy.swallow_answer(SETTLES["hold"])
+    with site.fault("answer lost"):
+        worker = site.worker("--drain", "--concurrency", "2", "--lease", "20", "--grace", "3", way="proxied")
+        done_and_more = "SELECT count(*) > 0 AND EXISTS (SELECT FROM pgjobq.finished) FROM pgjobq.running"
+        eventually(lambda: site.query(done_and_more) == [(True,)], timeout=60)
+        site.proxy.set("reset")
+        site.proxy.set("pass")
+    assert worker.popen.wait(60) == 0, site.logs()
+    assert site.query("SELECT count(*) FROM pgjobq.finished WHERE outcome = 's'") == [(9,)], site.logs()
+    worker.stop()
+    site.demand_kept_promises()

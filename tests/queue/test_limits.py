@@ -14,6 +14,7 @@ import pytest
 from pgjobq import Gate, InvalidOption, JobState, Queue, QueueFull, Unique
 from pgjobq.task import Task
 from sql.support.hand import Hand, doctored, function_text
+from support.waiting import eventually
 
 Send = Task[..., None]
 
@@ -253,3 +254,55 @@ def test_without_the_count_the_estimate_would_refuse_for_ever(queue: Queue, send
     assert works() == "all"
     hand.sql(doctored(function_text("make_room"), ("IF there <= it.waiting THEN", "IF false THEN")))
     assert works() == "not all"
+
+
+def test_a_count_that_took_long_does_not_take_back_what_was_drawn_meanwhile(
+    dsn: str, queue: Queue, send: Send, hand: Hand
+) -> None:
+    """One counts, and is held up before it notes the number; others fill the queue to its limit; then it goes on."""
+    queue.limit("mail", waiting=5)
+    queue.enqueue_many([send.call(n) for n in range(5)])
+    hand.complete(*hand.claim(4, ["mail"]))
+    slow = function_text("count_anew")
+    hand.sql(
+        doctored(
+            slow,
+            (
+                "    -- A transaction that sees",
+                "    PERFORM pg_advisory_xact_lock_shared(42);\n    -- A transaction that sees",
+            ),
+        )
+    )
+
+    def fill() -> int:
+        own, taken = Queue(dsn), 0
+        own.registry.add(send)
+        try:
+            for number in range(20):
+                own.enqueue("send", {"number": number})
+                taken += 1
+        except QueueFull:
+            return taken
+        finally:
+            own.close()
+        return taken
+
+    with psycopg.connect(dsn) as holder, ThreadPoolExecutor(2) as pool:
+        holder.execute("SELECT pg_advisory_lock(42)")
+        first = pool.submit(send.enqueue, 1)
+        eventually(lambda: waits_for_advice(hand) == 1)
+        hand.sql(slow)  # those to come are not held up
+        others = pool.submit(fill)
+        eventually(lambda: others.done() or waits_for_advice(hand) == 2)
+        holder.execute("SELECT pg_advisory_unlock(42)")
+        assert first.result().is_new
+        others.result()
+    fill()
+    assert waiting(hand) <= 5 + 1, "what was under way, and no more"
+
+
+def waits_for_advice(hand: Hand) -> int:
+    return int(
+        hand.value("""SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())""")
+    )

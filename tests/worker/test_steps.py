@@ -261,6 +261,28 @@ def test_a_stale_owner_takes_no_steps(queue: Queue, stage: Stage, kind: str) -> 
     assert stage.query("SELECT * FROM pgjobq.event_look") == []
 
 
+def test_a_stale_owner_reads_nothing_of_what_a_later_attempt_has_left(queue: Queue, stage: Stage) -> None:
+    """Its first step was taken by the other one meanwhile: it does not go on with what that one gave."""
+    told: list[str] = []
+
+    @queue.task(name="it", retry=Retry(max_attempts=1))
+    def handler() -> None:
+        job = current_job()
+        stage.query(STEAL, job.id)
+        stage.query(
+            "SELECT pgjobq.remember_step(r.job, r.attempt, r.worker, 'first', '\"theirs\"', 0.1) FROM pgjobq.running r"
+        )
+        for way in (lambda: job.step("first", str), job.last_checkpoint):
+            with pytest.raises(LeaseLost, match="no longer holds it"):
+                way()
+            told.append("refused")
+
+    job = handler.enqueue().id
+    run_drained(queue)
+    assert told == ["refused", "refused"]
+    assert [step.name for step in queue.steps(job)] == ["first"]
+
+
 def test_a_stale_owner_reports_no_progress(queue: Queue, stage: Stage) -> None:
     """The report is not written; the handler hears of it at its next one."""
     told: list[type[BaseException]] = []

@@ -325,6 +325,7 @@ def test_cancel_the_whole(queue: Queue, step: Task[..., int], hand: Hand) -> Non
     assert _states(queue, clean, fine) == ["ready", "cancelled"]
     assert queue.cancel_workflow(flow.id) is None
     assert queue.retry_workflow(flow.id) == 4
+    assert hand.sql("SELECT FROM pgjobq.cancel_request") == [], "it was for the run that has ended"
     assert _states(queue, first, *rest, fine) == ["ready", "blocked", "blocked", "blocked"]
     run_drained(queue)
     assert _states(queue, first, *rest, clean, fine) == ["succeeded"] * 5

@@ -345,9 +345,12 @@ class Pump:
             self._floor.put(attempt, outcome)
         await self._adopt(exchange)
         if now >= self._strays_at:
-            known = self._floor.jobs + [entry.lease.job for entry in self._locked] + self._outbox.jobs
-            await exchange.give_back_strays(known)
+            await self._give_back_strays(exchange)
             self._strays_at = now + self._settings.lease / 2
+
+    async def _give_back_strays(self, exchange: Exchange) -> list[int]:
+        known = self._floor.jobs + [entry.lease.job for entry in self._locked] + self._outbox.jobs
+        return await exchange.give_back_strays(known)
 
     async def _adopt(self, exchange: Exchange) -> int:
         """Take jobs that were parked because their task was unknown to whoever had them; how many."""
@@ -361,7 +364,8 @@ class Pump:
         return len(adopted)
 
     async def _drained(self, exchange: Exchange) -> None:
-        """Draining, and nothing is ready: nobody else may be alive to promote what is due or to rescue what is dead.
+        """Draining, and nothing is ready: nobody else may be alive to promote what is due or to rescue what is dead,
+        and a claim of our own may have been lost on its way to us.
 
         Over only when a look from zero that began after these chores has found nothing, too: our own upkeep, or another
         worker, may have promoted a job between our look and our chore.
@@ -371,6 +375,7 @@ class Pump:
             return
         found = (
             await self._adopt(exchange)
+            or await self._give_back_strays(exchange)
             or await exchange.promote(PROMOTED_AT_ONCE)
             or await exchange.look_at_gates(GATES_AT_ONCE)
             or await exchange.look_at_workflows(PROMOTED_AT_ONCE)

@@ -1743,6 +1743,7 @@ BEGIN
     END IF;
     UPDATE pgjobq.job j SET expires_at = NULL           -- somebody wants it all the same
     WHERE j.id = retry.job AND j.expires_at <= pgjobq.clock();
+    DELETE FROM pgjobq.cancel_request c WHERE c.job = retry.job;  -- it was for the run that has ended
     INSERT INTO pgjobq.workflow_look (workflow, at, news, job)  -- it may have ended, and goes on
     SELECT m.workflow, clock_timestamp(), 'again', m.job FROM pgjobq.member m WHERE m.job = retry.job AND m.counted;
     IF FOUND THEN
@@ -2856,7 +2857,7 @@ END $$;
 -- exceeded by that. Counting takes the longer the more jobs wait, so it is not done for each job: each one that comes in
 -- draws a number from a sequence, which nobody ever has to wait for. It starts at what was counted last, and as jobs also leave
 -- the queue it is never less than the truth, but for what was not committed when it was counted. Only when it comes to the
--- limit is it counted again.
+-- limit is it counted again, by one at a time: that is waited for, nobody's transaction is.
 
 ALTER TABLE pgjobq.lane ADD COLUMN limited boolean NOT NULL DEFAULT false;
 
@@ -2895,6 +2896,25 @@ SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
         LIMIT count_waiting.most) w
 $$;
 
+-- The same, and let the numbers go on from there when that is no more than `below`. One counts at a time, since the number of
+-- one who counted long ago would take back what was drawn since. The lock goes with the inner block, not with the
+-- transaction, whatever ends it; what setval() did stays. Whoever holds it waits for nothing.
+CREATE FUNCTION pgjobq.count_anew(queue text, tickets regclass, most bigint, below bigint) RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp AS $$
+DECLARE
+    there bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('pgjobq:limit:' || count_anew.queue, 0));
+    there := pgjobq.count_waiting(count_anew.queue, count_anew.most);
+    -- A transaction that sees the past counts the past: good enough for itself, and for nobody else.
+    IF there <= count_anew.below AND current_setting('transaction_isolation') = 'read committed' THEN
+        PERFORM setval(count_anew.tickets, greatest(there, 1));
+    END IF;
+    RAISE SQLSTATE 'PJQ00';
+EXCEPTION WHEN SQLSTATE 'PJQ00' THEN
+    RETURN there;
+END $$;
+
 -- End up to so many of the oldest jobs that wait in a queue, ready ones first, to make room. What is locked is passed by.
 CREATE FUNCTION pgjobq.drop_oldest(queue text, jobs bigint, reason text) RETURNS int LANGUAGE plpgsql
 SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
@@ -2932,9 +2952,8 @@ BEGIN
     -- A full queue refuses many: it is enough to count for each thousandth of the limit.
     IF it.when_full = 'drop_oldest' OR drawn <= it.waiting + make_room.jobs
        OR (drawn - it.waiting) % greatest(1, it.waiting / 1000) < make_room.jobs THEN
-        there := pgjobq.count_waiting(make_room.queue, it.waiting::bigint + make_room.jobs + 1000);
+        there := pgjobq.count_anew(make_room.queue, it.tickets, it.waiting::bigint + make_room.jobs + 1000, it.waiting);
         IF there <= it.waiting THEN
-            PERFORM setval(it.tickets, there);
             RETURN;
         END IF;
     END IF;
@@ -3011,7 +3030,7 @@ SET search_path = pg_catalog, pgjobq, pg_temp AS $$
 BEGIN
     UPDATE pgjobq.lane SET limited = NOT limited WHERE ctid = ANY (ARRAY(
         SELECT l.ctid FROM pgjobq.lane l WHERE l.limited <> pgjobq.is_limited(l.queue) FOR UPDATE SKIP LOCKED));
-    PERFORM setval(x.tickets, greatest(1, pgjobq.count_waiting(x.queue, x.waiting::bigint + 1)))
+    PERFORM pgjobq.count_anew(x.queue, x.tickets, x.waiting::bigint + 1, x.waiting::bigint + 1)
     FROM (SELECT l.queue, l.waiting, format('pgjobq.limit_%s', l.number)::regclass AS tickets
           FROM pgjobq.queue_limit l WHERE l.waiting IS NOT NULL) x
     WHERE pg_sequence_last_value(x.tickets) > x.waiting;

@@ -101,9 +101,9 @@ _decode_memory = msgspec.json.Decoder(Memory).decode
 _decode_step = msgspec.json.Decoder(Step).decode
 
 
-def recall(schema: str, job: int) -> Statement[Memory]:
-    """What earlier attempts have left."""
-    return Statement("recall", statement_text("recall", schema), (id_text(job),), _memory)
+def recall(schema: str, who: Attempt) -> Statement[Memory | None]:
+    """What earlier attempts have left; None: this attempt no longer holds the job."""
+    return Statement("recall", statement_text("recall", schema), who.params, _memory)
 
 
 def remember_step(schema: str, who: Attempt, name: str, value: str, seconds: float) -> Statement[bool]:
@@ -158,8 +158,8 @@ def retry_anew(schema: str, job: int, by: str | None) -> Statement[bool]:
     return Statement("retry", statement_text("retry_anew", schema), params, lambda rows: _number(rows) > 0)
 
 
-def _memory(rows: Rows) -> Memory:
-    return _decode_memory(rows[0][0])
+def _memory(rows: Rows) -> Memory | None:
+    return _decode_memory(rows[0][0]) if rows else None
 
 
 def _seconds(rows: Rows) -> float | None:

@@ -1,11 +1,14 @@
 -- What attempts remember, and events. As in jobs.sql every parameter and every column is text.
 
 -- name: recall
--- What earlier attempts of job $1 have left: their steps by name, and the checkpoint.
+-- What earlier attempts of job $1 have left: their steps by name, and the checkpoint. No row: attempt $2 of worker $3 no longer
+-- holds the job, and what it would read a later attempt may have left.
 SELECT jsonb_build_object(
     'steps', (SELECT coalesce(jsonb_object_agg(s.name, to_jsonb(s) - 'job' - 'name'), '{}') FROM pgjobq.step s
               WHERE s.job = $1::text::bigint),
     'checkpoint', (SELECT jsonb_build_object('value', c.value) FROM pgjobq.checkpoint c WHERE c.job = $1::text::bigint))::text
+WHERE EXISTS (SELECT FROM pgjobq.running r
+              WHERE r.job = $1::text::bigint AND r.attempt = $2::text::int AND r.worker = $3::text::uuid)
 
 -- name: remember_step
 SELECT pgjobq.remember_step($1::text::bigint, $2::text::int, $3::text::uuid, $4::text, $5::text::jsonb,

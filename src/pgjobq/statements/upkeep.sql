@@ -30,7 +30,9 @@ SELECT count(*) FROM due WHERE (SELECT count(*) FROM told) IS NOT NULL
 -- name: anything_due
 -- Or somebody should look at a gate, at a workflow, or whether an event has come.
 (SELECT true FROM pgjobq.scheduled WHERE run_at <= pgjobq.clock() LIMIT 1) UNION ALL (SELECT true FROM pgjobq.gate_look WHERE at <= pgjobq.clock() LIMIT 1)
-UNION ALL (SELECT true FROM pgjobq.look WHERE at <= clock_timestamp() LIMIT 1)
+UNION ALL (SELECT true FROM pgjobq.look l WHERE l.at <= clock_timestamp() OR EXISTS (   -- or it will find one that has ended
+    SELECT FROM pgjobq.pending p JOIN pgjobq.finished f ON f.job = p.on_job WHERE p.job = l.job) OR EXISTS (
+    SELECT FROM pgjobq.pending p JOIN pgjobq.workflow w ON w.id = p.on_job WHERE p.job = l.job AND pgjobq.workflow_fate(w.id, p.needs) IS NOT NULL) LIMIT 1)
 UNION ALL (SELECT true FROM pgjobq.event_look WHERE at <= pgjobq.clock() LIMIT 1) UNION ALL (SELECT true FROM pgjobq.emission LIMIT 1)
 UNION ALL (SELECT true FROM pgjobq.workflow w WHERE w.ended_at IS NULL AND NOT w.open AND (
     w.next_job IS NULL OR EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = w.next_job)) LIMIT 1)

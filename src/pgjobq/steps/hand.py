@@ -14,7 +14,7 @@ from pgjobq.errors import LeaseLost, StepError
 from pgjobq.outcome import Awaiting, Snoozed
 from pgjobq.run.pools import Pools
 from pgjobq.statements import Statement
-from pgjobq.statements.steps import Met, Remembered
+from pgjobq.statements.steps import Memory, Met, Remembered
 from pgjobq.steps.ledger import Ledger
 from pgjobq.steps.values import Read, promised, reader
 
@@ -205,11 +205,16 @@ class Hand:
 
     def _recall(self) -> None:
         if not self._job.ledger.is_known:
-            self._job.ledger.learn(self._run(self._job.ledger.recall()))
+            self._learn(self._run(self._job.ledger.recall()))
 
     async def _arecall(self) -> None:
         if not self._job.ledger.is_known:
-            self._job.ledger.learn(await self._arun(self._job.ledger.recall()))
+            self._learn(await self._arun(self._job.ledger.recall()))
+
+    def _learn(self, memory: Memory | None) -> None:
+        if memory is None:
+            raise self._job.lose(self._job.ledger.lost())
+        self._job.ledger.learn(memory)
 
     def _run(self, statement: Statement[T]) -> T:
         if self._conn is None:

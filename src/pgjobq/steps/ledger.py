@@ -54,9 +54,9 @@ class Ledger:
         """Whether what earlier attempts have left was read."""
         return self._memory is not None
 
-    def recall(self) -> Statement[Memory]:
+    def recall(self) -> Statement[Memory | None]:
         """Read it: first of all, once."""
-        return statements.recall(self._schema, self._who.job)
+        return statements.recall(self._schema, self._who)
 
     def learn(self, memory: Memory) -> None:
         """This is what they have left."""

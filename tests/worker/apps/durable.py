@@ -106,9 +106,9 @@ def frozen() -> None:
     """Waits before its step, so that its worker may be stopped meanwhile."""
     job = current_job()
     mark("start")
-    if job.attempt == 1:
-        pass_gate_plainly()
     try:
+        if job.attempt == 1:
+            pass_gate_plainly()  # where it may be told that its job is no longer its own
         job.step("charge", note, f"charge {job.attempt}")
     except BaseException as error:
         mark("refused", by=type(error).__name__)
