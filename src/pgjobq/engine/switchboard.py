@@ -254,6 +254,8 @@ class Switchboard:
             self._call(follows=line.follows)
 
     def _read(self, line: _Line) -> None:
+        if self._lines.get(line.place) is not line:
+            return  # disconnected a moment ago
         said = line.hear()
         if not said:
             self._selector.unregister(line.end)  # it is ending
