@@ -15,12 +15,12 @@ from worker.stage import Running, Stage, wait_until
 
 PROCESSES = 8
 PLACES = 5
-FAR = ("--poll-interval", "60")
+FAR = ("--poll-interval", "600")
 """Who is not called sleeps for so long that the test would not see it wake."""
 SOON = 20.0
-"""Seconds: generous to a busy machine, and well below the poll interval."""
-QUIET = 2.0
-"""Seconds without a look by anybody: naps are longer than that now, and double."""
+"""Seconds: generous to a busy machine, and far below the poll interval."""
+QUIET = 0.5
+"""Seconds without a look by anybody."""
 
 
 def sleeping(stage: Stage, processes: int, *flags: str, places: int = PLACES) -> Running:
@@ -138,8 +138,8 @@ def test_no_call_is_lost_whatever_happens_to_those_who_take_it(stage: Stage) -> 
                 case 2:
                     found = [pid for (pid,) in conn.execute(sessions)]
                     conn.execute("SELECT pg_terminate_backend(%s)", (chance.choice(found),))
-            job = stage.enqueue_on(conn, "note")
             asked = time.monotonic()
+            job = stage.enqueue_on(conn, "note")
             waits.append(stage.wait_marks("start", 1, job, timeout=SOON)[0]["at"] - asked)
             unheard.append(min(mark["at"] for mark in stage.marks("look") if mark["at"] > asked) - asked)
             for pid in worker.children():

@@ -1,4 +1,7 @@
-"""The handlers of `basic`, and a note of each look for jobs: which processes a job wakes."""
+"""The handlers of `basic`, and a note of each look for jobs: which processes a job wakes.
+
+There are no short naps here: what nobody is called for would not be found before the poll interval is over.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,14 @@ from typing import Any
 
 from apps.basic import queue
 from apps.trace import mark
+from pgjobq.engine import intake
 from pgjobq.engine.exchange import Exchange
 
 __all__ = ["queue"]
 
 _fd = os.open(os.environ["STAGE_TRACE"], os.O_WRONLY | os.O_APPEND)
 _turn = Exchange.turn
+intake.FIRST_NAP = 3_600.0
 
 
 async def _noted(self: Exchange, batch: Any, look: Any, limit: int, **options: Any) -> Any:
