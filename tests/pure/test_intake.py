@@ -151,6 +151,16 @@ def test_who_is_called_for_nothing_looks_once_and_sleeps_on(monkeypatch: pytest.
     assert _naps(intake, monkeypatch, 0.9) <= 1
 
 
+def test_who_had_no_room_looks_before_it_sleeps_again() -> None:
+    """Calls went to others meanwhile."""
+    intake = _idle()
+    intake.until_look()
+    intake.stay_awake()
+    assert not intake.dry
+    intake.learn(intake.look(idle=True), 10, NOTHING)
+    assert intake.dry
+
+
 def test_on_a_new_connection_naps_are_short_again(monkeypatch: pytest.MonkeyPatch) -> None:
     intake = _idle()
     _naps(intake, monkeypatch, 10.0)
