@@ -59,6 +59,7 @@ MADE_FOR_THE_OWNER |= {"count_history", "history_bounds", "history_sum"}
 MADE_FOR_THE_OWNER |= {"ask_cancel", "change_waiting", "drop_waiting", "expiry", "set_expiry"}
 MADE_FOR_THE_OWNER |= {
     "queue_limit_number_seq",
+    "count_anew",
     "count_waiting",
     "drop_oldest",
     "enter_lane",
@@ -75,7 +76,6 @@ MADE_FOR_THE_OWNER |= {
     "note_workflow",
     "sweep_workflow",
     "waits_for_workflow",
-    "workflow_fate",
     "workflow_is_over",
 }
 

@@ -323,7 +323,7 @@ BEGIN
     WHEN 'worker' THEN
         functions := ARRAY['clock', 'wake', 'wake_at', 'open_lane', 'ended', 'ended_many', 'release', 'expire', 'follow_limits', 'watch_dependencies', 'look_at_workflows', 'watch_workflows', 'complete', 'end_pauses', 'follow_cancels',
                            'after', 'look_at_gates', 'sweep_gates', 'forget_meters', 'gate_ahead', 'gate_keeps', 'gate_line', 'tick', 'declare_schedules', 'write_history', 'age',
-                           'remember_step', 'sleep_step', 'wait_step', 'keep_checkpoint', 'report_progress', 'deliver', 'tend_events', 'emit'];
+                           'remember_step', 'sleep_step', 'wait_step', 'keep_checkpoint', 'report_progress', 'deliver', 'tend_events', 'emit', 'workflow_fate'];
         grants := ARRAY[
             'SELECT ON pgjobq.migration, pgjobq.paused, pgjobq.cancel_request, pgjobq.schedule',
             'SELECT, DELETE ON pgjobq.job, pgjobq.lane',
@@ -336,7 +336,7 @@ BEGIN
             'SELECT, INSERT ON pgjobq.gate_look',
             'SELECT, INSERT, UPDATE, DELETE ON pgjobq.worker',
             'SELECT, DELETE ON pgjobq.awaited, pgjobq.dependency, pgjobq.workflow, pgjobq.member, pgjobq.step, pgjobq.progress, pgjobq.checkpoint',
-            'SELECT ON pgjobq.look, pgjobq.workflow_look, pgjobq.emission, pgjobq.event_look',
+            'SELECT ON pgjobq.look, pgjobq.pending, pgjobq.workflow_look, pgjobq.emission, pgjobq.event_look',
             'SELECT, UPDATE ON SEQUENCE pgjobq.idle_until, pgjobq.next_look, pgjobq.watched_until',
             'USAGE ON SEQUENCE pgjobq.job_id_seq'];
         IF current_setting('server_version_num')::int >= 170000 THEN    -- before that, only the owner can VACUUM
