@@ -44,6 +44,8 @@ TITLES = {
     "throttle": "`unique` with a period",
     "gate": "a gate: 100 keys, 10 at once in each",
     "fifo": "a gate with an order: 100 keys",
+    "rate": "a gate with a rate, for all of them",
+    "fair": "a gate that 10 share fairly",
     "depends_on": "`depends_on`: every second on one before",
     "chunk": "chunks of 100",
     "version": "a version of its arguments",

@@ -20,7 +20,6 @@ from pgjobq.worker import Worker
 
 BATCH = 1_000
 KEYS = 100
-ARGUMENTS = {"email": "user@example.com"}
 DSN = sys.argv[4] if __name__ == "__main__" else None
 
 queue = Queue(DSN)
@@ -36,6 +35,10 @@ async def confirm(order_id: int, email: str) -> None: ...
 @queue.task
 async def answer(order_id: int, email: str) -> dict[str, int]:  # noqa: ARG001
     return {"order_id": order_id}
+
+
+def _arguments(number: int) -> dict[str, Any]:
+    return {"order_id": number, "email": f"user{number % 10}@example.com"}
 
 
 def _with(**options: Any) -> Asked:
@@ -56,6 +59,14 @@ def _unique(**more: Any) -> Asked:
 
 def _gate(**limits: Any) -> Asked:
     return lambda number: (confirm, {"gates": [pgjobq.Gate(f"order:{number % KEYS}", **limits)]})
+
+
+def _rate() -> Asked:
+    return _with(gates=[pgjobq.Gate("orders", rate=pgjobq.Rate(1_000_000, burst=999_999))])
+
+
+def _fair() -> Asked:
+    return _with(gates=[pgjobq.Gate("orders", fair="{email}")])
 
 
 def _chunk() -> Asked:
@@ -108,6 +119,8 @@ FEATURES: dict[str, Callable[[], Asked]] = {
     "throttle": lambda: _unique(period=60),
     "gate": lambda: _gate(concurrency=10),
     "fifo": lambda: _gate(order="fifo"),
+    "rate": _rate,
+    "fair": _fair,
     "depends_on": _with,
     "chunk": _chunk,
     "version": _version,
@@ -125,7 +138,7 @@ def one(feature: str, jobs: int) -> float:
             task, options = asked(number)
             if feature == "depends_on" and before is not None:
                 options = {"depends_on": [before]}
-            receipt = task.using(**options, conn=connection).enqueue(order_id=number, **ARGUMENTS)
+            receipt = task.using(**options, conn=connection).enqueue(**_arguments(number))
             before = receipt.id if before is None else None
         return time.process_time() - begun
 
@@ -139,7 +152,7 @@ def bulk(feature: str, jobs: int) -> float:
         task, options = asked(number)
         if before:
             options = {"depends_on": [before[number % BATCH]]}
-        return (task.using(**options) if options else task).call(order_id=number, **ARGUMENTS)
+        return (task.using(**options) if options else task).call(**_arguments(number))
 
     with psycopg.connect(str(DSN), autocommit=True) as connection:
         begun = time.process_time()

@@ -59,25 +59,10 @@ from pgjobq.errors import (
     WorkflowEnded,
     WrongArgumentType,
 )
-from pgjobq.job import (
-    AttemptError,
-    AuditEntry,
-    EnqueuedJob,
-    Explanation,
-    GateFigures,
-    Job,
-    JobState,
-    Pause,
-    Progress,
-    QueueAgeing,
-    QueueLimit,
-    QueueStats,
-    Stats,
-    Step,
-    WorkerInfo,
-)
+from pgjobq.job import AttemptError, EnqueuedJob, Explanation, Job, JobState, Progress, Step
 from pgjobq.middleware import Outgoing
 from pgjobq.outcome import Discard, Snooze
+from pgjobq.overview import AuditEntry, GateFigures, Pause, QueueAgeing, QueueLimit, QueueStats, Stats, WorkerInfo
 from pgjobq.queue import Queue
 from pgjobq.retry import Retry
 from pgjobq.schedule import Schedule

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from pgjobq.doors import Doors
-from pgjobq.job import QueueAgeing
+from pgjobq.overview import QueueAgeing
 from pgjobq.statements import ageing as statements
 
 __all__ = ["Ageing"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Generator
+from typing import Any, TypeVar
 
 from pgjobq import run
 from pgjobq.encryption import Keyring
@@ -11,9 +12,13 @@ from pgjobq.run.pools import Pools
 from pgjobq.statements import Statement
 from pgjobq.task import Registry, shown
 
-__all__ = ["Doors"]
+__all__ = ["Doors", "Saying"]
 
 T = TypeVar("T")
+
+Saying = Generator[Statement[Any], Any, T]
+"""What is said to the server, one statement after the other: yields each and is sent what it gave; returns what comes
+of it. So what takes several statements is written once, for both of its doors."""
 
 
 class Doors:
@@ -30,6 +35,24 @@ class Doors:
 
     async def _arun(self, statement: Statement[T], conn: object) -> T:
         return await self.pools.aexecute(statement) if conn is None else await run.aexecute(conn, statement)
+
+    def _say(self, saying: Saying[T], conn: object) -> T:
+        found: Any = None
+        while True:
+            try:
+                statement = saying.send(found)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            found = self._run(statement, conn)
+
+    async def _asay(self, saying: Saying[T], conn: object) -> T:
+        found: Any = None
+        while True:
+            try:
+                statement = saying.send(found)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            found = await self._arun(statement, conn)
 
     def _seen(self, jobs: list[Job]) -> list[Job]:
         """With secrets hidden."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from pgjobq.job import Explanation, JobState, Pause, QuotaFigures, RateFigures
+from pgjobq.job import Explanation, JobState
+from pgjobq.overview import Pause, QuotaFigures, RateFigures
 
 __all__ = ["Facts", "brief", "explained", "span", "span_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pgjobq.doors import Doors
-from pgjobq.job import GateFigures
+from pgjobq.overview import GateFigures
 from pgjobq.statements import gates as statements
 from pgjobq.task import Quota, Rate
 

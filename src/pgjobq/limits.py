@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pgjobq.doors import Doors
-from pgjobq.job import QueueLimit
+from pgjobq.overview import QueueLimit
 from pgjobq.statements import limits as statements
 
 __all__ = ["Limits"]

@@ -1,8 +1,8 @@
-"""What operators do with a queue: find, count, explain, change many jobs, pause. `Queue` inherits these doors."""
+"""What operators do with a queue: find, count, explain, pause, stop what runs. `Queue` inherits these doors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Unpack
@@ -14,29 +14,18 @@ from pgjobq.statements import operate
 from pgjobq.wording import quote
 
 if TYPE_CHECKING:
-    from pgjobq.job import AuditEntry, Explanation, Job, Pause, QueueStats, Stats, WorkerInfo
+    from pgjobq.job import Explanation, Job
+    from pgjobq.overview import AuditEntry, Pause, QueueStats, Stats, WorkerInfo
     from pgjobq.statements import Statement
 
-__all__ = ["CHANGEABLE", "Operations"]
+__all__ = ["Operations"]
 
-BATCH = 1_000
-"""Jobs that one transaction of a change to many takes."""
 MOST_FOUND = 10_000
-Progress = Callable[[int], object]
-"""Called with how many jobs are changed so far, after each batch."""
-CHANGEABLE = {
-    "retry": ("failed", "cancelled"),
-    "cancel": ("blocked", "scheduled", "ready"),
-    "cancel_running": ("blocked", "scheduled", "ready", "running"),
-    "move": ("blocked", "scheduled", "ready"),
-    "purge": ("succeeded", "failed", "cancelled"),
-}
-"""What can be done to many jobs, and in which states these are."""
 
 
 class Operations(Doors):
-    """The operators' half of `Queue`. `by`, wherever it is taken, is written to the audit: who wants this; None: the
-    name of the database's role."""
+    """The operators' half of `Queue`; what changes many jobs at once is Bulk. `by`, wherever it is taken, is written to
+    the audit: who wants this; None: the name of the database's role."""
 
     # ------------------------------------------------------------------------------------------ look
 
@@ -103,171 +92,6 @@ class Operations(Doors):
     async def astats(self, *, conn: object = None) -> Stats:
         """The async twin of `stats`."""
         return await self._arun(operate.stats(self.schema), conn)
-
-    # ------------------------------------------------------------------------------------------ change many
-
-    def retry_all(
-        self,
-        *,
-        by: str | None = None,
-        progress: Progress | None = None,
-        conn: object = None,
-        **filters: Unpack[Filters],
-    ) -> int:
-        """Run all failed and cancelled jobs again that pass the filters; returns how many. `count` tells beforehand.
-
-        Without `conn` in transactions of a thousand jobs each, each written to the audit; with it, all in the caller's.
-        `progress`, here and below, is called after each thousand, with how many are changed by then.
-        """
-        return self._change("retry", filters, by, None, conn, progress)
-
-    async def aretry_all(
-        self,
-        *,
-        by: str | None = None,
-        progress: Progress | None = None,
-        conn: object = None,
-        **filters: Unpack[Filters],
-    ) -> int:
-        """The async twin of `retry_all`."""
-        return await self._achange("retry", filters, by, None, conn, progress)
-
-    def cancel_all(
-        self,
-        *,
-        running: bool = False,
-        reason: str | None = None,
-        by: str | None = None,
-        progress: Progress | None = None,
-        conn: object = None,
-        **filters: Unpack[Filters],
-    ) -> int:
-        """Cancel all waiting jobs that pass the filters; returns how many.
-
-        `running=True`: also those that run, as `cancel_running` does each, for this reason: they are asked to end.
-        """
-        what = "cancel_running" if running else "cancel"
-        return self._change(what, filters, by, None, conn, progress, reason)
-
-    async def acancel_all(
-        self,
-        *,
-        running: bool = False,
-        reason: str | None = None,
-        by: str | None = None,
-        progress: Progress | None = None,
-        conn: object = None,
-        **filters: Unpack[Filters],
-    ) -> int:
-        """The async twin of `cancel_all`."""
-        what = "cancel_running" if running else "cancel"
-        return await self._achange(what, filters, by, None, conn, progress, reason)
-
-    def move_all(
-        self,
-        to: str,
-        *,
-        by: str | None = None,
-        progress: Progress | None = None,
-        conn: object = None,
-        **filters: Unpack[Filters],
-    ) -> int:
-        """Move all waiting jobs that pass the filters to the queue `to`; returns how many. Sealed payloads stay: they
-        open in their own queue only."""
-        return self._change("move", filters, by, to, conn, progress)
-
-    async def amove_all(
-        self,
-        to: str,
-        *,
-        by: str | None = None,
-        progress: Progress | None = None,
-        conn: object = None,
-        **filters: Unpack[Filters],
-    ) -> int:
-        """The async twin of `move_all`."""
-        return await self._achange("move", filters, by, to, conn, progress)
-
-    def purge(
-        self,
-        *,
-        by: str | None = None,
-        progress: Progress | None = None,
-        conn: object = None,
-        **filters: Unpack[Filters],
-    ) -> int:
-        """Delete all ended jobs that pass the filters, with their errors; returns how many."""
-        return self._change("purge", filters, by, None, conn, progress)
-
-    async def apurge(
-        self,
-        *,
-        by: str | None = None,
-        progress: Progress | None = None,
-        conn: object = None,
-        **filters: Unpack[Filters],
-    ) -> int:
-        """The async twin of `purge`."""
-        return await self._achange("purge", filters, by, None, conn, progress)
-
-    def _change(
-        self,
-        what: str,
-        filters: Filters,
-        by: str | None,
-        target: str | None,
-        conn: object,
-        progress: Progress | None,
-        reason: str | None = None,
-    ) -> int:
-        changed, about = 0, {} if reason is None else {"reason": reason}
-        for wanted, asked in self._rounds(what, filters):
-            after = 0
-            while jobs := self._run(operate.ids(self.schema, wanted | {"after": str(after)}, BATCH), conn):
-                changed += self._run(operate.act(self.schema, what, jobs, asked | about, by, target), conn)
-                after = jobs[-1]
-                if progress is not None:
-                    progress(changed)
-        return changed
-
-    async def _achange(
-        self,
-        what: str,
-        filters: Filters,
-        by: str | None,
-        target: str | None,
-        conn: object,
-        progress: Progress | None,
-        reason: str | None = None,
-    ) -> int:
-        changed, about = 0, {} if reason is None else {"reason": reason}
-        for wanted, asked in self._rounds(what, filters):
-            after = 0
-            while jobs := await self._arun(operate.ids(self.schema, wanted | {"after": str(after)}, BATCH), conn):
-                changed += await self._arun(operate.act(self.schema, what, jobs, asked | about, by, target), conn)
-                after = jobs[-1]
-                if progress is not None:
-                    progress(changed)
-        return changed
-
-    def _rounds(self, what: str, filters: Filters) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-        """What to look for, and what the audit says of it, one round after the other. Each looks only at jobs that
-        `what` can be done to.
-
-        What is retried comes after what it depends on: failed and cancelled jobs in one row, by their ids, and those
-        that wait for a whole workflow last, since they may have smaller ids than its jobs.
-        """
-        asked = conditions(filters)
-        if not asked:
-            raise InvalidOption(f"{what} needs a filter: state='failed' is one that means all of a kind")
-        states = [state for state in CHANGEABLE[what] if asked.get("state", state) == state]
-        if what == "retry" and states:
-            wanted = {"state": states[0] if len(states) == 1 else operate.ENDED_BADLY}
-            for last in ("false", "true"):
-                yield asked | wanted | {"after_whole": last}, asked
-            return
-        for state in states:
-            yield asked | {"state": state}, asked | {"state": state}
 
     # ------------------------------------------------------------------------------------------ pause
 

@@ -9,6 +9,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from pgjobq import migrate
 from pgjobq.ageing import Ageing
+from pgjobq.bulk import Bulk
 from pgjobq.changes import Changes
 from pgjobq.durable import Durable
 from pgjobq.encryption import Keyring
@@ -65,6 +66,7 @@ class Queue(
     Lookup,
     Changes,
     Operations,
+    Bulk,
     Limits,
     Gates,
     Ageing,

@@ -1377,15 +1377,18 @@ BEGIN
         FROM pgjobq.gate_pass p
         WHERE p.key = here AND p.token
           AND NOT EXISTS (SELECT FROM pgjobq.ready r WHERE r.job = p.job AND r.seq <> r.job)
-          AND NOT EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job AND NOT starts_with(b.waits_for, 'gate:'))
+          AND NOT EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job AND b.attempt <= p.attempt     -- parked
+                          AND NOT starts_with(b.waits_for, 'gate:'))
     ), back AS (
         UPDATE pgjobq.gate_pass p SET token = false FROM out WHERE p.key = here AND p.job = out.job AND places
     ), gone AS (
         DELETE FROM pgjobq.gate_pass p USING out WHERE p.key = here AND p.job = out.job AND NOT places
     )
     SELECT array_agg(out.began ORDER BY out.began) FILTER (WHERE out.began IS NOT NULL) INTO seen FROM out;
+    -- A token that is still out stands in `ready`, or is parked: no need to ask for each.
     DELETE FROM pgjobq.gate_pass p
-    WHERE p.key = here AND NOT pgjobq.pass_counts(p.job, p.keeps);
+    WHERE p.key = here AND (NOT p.token OR EXISTS (SELECT FROM pgjobq.blocked b WHERE b.job = p.job))
+      AND NOT pgjobq.pass_counts(p.job, p.keeps);
     IF seen IS NULL OR (step IS NULL AND quota IS NULL) THEN
         RETURN;
     END IF;
@@ -2453,7 +2456,8 @@ BEGIN
     IF NOT FOUND THEN
         RAISE check_violation USING MESSAGE = 'there is no workflow ' || coalesce(enter_workflow.workflow::text, 'null') || ' (any more)';
     END IF;
-    IF it.cancelled_at IS NOT NULL THEN
+    IF it.cancelled_at IS NOT NULL AND NOT EXISTS (     -- a job of it was retried since, and may add to it
+        SELECT FROM pgjobq.workflow_look l WHERE l.workflow = enter_workflow.workflow AND l.news = 'again') THEN
         RAISE check_violation USING MESSAGE = 'workflow ' || enter_workflow.workflow || ' was cancelled: nothing can be added to it';
     END IF;
     IF it.ended_at IS NOT NULL AND pgjobq.workflow_is_over(enter_workflow.workflow) THEN
@@ -2584,8 +2588,20 @@ BEGIN
     RETURN w.ended_at IS NULL;
 END $$;
 
--- Of a workflow that is to fail fast: cancel it when one of its jobs has ended badly; one that runs again goes on. The caller
--- holds its row, has swept it and says whether it was bad before, which jobs ended badly, and whether one runs again.
+-- Let a cancelled workflow go on of which a job was retried alone. One that was retried before the whole was cancelled has
+-- ended, or is asked to. The caller holds the workflow's row.
+CREATE FUNCTION pgjobq.go_on(workflow bigint, again bigint[]) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    UPDATE pgjobq.workflow w SET cancelled_at = NULL
+    WHERE w.id = go_on.workflow AND w.cancelled_at IS NOT NULL AND EXISTS (
+        SELECT FROM unnest(go_on.again) AS j
+        WHERE NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = j)
+          AND NOT EXISTS (SELECT FROM pgjobq.cancel_request c WHERE c.job = j));
+END $$;
+
+-- Of a workflow that is to fail fast: cancel it when one of its jobs has ended badly. The caller holds its row, has swept it and
+-- says whether it was bad before, which jobs ended badly, and whether one runs again: then what was bad before cancels nothing.
 CREATE FUNCTION pgjobq.fail_fast(workflow bigint, was_bad boolean, badly bigint[], again boolean) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off AS $$
 DECLARE
@@ -2593,20 +2609,20 @@ DECLARE
                        WHERE m.job = ANY (fail_fast.badly) AND m.workflow = fail_fast.workflow AND m.counted
                          AND pgjobq.is_bad_end(f.outcome, f.reason));
 BEGIN
-    UPDATE pgjobq.workflow w
-    SET cancelled_at = CASE WHEN culprit IS NOT NULL OR NOT again THEN coalesce(w.cancelled_at, pgjobq.clock()) END,
-        open = w.open AND culprit IS NULL AND again
+    UPDATE pgjobq.workflow w SET cancelled_at = coalesce(w.cancelled_at, pgjobq.clock()), open = false
     WHERE w.id = fail_fast.workflow AND w.ended_at IS NULL
-      AND (again OR culprit IS NOT NULL OR (w.bad IS NOT NULL AND NOT was_bad));
+      AND (culprit IS NOT NULL OR (w.bad IS NOT NULL AND NOT was_bad AND NOT again));
 END $$;
 
--- Cancel what came into a workflow while somebody cancelled it. Waits for nobody.
+-- Cancel what came into a workflow while somebody cancelled it; not before all is known of what was retried since. Waits for
+-- nobody.
 CREATE FUNCTION pgjobq.cancel_latecomers(workflow bigint) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pgjobq, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     late bigint[] := ARRAY(
         SELECT m.job FROM pgjobq.workflow w JOIN pgjobq.member m ON m.workflow = w.id AND m.counted AND m.job > w.swept
         WHERE w.id = cancel_latecomers.workflow AND w.cancelled_at IS NOT NULL AND w.ended_at IS NULL
+          AND NOT EXISTS (SELECT FROM pgjobq.workflow_look l WHERE l.workflow = w.id AND l.news = 'again')
           AND NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = m.job)
           AND NOT EXISTS (SELECT FROM pgjobq.cancel_request c WHERE c.job = m.job) ORDER BY m.job LIMIT 1000);
     why  text := (SELECT CASE WHEN w.fail_fast AND w.bad IS NOT NULL THEN 'job ' || w.bad || ' of its workflow did not succeed'
@@ -2664,6 +2680,9 @@ BEGIN
             SELECT one.workflow, clock_timestamp() + wait FROM unnest('{0.1 seconds, 2 seconds}'::interval[]) AS wait
             WHERE wait < interval '1 second' OR NOT EXISTS (
                 SELECT FROM pgjobq.workflow_look l WHERE l.workflow = one.workflow AND l.at > clock_timestamp() + interval '1 second');
+        END IF;
+        IF one.again IS NOT NULL THEN
+            PERFORM pgjobq.go_on(one.workflow, one.again);
         END IF;
         IF held.fail_fast THEN
             PERFORM pgjobq.fail_fast(one.workflow, held.was_bad, one.badly, one.again IS NOT NULL);
@@ -3571,7 +3590,7 @@ SELECT w.id, w.name, w.ref, w.created_at, coalesce(w.started_at, n.started_at) A
        coalesce(n.total - n.succeeded - n.failed - n.cancelled - n.running - n.scheduled - n.blocked, 0) AS ready,
        coalesce(n.running, 0) AS running, coalesce(n.scheduled, 0) AS scheduled, coalesce(n.blocked, 0) AS blocked,
        coalesce(n.succeeded, w.succeeded) AS succeeded, coalesce(n.failed, w.failed) AS failed,
-       coalesce(n.cancelled, w.cancelled) AS cancelled, w.bad
+       coalesce(n.cancelled, w.cancelled) AS cancelled, w.bad, w.fail_fast
 FROM pgjobq.workflow w
 CROSS JOIN LATERAL (
     SELECT w.ended_at IS NOT NULL AND NOT EXISTS (                  -- as in workflow_is_over()

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from pgjobq import run
 from pgjobq.errors import InvalidOption
-from pgjobq.job import GateFigures, Holder, JobState
+from pgjobq.job import JobState
+from pgjobq.overview import GateFigures, Holder
 from pgjobq.queue import Queue
 from pgjobq.statements import Statement
 from pgjobq.statements import survey as statements

@@ -59,6 +59,10 @@ class Workflow:
     succeeded: int
     failed: int
     cancelled: int
+    bad: int | None = None
+    """A job of it that failed or was cancelled, and therefore it is not a success: one of the first."""
+    fail_fast: bool = False
+    """The first of its jobs that ends badly cancels the others."""
 
     @property
     def done(self) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import Any, Final
 
-from pgjobq import run
 from pgjobq.current import current_job
+from pgjobq.doors import Saying
 from pgjobq.draft import Draft
 from pgjobq.enqueuing import Enqueuing, refusals
 from pgjobq.errors import InvalidOption
@@ -22,9 +22,6 @@ from pgjobq.workflow import Workflow, WorkflowGraph, WorkflowState
 __all__ = ["Workflows"]
 
 MOST_LISTED: Final = 10_000
-
-Saying = Generator[Statement[Any], Any, list[int]]
-"""What is said to the server, one statement after the other: yields each and is sent what it gave; returns job ids."""
 
 
 class Workflows(Enqueuing, Waiting):
@@ -179,18 +176,17 @@ class Workflows(Enqueuing, Waiting):
 
     def workflow_graph(self, workflow: int, *, conn: object = None) -> WorkflowGraph:
         """Its jobs, and what waits for what: up to 200 one by one, more of them by task."""
-        found = self._run(statements.nodes(self.schema, workflow, grouped=False), conn)
-        if grouped := len(found) > statements.MOST_NODES:
-            found = self._run(statements.nodes(self.schema, workflow, grouped=True), conn)
-        between = self._run(statements.links(self.schema, workflow, grouped=grouped), conn)
-        return statements.graph(found, between, grouped=grouped)
+        return self._say(self._graph(workflow), conn)
 
     async def aworkflow_graph(self, workflow: int, *, conn: object = None) -> WorkflowGraph:
         """The async twin of `workflow_graph`."""
-        found = await self._arun(statements.nodes(self.schema, workflow, grouped=False), conn)
+        return await self._asay(self._graph(workflow), conn)
+
+    def _graph(self, workflow: int) -> Saying[WorkflowGraph]:
+        found = yield statements.nodes(self.schema, workflow, grouped=False)
         if grouped := len(found) > statements.MOST_NODES:
-            found = await self._arun(statements.nodes(self.schema, workflow, grouped=True), conn)
-        between = await self._arun(statements.links(self.schema, workflow, grouped=grouped), conn)
+            found = yield statements.nodes(self.schema, workflow, grouped=True)
+        between = yield statements.links(self.schema, workflow, grouped=grouped)
         return statements.graph(found, between, grouped=grouped)
 
     # ------------------------------------------------------------------------------------------ change
@@ -249,12 +245,12 @@ class Workflows(Enqueuing, Waiting):
                 raise InvalidOption(f"add_many({quote(stream)}): an async iterable wants `async with`")
         passages: list[Any] = []
         try:
-            ids = _say(conn, self._beginning(draft, passages))
+            ids = self._say(self._beginning(draft, passages), conn)
             for stream in draft.streams:
                 assert isinstance(stream, Iterable)
                 for portion in in_portions(self._outgoing(stream, passages)):
-                    ids += _say(conn, self._portion(draft.id, portion))
-            _say(conn, self._ending(draft))
+                    ids += self._say(self._portion(draft.id, portion), conn)
+            self._say(self._ending(draft), conn)
         except BaseException as error:
             self._turned_back(passages, error)
             raise
@@ -263,21 +259,21 @@ class Workflows(Enqueuing, Waiting):
     async def _awrite_on(self, conn: object, draft: Draft) -> None:
         passages: list[Any] = []
         try:
-            ids = await _asay(conn, self._beginning(draft, passages))
+            ids = await self._asay(self._beginning(draft, passages), conn)
             for stream in draft.streams:
                 if isinstance(stream, AsyncIterable):
                     async for portion in _collected(stream):
-                        ids += await _asay(conn, self._portion(draft.id, list(self._outgoing(portion, passages))))
+                        ids += await self._asay(self._portion(draft.id, list(self._outgoing(portion, passages))), conn)
                 else:
                     for portion in in_portions(self._outgoing(stream, passages)):
-                        ids += await _asay(conn, self._portion(draft.id, portion))
-            await _asay(conn, self._ending(draft))
+                        ids += await self._asay(self._portion(draft.id, portion), conn)
+            await self._asay(self._ending(draft), conn)
         except BaseException as error:
             self._turned_back(passages, error)
             raise
         self._through(passages, ids)
 
-    def _beginning(self, draft: Draft, passages: list[Any]) -> Saying:
+    def _beginning(self, draft: Draft, passages: list[Any]) -> Saying[list[int]]:
         """The workflow, and its jobs."""
         workflow = draft.workflow
         if workflow is None:
@@ -299,7 +295,7 @@ class Workflows(Enqueuing, Waiting):
             ids += found
         return ids
 
-    def _portion(self, workflow: int, calls: list[Call]) -> Saying:
+    def _portion(self, workflow: int, calls: list[Call]) -> Saying[list[int]]:
         """Jobs that come after nothing; alike ones on the shorter road."""
         found, joins = portion_statement(self.schema, workflow, calls)
         ids: list[int] = yield found
@@ -307,10 +303,9 @@ class Workflows(Enqueuing, Waiting):
             yield statements.join(self.schema, workflow, ids)
         return ids
 
-    def _ending(self, draft: Draft) -> Saying:
+    def _ending(self, draft: Draft) -> Saying[None]:
         if draft.workflow is None:
             yield statements.close(self.schema, draft.id)
-        return []
 
 
 async def _collected(stream: AsyncIterable[Call]) -> AsyncIterator[list[Call]]:
@@ -322,23 +317,3 @@ async def _collected(stream: AsyncIterable[Call]) -> AsyncIterator[list[Call]]:
             portion = []
     if portion:
         yield portion
-
-
-def _say(conn: object, saying: Saying) -> list[int]:
-    found: Any = None
-    while True:
-        try:
-            statement = saying.send(found)
-        except StopIteration as end:
-            return list(end.value)
-        found = run.execute(conn, statement)
-
-
-async def _asay(conn: object, saying: Saying) -> list[int]:
-    found: Any = None
-    while True:
-        try:
-            statement = saying.send(found)
-        except StopIteration as end:
-            return list(end.value)
-        found = await run.aexecute(conn, statement)

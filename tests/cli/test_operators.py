@@ -292,13 +292,13 @@ def test_bar_line() -> None:
 SLOW = """
 import sys, time
 from pgjobq.cli import main, progress
-from pgjobq.operations import Operations
-plain = Operations._run
+from pgjobq.bulk import Bulk
+plain = Bulk._run
 def slow(self, statement, conn):
     if statement.name == "act":
         time.sleep(1.5)
     return plain(self, statement, conn)
-Operations._run = slow
+Bulk._run = slow
 sys.exit(main(sys.argv[1:]))
 """
 

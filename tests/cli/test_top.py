@@ -19,7 +19,8 @@ from pgjobq import Queue
 from pgjobq.cli.cells import cells, fit, sparkline
 from pgjobq.cli.glance import Glance
 from pgjobq.cli.screen import SORTS, View, draw
-from pgjobq.job import Job, Pause
+from pgjobq.job import Job
+from pgjobq.overview import Pause
 from pgjobq.statements.history import BOUNDS, Minute
 from pgjobq.survey import Counts, QueueFigures, RunningJob, WorkerFigures
 from sql.support.hand import Hand

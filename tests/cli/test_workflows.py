@@ -46,6 +46,17 @@ def test_list_and_show(run: Run, flow: int) -> None:
     assert len(run("jobs", "list", "--workflow", str(flow))[1].splitlines()) == 4
 
 
+def test_one_that_fails_fast_says_so(run: Run, flow: int, hand: Hand, queue: Queue) -> None:
+    (bad,) = queue.find(workflow=flow, state="failed")
+    out = run("workflows", "show", str(flow))[1]
+    assert f"because of job {bad.id}" in out
+    assert "fails fast" not in out
+    ((other,),) = hand.sql("SELECT pgjobq.start_workflow('other', fail_fast => true)")
+    out = run("workflows", "show", str(other))[1]
+    assert "fails fast the first job that fails cancels the others" in out
+    assert "because of" not in out
+
+
 def test_cancel_and_retry(run: Run, flow: int, queue: Queue) -> None:
     assert run("workflows", "cancel", str(flow), "--dry-run") == (0, "1 job would be affected by cancel\n", "")
     code, _, err = run("workflows", "cancel", str(flow))

@@ -13,8 +13,8 @@ import pages
 import pytest
 
 from pgjobq.engine.figures import about_worker
-from pgjobq.job import QueueStats, Stats
 from pgjobq.metrics import Family, Standing, Tally, gauges
+from pgjobq.overview import QueueStats, Stats
 from pgjobq.settings import WorkerSettings
 
 OPS = pages.ROOT / "ops"

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from pgjobq.events import ConnectionLost, JobsTakenBack
-from pgjobq.job import Pause, QueueStats, Stats, WorkerInfo
 from pgjobq.metrics import Family, Standing, Tally, expose, gauges
 from pgjobq.metrics.gauges import MOST_QUEUES
 from pgjobq.metrics.tally import MOST_SERIES
+from pgjobq.overview import Pause, QueueStats, Stats, WorkerInfo
 
 NAMES = st.text(min_size=1, max_size=5)
 STEPS = st.lists(

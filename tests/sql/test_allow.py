@@ -69,6 +69,7 @@ MADE_FOR_THE_OWNER |= {
 MADE_FOR_THE_OWNER |= {
     "cancel_latecomers",
     "fail_fast",
+    "go_on",
     "reopen_workflows",
     "wake_for_event",
     "enter_workflow",

@@ -101,6 +101,23 @@ def test_a_start_is_charged_once_with_the_time_at_which_it_was(hand: Hand, fate:
     assert len(hand.claim()) == 1
 
 
+def test_a_start_whose_job_waits_for_an_event_is_charged(hand: Hand) -> None:
+    """Each attempt is a start, also one that ends in a wait at once; and it gives its place in `concurrency` up."""
+    clock = Clock(hand)
+    put(hand, [{"key": "sms", "rate": {"limit": 1, "per": 60}, "concurrency": 1}], 2)
+    look(hand)
+    settle(hand, "blocked", hand.claim_one(), waits_for="event:paid")
+    assert hand.sql("SELECT FROM pgjobq.gate_pass") == []
+    look(hand)
+    assert hand.claim() == [], "its token is used"
+    clock.pass_by(60.001)
+    lease = hand.claim_one()
+    clock.pass_by(60)
+    settle(hand, "blocked", lease, waits_for="task:send", back=1, spare=0)
+    assert hand.value("SELECT count(*) FROM pgjobq.gate_pass WHERE token") == 1, "parked, it keeps its token"
+    assert len(hand.adopt(["send"])) == 1
+
+
 def test_a_token_that_was_not_used_is_not_charged(hand: Hand, hands: Callable[..., Hand]) -> None:
     clock = Clock(hand)
     first, second, third = put(hand, STEADY, 3)

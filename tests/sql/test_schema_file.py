@@ -133,6 +133,7 @@ def test_no_row_of_state_is_ever_updated_by_what_we_say() -> None:
         "pgjobq.unique_key",
         "pgjobq.worker",
         "pgjobq.workflow",  # sweep_workflow()
+        "pgjobq.workflow",  # go_on()
         "pgjobq.workflow",  # fail_fast()
         "pgjobq.workflow",  # close_workflow(), and cancel, retry
         "pgjobq.workflow",

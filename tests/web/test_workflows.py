@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from pgjobq import JobState, Queue
@@ -63,6 +64,18 @@ def test_one_workflow(client: httpx.Client, flows: dict[str, int], queue: Queue)
     assert f"It belongs to workflow {flows['fulfil']} ('fulfil')" in why
     only = client.get(f"/workflows/{flows['fulfil']}?state=blocked").text
     assert only.count('<td class="id">') == 2
+
+
+def test_what_cancelled_the_others(client: httpx.Client, flows: dict[str, int], queue: Queue, dsn: str) -> None:
+    (bad,) = queue.find(workflow=flows["import"], state="failed")
+    page = client.get(f"/workflows/{flows['import']}").text
+    assert f"because of #{bad.id}" in text_of(page)
+    assert "fails fast" not in page
+    with psycopg.connect(dsn) as conn:
+        conn.execute("UPDATE pgjobq.workflow SET fail_fast = true WHERE id = ANY (%s)", ([*flows.values()],))
+    assert "fails fast because of" in text_of(client.get(f"/workflows/{flows['import']}").text)
+    said = text_of(client.get(f"/workflows/{flows['fulfil']}").text)
+    assert "fails fast: the first job that fails cancels the others" in said
 
 
 def test_hostile_names_are_shown_as_they_are(client: httpx.Client, flows: dict[str, int]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from worker.stage import Stage
 
 APP = "apps.surrounded:queue"
@@ -73,6 +75,25 @@ def test_an_error_in_middleware_is_the_attempts_error(stage: Stage) -> None:
         assert "longer than its time-out of 0.3 s" in stage.wait_state(job, "failed")["reason"]
         assert order(stage, job) == ["outer in", "inner in", "outer error"], "a time-out holds for middleware, too"
     assert worker.stop() == 0, worker.text
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_each_attempt_passes_through_it_anew_when_workers_die_in_it(stage: Stage, place: str) -> None:
+    """Killed in middleware before the handler, and behind it, when its result was there and not yet committed."""
+    headers = json.dumps({"tenant": "acme", "request": "r-1", "dies": place})
+    jobs = [stage.enqueue(task, headers=headers) for task in ("on_loop", "in_thread", "in_cell")]
+    worker = stage.worker("--concurrency", "1", app=APP).ready()
+    whole = AROUND[: 2 if place == "before" else 4] + AROUND
+    for job in jobs:
+        row = stage.wait_state(job, "succeeded", timeout=120)
+        assert (row["attempt"], row["result"]) == (2, "tenant acme")
+        assert order(stage, job) == whole
+        assert [mark["tenant"] for mark in stage.marks("outer in", job)] == ["acme", "acme"]
+        (died,) = stage.errors(job)
+        assert died["kind"].endswith("Died")
+        told = stage.wait_marks("heard job_succeeded", job=job)
+        assert len(told) == 1, "listeners hear of the completion, once"
+    assert worker.stop() == 0
 
 
 def test_listeners_hear_what_is_committed_and_harm_nothing(stage: Stage) -> None:

@@ -18,6 +18,7 @@ from pgjobq import (
     AttemptEnding,
     Chunk,
     ChunkJob,
+    Gate,
     Keyring,
     LeaseLost,
     Queue,
@@ -350,11 +351,14 @@ def test_a_rescue_waits_for_a_step_that_is_being_committed(queue: Queue, stage: 
     assert run_to_the_end(queue, stage, handler)["result"] == 0
 
 
-def test_a_transaction_left_open_holds_up_nobody_else(queue: Queue, stage: Stage) -> None:
+@pytest.mark.parametrize("gates", [[], [Gate("books", concurrency=5)]], ids=["plain", "gated"])
+def test_a_transaction_left_open_holds_up_nobody_else(
+    queue: Queue, stage: Stage, caplog: pytest.LogCaptureFixture, gates: list[Gate]
+) -> None:
     """The job itself is settled when it ends; what ended beside it is settled at once."""
     kept: list[psycopg.Connection[Any]] = []
 
-    @queue.task(retry=AT_ONCE)
+    @queue.task(retry=AT_ONCE, gates=gates)
     def leaky() -> None:
         conn = psycopg.connect(stage.dsn)
         kept.append(conn)
@@ -371,6 +375,7 @@ def test_a_transaction_left_open_holds_up_nobody_else(queue: Queue, stage: Stage
             second = plain.enqueue().id
             stage.wait_state(second, "succeeded", timeout=20)
             assert stage.state(first) == "running"
+            assert not [one for one in caplog.messages if "lost" in one], "nothing waited for it"
             kept[0].commit()
             stage.wait_state(first, "succeeded")
         finally:

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgjobq import Chunk, ChunkJob, Discard, Gate, Queue, Retry, Unique, Workflow, current_job, looking, operations
+from pgjobq import Chunk, ChunkJob, Discard, Gate, Queue, Retry, Unique, Workflow, bulk, current_job, looking
 from pgjobq.errors import EnqueueError, InvalidOption, NoSuchWorkflow, NotWrittenYet, WaitTimeout, WorkflowEnded
 from pgjobq.task import Task
 from sql.support.hand import Hand, doctored, function_text
@@ -672,6 +672,43 @@ def test_what_comes_in_while_it_is_cancelled_is_cancelled_too(
     assert _states(queue, first, late) == ["cancelled", "cancelled"]
 
 
+def test_one_of_a_cancelled_workflow_may_be_retried_alone(queue: Queue, step: Task[..., int], hand: Hand) -> None:
+    with queue.workflow("w") as flow:
+        first, second, third = flow.add_all(step.call(n) for n in range(3))
+    (lease,) = hand.claim(limit=1)
+    assert queue.cancel_workflow(flow.id) == 3
+    _upkeep(hand)
+    assert queue.retry(second.id)
+    with queue.grow(flow.id) as more:  # as its handler may
+        child = more.add(step.call(3))
+    _upkeep(hand)
+    assert _states(queue, first, second, third, child) == ["running", "ready", "cancelled", "ready"]
+    assert _get(queue, flow.id).cancelled_at is None, "it goes on"
+    hand.settle_as("c", lease, reason="was told to")
+    _run(hand)
+    _run(hand)
+    eventually(lambda: _upkeep(hand) or _get(queue, flow.id).state.final, 20)
+    assert _states(queue, first, second, third, child) == ["cancelled", "succeeded", "cancelled", "succeeded"]
+    assert _get(queue, flow.id).state == "cancelled"
+
+
+def test_what_was_retried_before_the_whole_was_cancelled_does_not_let_it_go_on(
+    queue: Queue, step: Task[..., int], hand: Hand, dsn: str
+) -> None:
+    with queue.workflow("w") as flow:
+        first, second = flow.add_all(step.call(n) for n in range(2))
+    _run(hand, "f")
+    _upkeep(hand)
+    assert queue.retry(first.id)
+    with psycopg.connect(dsn) as conn:
+        with queue.grow(flow, conn=conn) as more:
+            late = more.add(step.call(2))
+        assert queue.cancel_workflow(flow.id) == 2  # before anybody has looked at the retry
+    eventually(lambda: _upkeep(hand) or _get(queue, flow.id).state == "cancelled", 20)
+    assert _states(queue, first, second, late) == ["cancelled", "cancelled", "cancelled"]
+    assert _get(queue, flow.id).cancelled_at is not None
+
+
 # --- retention --------------------------------------------------------------------------------------------
 
 
@@ -792,7 +829,7 @@ def test_what_waits_for_the_whole_is_retried_after_it(
     queue: Queue, step: Task[..., int], hand: Hand, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     """A callback has a smaller id than the jobs of the stream, and jobs that failed may depend on cancelled ones."""
-    monkeypatch.setattr(operations, "BATCH", batch)
+    monkeypatch.setattr(bulk, "BATCH", batch)
     with queue.batch("b", [step.call(1), step.call(2)], on_complete=step.call(9)) as flow:
         pass
     (done,) = flow.jobs
@@ -839,6 +876,53 @@ def test_what_failed_after_one_that_was_cancelled_is_retried_after_it(
     assert _states(queue, first, second) == ["ready", "blocked"]
 
 
+@pytest.mark.parametrize("batch", [1, 1000])
+def test_retry_comes_to_what_is_below_a_whole_after_it(
+    queue: Queue, step: Task[..., int], hand: Hand, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """A chain behind a workflow that is behind another one, whose last job was written last."""
+    monkeypatch.setattr(bulk, "BATCH", batch)
+    with queue.workflow("first") as first:
+        first.add(step.call(1))
+    with queue.workflow("second") as second:
+        middle = second.add(step.call(2), after=first)
+    third = step.using(depends_on=second.id).enqueue(3)
+    fourth = step.using(depends_on=third).enqueue(4)
+    with queue.grow(second) as more:
+        later = more.add(step.call(5), after=middle)
+    with queue.grow(first) as more:
+        last = more.add(step.call(6))
+    _run(hand)
+    _run(hand, "f")
+    _upkeep(hand)
+    chain = (last, middle, later, third, fourth)
+    assert _states(queue, *chain) == ["failed", *["cancelled"] * 4]
+    assert queue.retry_all(task="step") == 5
+    _upkeep(hand)
+    for place in range(5):
+        assert _states(queue, *chain) == [*["succeeded"] * place, "ready", *["blocked"] * (4 - place)]
+        _run(hand)
+        _upkeep(hand)
+    assert _states(queue, *chain) == ["succeeded"] * 5
+
+
+def test_retry_of_two_workflows_that_wait_for_each_other(
+    queue: Queue, step: Task[..., int], hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with queue.workflow("one") as one:
+        one.add(step.call(1))
+    with queue.workflow("other") as other:
+        theirs = other.add(step.call(2), after=one)
+    ((cause,),) = hand.sql("SELECT job FROM pgjobq.member WHERE workflow = $1", one.id)
+    mine = step.using(depends_on=other.id).enqueue(3)
+    hand.sql("INSERT INTO pgjobq.member (job, workflow, counted) VALUES ($1, $2, true)", mine.id, one.id)
+    for workflow in (one, other):
+        assert queue.cancel_workflow(workflow.id)
+    _upkeep(hand)
+    assert queue.retry_all(task="step") == 3
+    assert _states(queue, cause, mine, theirs) == ["ready", "blocked", "blocked"]
+
+
 async def _retry_all(queue: Queue) -> int:
     return await queue.aretry_all(task="step")
 
@@ -869,7 +953,8 @@ def test_the_first_failure_cancels_the_rest(queue: Queue, step: Task[..., int], 
         more.add(step.call(8))
     hand.settle_as("c", lease, reason="was told to")
     _upkeep(hand)
-    assert _get(queue, flow.id).state == "failed"
+    whole = _get(queue, flow.id)
+    assert (whole.state, whole.bad, whole.fail_fast) == ("failed", bad, True)
     assert _states(queue, tidy) == ["ready"]
 
 
@@ -902,6 +987,7 @@ def test_without_it_the_others_go_on(queue: Queue, step: Task[..., int], hand: H
     _run(hand, "f")
     _upkeep(hand)
     assert _states(queue, *jobs) == ["failed", "ready"]
+    assert (_get(queue, flow.id).bad, _get(queue, flow.id).fail_fast) == (jobs[0].id, False)
     with pytest.raises(InvalidOption, match="fail_fast='yes': wants True or False"):
         queue.workflow("w", fail_fast="yes")  # type: ignore[arg-type]
 

@@ -8,7 +8,7 @@ import msgspec
 
 from pgjobq.cli.desk import CODES, desk, parser, show_json, show_table
 from pgjobq.cli.selection import number
-from pgjobq.job import AuditEntry
+from pgjobq.overview import AuditEntry
 
 __all__ = ["audit"]
 

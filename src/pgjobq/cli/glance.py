@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from psycopg import ConnectionInfo
 
-from pgjobq.job import Job, JobState, Pause
+from pgjobq.job import Job, JobState
+from pgjobq.overview import Pause
 from pgjobq.queue import Queue
 from pgjobq.statements.history import Minute
 from pgjobq.survey import Counts, Filter, QueueFigures, Survey, WorkerFigures

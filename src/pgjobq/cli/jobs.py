@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from pgjobq.bulk import CHANGEABLE
 from pgjobq.cli.desk import add_care, age, confirm, desk, duration, parser, show_json, show_table, whoami
 from pgjobq.cli.progress import Progress
 from pgjobq.cli.selection import add_filters, arguments, hint, number, selected
@@ -18,7 +19,6 @@ from pgjobq.encryption import MEMBER
 from pgjobq.errors import ConfigError
 from pgjobq.filters import Filters
 from pgjobq.job import Step
-from pgjobq.operations import CHANGEABLE
 from pgjobq.queue import Queue
 from pgjobq.settings import CommandLine
 

@@ -98,7 +98,9 @@ def _show(queue: Queue, options: Namespace, found: Workflow) -> int:
              "jobs": f"{found.done:,} of {found.total:,} ended ({found.progress:.0%})",
              "of these": ", ".join(f"{count:,} {state}" for state, count in standing.items() if count) or None,
              "written": found.created_at, "started": found.started_at, "ended": found.ended_at,
-             "cancelled": found.cancelled_at, "open": "more may come" if found.open else None}  # fmt: skip
+             "cancelled": found.cancelled_at, "open": "more may come" if found.open else None,
+             "fails fast": "the first job that fails cancels the others" if found.fail_fast else None,
+             "because of": f"job {found.bad}" if found.bad else None}  # fmt: skip
     for name, value in facts.items():
         if value is not None:
             print(f"{name:<10} {value.isoformat(' ', 'seconds') if isinstance(value, datetime) else value}")

@@ -88,8 +88,8 @@ class Exchange:
             if batch.others:
                 text = _encode([settlement(lease, outcome) for lease, outcome, _ in batch.others]).decode()
                 settle = await self._say("settle", text, self.worker)
-                if hooked := [entry.lease.job for entry in batch.others if entry.lease.hooks]:
-                    await self._say("after", _numbers(hooked))
+            if hooked := [entry.lease.job for part in batch for entry in part if entry.lease.hooks]:
+                await self._say("after", _numbers(hooked))
             if doze_ms:
                 await self._say("doze", doze_ms)
             if look is not None and limit > 0:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
+from pgjobq.current import JOINED
 from pgjobq.engine.attempt import SUCCEEDED, Attempt
 from pgjobq.engine.board import Board
 from pgjobq.engine.lease import Lease
@@ -53,8 +54,8 @@ class Outbox:
         return [attempt.lease.job for attempt in self._done] + [entry.lease.job for entry in self._others]
 
     def put(self, attempt: Attempt, outcome: Outcome) -> None:
-        """A handler has ended."""
-        if outcome is SUCCEEDED and not attempt.lease.hooks:
+        """A handler has ended. What its own transaction may have in hand goes where nobody waits for that."""
+        if outcome is SUCCEEDED and not (attempt.lease.hooks or 0) & JOINED:
             self._done.append(attempt)
         else:
             self._others.append(Entry(attempt.lease, outcome, attempt))

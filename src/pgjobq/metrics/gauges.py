@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from pgjobq.job import Pause, QueueStats, Stats, WorkerInfo
 from pgjobq.metrics.family import Family
+from pgjobq.overview import Pause, QueueStats, Stats, WorkerInfo
 
 __all__ = ["MOST_QUEUES", "Standing", "gauges"]
 

@@ -6,7 +6,7 @@ import msgspec
 
 from pgjobq.durations import to_seconds
 from pgjobq.errors import InvalidOption
-from pgjobq.job import QueueAgeing
+from pgjobq.overview import QueueAgeing
 from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
 from pgjobq.task.options import label_fault, priority_fault

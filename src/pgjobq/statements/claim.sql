@@ -145,7 +145,7 @@ WHERE NOT EXISTS (SELECT FROM held h WHERE h.job = r.job)
 
 -- name: after
 -- What follows from the outcomes of jobs with hooks ($1), in the same transaction: a statement of its own, because it has
--- to see where `settle` put them.
+-- to see where `complete` and `settle` put them.
 SELECT pgjobq.after($1::bigint[])
 
 -- name: lanes

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from pgjobq.errors import InvalidOption
-from pgjobq.job import GateFigures
+from pgjobq.overview import GateFigures
 from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
 from pgjobq.task import Quota, Rate

@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from pgjobq.errors import InvalidOption, QueueFull
-from pgjobq.job import QueueLimit
+from pgjobq.overview import QueueLimit
 from pgjobq.statements.statement import Rows, Statement
 from pgjobq.statements.text import statement_text
 from pgjobq.task.options import label_fault

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from pgjobq.explanation import Facts, explained
-from pgjobq.job import AuditEntry, Explanation, Job, Pause, QueueStats, Stats, WorkerInfo
+from pgjobq.job import Explanation, Job
+from pgjobq.overview import AuditEntry, Pause, QueueStats, Stats, WorkerInfo
 from pgjobq.settings.schema_name import put_schema_name
 from pgjobq.statements.jobs import id_text, read_job
 from pgjobq.statements.statement import Rows, Statement
@@ -22,6 +23,7 @@ __all__ = [
     "cancel_running",
     "clock",
     "count",
+    "deepest",
     "explain",
     "find",
     "ids",
@@ -88,11 +90,7 @@ _CONDITIONS = {
     ),
     "workflow": "{key} IN (SELECT w.job FROM pgjobq.member w WHERE w.workflow = {0}::text::bigint)",
     "ids": "{key} = ANY ({0}::text::bigint[])",
-    "after_whole": (
-        "(EXISTS (SELECT FROM pgjobq.member x WHERE x.job = {key} AND NOT x.counted)"
-        " OR EXISTS (SELECT FROM pgjobq.dependency d JOIN pgjobq.workflow x ON x.id = d.on_job WHERE d.job = {key}))"
-        " = {0}::text::boolean"
-    ),
+    "wholes": "{key} NOT IN (SELECT l.job FROM ({depths}) l WHERE l.wholes > {0}::text::int)",
     "before": "{key} < {0}::text::bigint",
     "after": "{key} > {0}::text::bigint",
     "finished_before": (
@@ -126,6 +124,12 @@ def count(schema: str, filters: Mapping[str, str], most: int | None) -> Statemen
     sql, params = _selection(schema, filters, most, None)
     counted = f"SELECT count(*)::text FROM ({sql}) x"  # noqa: S608  # only our own words
     return Statement("count", counted, params, lambda rows: int(rows[0][0]))
+
+
+def deepest(schema: str) -> Statement[int]:
+    """How many whole workflows a job that ended badly comes after at the most, one after the other."""
+    sql = f"SELECT coalesce(max(l.wholes), 0)::text FROM ({statement_text('depths', schema)}) l"  # noqa: S608
+    return Statement("deepest", sql, (), lambda rows: int(rows[0][0]))
 
 
 def act(
@@ -187,7 +191,8 @@ def _selection(
             source += " JOIN pgjobq.job v ON v.id = c.job"
     sql = f"SELECT {key} AS job FROM {source}"  # noqa: S608  # only our own words; values are parameters
     if asked:
-        sql += " WHERE " + " AND ".join(_CONDITIONS[name].format(f"${n}", key=key) for n, name in enumerate(asked, 1))
+        words = {"key": key, "depths": statement_text("depths")}
+        sql += " WHERE " + " AND ".join(_CONDITIONS[name].format(f"${n}", **words) for n, name in enumerate(asked, 1))
     if order:
         sql += f" ORDER BY {key} {order}"
     params = list(asked.values())

@@ -57,6 +57,20 @@ SELECT b.job FROM pgjobq.blocked b
 -- name: candidates_ready
 SELECT r.job FROM pgjobq.ready r
 
+-- name: depths
+-- Jobs that ended badly and come after others that did: after how many whole workflows, one after the other. Two workflows that
+-- wait for each other are no more than a hundred deep.
+WITH RECURSIVE below AS (
+    SELECT d.job, 1 AS wholes FROM pgjobq.finished f JOIN pgjobq.dependency d ON d.job = f.job JOIN pgjobq.workflow w ON w.id = d.on_job
+    WHERE f.outcome <> 's'
+    UNION
+    SELECT n.job, b.wholes + n.more FROM below b CROSS JOIN LATERAL (
+        SELECT d.job, 0 AS more FROM pgjobq.dependency d WHERE d.on_job = b.job
+        UNION ALL
+        SELECT d.job, 1 FROM pgjobq.member m JOIN pgjobq.dependency d ON d.on_job = m.workflow WHERE m.job = b.job AND m.counted) n
+    JOIN pgjobq.finished f ON f.job = n.job AND f.outcome <> 's' WHERE b.wholes < 100
+) SELECT b.job, max(b.wholes) AS wholes FROM below b GROUP BY b.job
+
 -- name: act
 -- Do $1 to the jobs $2 (ids); $3 is written to the audit, with $4, who wants it; $5: the queue to move to.
 SELECT pgjobq.act($1::text, $2::text::bigint[], $3::text::jsonb, $4::text, $5::text)::text

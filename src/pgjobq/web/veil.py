@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from pgjobq.job import AttemptError, AuditEntry, Job, Progress, Step
+from pgjobq.job import AttemptError, Job, Progress, Step
+from pgjobq.overview import AuditEntry
 from pgjobq.survey import FailureGroup
 
 __all__ = ["Redact", "Veil"]

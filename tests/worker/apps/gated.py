@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from apps.trace import mark
-from pgjobq import Gate, Queue, Rate, Retry, current_job
+from pgjobq import Gate, Queue, Quota, Rate, Retry, current_job
 
 queue = Queue()
 
@@ -55,3 +55,17 @@ async def mail(tenant: str, seconds: float = 0.05) -> None:
     mark("start", key=tenant)
     await asyncio.sleep(seconds)
     mark("end", key=tenant)
+
+
+@queue.task(gates=[Gate("desk:{desk}", quota=Quota(6, per=2))], retry=Retry(wait=0.0))
+async def ask(desk: int, seconds: float = 0.01) -> None:
+    mark("start", key=f"desk:{desk}")
+    await asyncio.sleep(seconds)
+    mark("end", key=f"desk:{desk}")
+
+
+@queue.task(queue="narrow", retry=Retry(wait=0.0))
+async def keyed(key: str, seconds: float = 0.02) -> None:
+    mark("start", key=key)
+    await asyncio.sleep(seconds)
+    mark("end", key=key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -43,10 +44,12 @@ class Inner:
         if job.headers.get("trouble") == "snooze" and job.attempt == 1:
             raise Snooze(0.01)
         mark("inner in")
+        _die_at("before", job)
         while job.headers.get("trouble") == "hang":
             time.sleep(0.01)
         yield
         mark("inner out")
+        _die_at("after", job)
         if job.headers.get("trouble") == "after":
             raise ConnectionError("the commit failed")
 
@@ -83,6 +86,11 @@ async def fail(again: bool = False) -> None:
 async def fail_once() -> None:
     if current_job().attempt == 1:
         raise OSError("for now")
+
+
+def _die_at(place: str, job: CurrentJob) -> None:
+    if job.headers.get("dies") == place and job.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _work(more: bool) -> str:
