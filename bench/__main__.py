@@ -73,9 +73,12 @@ def measure(
     run = Run(server, sizes, results, everyone)
     ready: list[System] = []
     begun = time.monotonic()
+    took: dict[str, float] = {}
     try:
         ready += [system for system in chosen if _prepare(run, system, progress)]
+        took["preparing"] = time.monotonic() - begun
         for step in steps:
+            since = time.monotonic()
             for turn in range(sizes.rounds if step.repeated else 1):
                 for system in ready[:: -1 if turn % 2 else 1]:
                     if (turn and system.slow) or (step.ours and system.name != "pgjobq" and not run.everyone):
@@ -83,6 +86,7 @@ def measure(
                     title = f"({','.join(step.letters)}) {step.title}: {system.name}"
                     progress.doing(title + (f", round {turn + 1}" if turn else ""))
                     _measure_cell(run, step, system, progress)
+            took[",".join(step.letters)] = time.monotonic() - since
     except KeyboardInterrupt:
         results.interrupted = True
         results.troubles.append(("all", "…", "interrupted: the rest was not measured"))
@@ -91,6 +95,7 @@ def measure(
             if system.unfinished is not None:
                 server.drop(f"{system.slug}_made")
     results.plan["minutes"] = round((time.monotonic() - begun) / 60, 1)
+    results.plan["seconds"] = {what: round(seconds) for what, seconds in took.items()}
     results.machine["load_after"] = machine.load()
     return results
 
@@ -111,7 +116,8 @@ def _prepare(run: Run, system: System, progress: Progress) -> bool:
 
 def _measure_cell(run: Run, step: Step, system: System, progress: Progress) -> None:
     reason = system.skips.get(step.letters[0])
-    if reason is None and step.narrow and system.minor and not run.everyone:
+    left_out = (step.narrow and system.minor) or (step.among and system.name not in step.among)
+    if reason is None and left_out and not run.everyone:
         reason = "left out to keep the run short; --systems with its name measures it"
     if reason is not None:
         trouble = (system.name, step.letters, reason)

@@ -95,4 +95,7 @@ def render_markdown(results: Results, plots: list[str]) -> str:
     if results.troubles:
         lines += ["", "Not measured:", ""]
         lines += [f"- {system} ({step}): {' '.join(what.split())}" for system, step, what in results.troubles]
+    if "minutes" in results.plan:
+        each = ", ".join(f"{what} {seconds}" for what, seconds in results.plan["seconds"].items())
+        lines += ["", f"The run took {results.plan['minutes']} minutes; seconds of each step: {each}."]
     return "\n".join(lines) + "\n"

@@ -82,6 +82,10 @@ METRICS: dict[str, Metric] = {
     "noop4": Metric("o", "no-op 4", "/s", "handlers that do nothing, four processes on these cores"),
     "noop8": Metric("o", "no-op 8", "/s", "… eight"),
     "spread": Metric("o", "spread", "%", "of eight processes: most minus fewest jobs, of the mean", "less", 1),
+    "stream": Metric("p", "1M stream", "/s", "a million jobs enqueued from a generator, in one transaction"),
+    "stream_memory": Metric(
+        "p", "memory", "MB", "by so much the client's memory grows meanwhile, the ids it gets included", "less"
+    ),
     "flat_first": Metric("p", "first", "/s", "the first tenth of a million jobs under a held snapshot"),
     "flat_last": Metric("p", "last", "/s", "… and the last tenth"),
     "flat_ratio": Metric("p", "ratio", "×", "the one as a multiple of the other", digits=2),

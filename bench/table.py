@@ -34,8 +34,8 @@ TABLES: list[tuple[str, tuple[str, ...], bool]] = [
         False,
     ),
     (
-        "Plain functions (jobs/s); pgjobq through its own pool (enqueued/s)",
-        ("threads", "cpu1", "cpu2", "pooled"),
+        "Plain functions (jobs/s); one by one through its own pool; a million from a generator (jobs/s, MB)",
+        ("threads", "cpu1", "cpu2", "pooled", "stream", "stream_memory"),
         False,
     ),
     (

@@ -15,13 +15,17 @@ SECONDS = 2.0
 
 
 def measure_backlog(run: Run, system: System) -> None:
-    """The pace of one worker process over the first two seconds, or until a shallow backlog is gone."""
+    """The pace of one worker process over the first two seconds, or until a shallow backlog is gone.
+
+    The backlog grows in one database: what the shallower ones have left of it is filled up.
+    """
     if system.fill is None:
         return
-    for depth in run.sizes.depths:
-        with set_stage(run.server, system) as stage:
+    left = 0
+    with set_stage(run.server, system) as stage:
+        for depth in run.sizes.depths:
             with psycopg.connect(stage.dsn, autocommit=True) as connection:
-                connection.execute(system.fill, {"jobs": depth})
+                connection.execute(system.fill.encode(), {"jobs": depth - left})
                 connection.execute("VACUUM ANALYZE")
             run.server.settle()
             with run.server.gate(stage.dsn, system.gate) as gate, stage.workers(concurrency=100) as workers:
@@ -32,3 +36,4 @@ def measure_backlog(run: Run, system: System) -> None:
                     workers.check()
                     time.sleep(0.005)
                 run.results.add(NAMES[depth], system.name, done / (time.monotonic() - begun), depth)
+                left = depth - done

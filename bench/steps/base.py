@@ -36,7 +36,7 @@ class Sizes:
         return asdict(self)
 
 
-FULL = Sizes(3, 2_000, 100_000, 150, 200_000, 50_000, 2.0, 2.5, (10_000, 1_000_000, 3_000_000), 32)
+FULL = Sizes(3, 2_000, 100_000, 150, 200_000, 50_000, 1.5, 2.5, (10_000, 1_000_000, 3_000_000), 32)
 QUICK = Sizes(1, 400, 10_000, 40, 20_000, 5_000, 1.0, 1.5, (10_000,), 8)
 
 
@@ -57,7 +57,7 @@ class Step:
 
     `repeated`: asked in every round, systems in turn (of slow systems once). `quick`: part of a quick run.
     `narrow`: minor systems take part only when they are asked for by name. `ours`: about pgjobq, and others
-    only when they are asked for by name.
+    only when they are asked for by name. `among`: the same of all but these.
     """
 
     letters: str
@@ -67,6 +67,7 @@ class Step:
     quick: bool = True
     narrow: bool = False
     ours: bool = False
+    among: tuple[str, ...] = ()
 
 
 def cut(asked: int, pace: float, seconds: float) -> int:

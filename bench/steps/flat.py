@@ -1,4 +1,5 @@
-"""(p) does claiming stay as quick: through a million jobs under a held snapshot, and among a thousand lanes?"""
+"""(p) a million jobs from a generator; and does claiming stay as quick: through all of them under a held snapshot, and
+among a thousand lanes?"""
 
 from __future__ import annotations
 
@@ -19,10 +20,11 @@ GLANCE = 0.002
 
 
 def measure_flat(run: Run, system: System) -> None:
-    """The pace of the first and of the last jobs of a long drain; one lane and a thousand, nearly all of them empty."""
+    """A stream into the queue; the pace of the first and the last jobs of a long drain; one lane and a thousand, nearly
+    all of them empty."""
     if system.fill is None:
         return
-    with _stood(run, system, system.fill, run.sizes.flat, held=True) as stage:
+    with _stood(run, system, None, run.sizes.flat, held=True) as stage:
         first, last = _paces(run, stage, run.sizes.flat)
         run.results.add("flat_first", system.name, first, run.sizes.flat)
         run.results.add("flat_last", system.name, last, run.sizes.flat)
@@ -36,11 +38,16 @@ def measure_flat(run: Run, system: System) -> None:
 
 
 @contextlib.contextmanager
-def _stood(run: Run, system: System, fill: str, jobs: int, *, held: bool = False) -> Iterator[Stage]:
-    """A stage on which so many jobs stand ready."""
+def _stood(run: Run, system: System, fill: str | None, jobs: int, *, held: bool = False) -> Iterator[Stage]:
+    """A stage on which so many jobs stand ready, by `fill` or (None) as an application streams them in."""
     with set_stage(run.server, system) as stage:
+        if fill is None:
+            answer = system.enqueue_bulk(stage.dsn, jobs)
+            run.results.add("stream", system.name, answer["jobs"] / answer["seconds"], jobs)
+            run.results.add("stream_memory", system.name, answer["grown"], jobs)
         with psycopg.connect(stage.dsn, autocommit=True) as connection:
-            connection.execute(fill.encode(), {"jobs": jobs})
+            if fill is not None:
+                connection.execute(fill.encode(), {"jobs": jobs})
             connection.execute("VACUUM ANALYZE")
         run.server.settle()
         with run.server.held_snapshot(stage.dsn) if held else contextlib.nullcontext():

@@ -67,8 +67,8 @@ class System:
 
     @property
     def slow(self) -> bool:
-        """Whether one round has to do, for the sake of a run's length."""
-        return self.minor or self.pace < 40_000
+        """Whether one round has to do, for the sake of a run's length: a peer's rate is not what ratios are made of."""
+        return self.minor or self.pace < 60_000
 
     @property
     def slug(self) -> str:

@@ -69,9 +69,9 @@ class Enqueuing(Doors):
     def enqueue_many(self, calls: Iterable[Call], *, conn: object = None) -> list[int]:
         """Enqueue many calls (`task.call(…)`, also of different tasks), all or none; returns their ids in order.
 
-        Takes any iterable and streams it: a generator of a million calls needs the memory of four thousand. Without
-        `conn` they share a transaction of their own, and the next two thousand are made while the server writes the
-        last; with it they join the caller's. On autocommit connections each two thousand commit by themselves. Calls
+        Takes any iterable and streams it: a generator of a million calls needs the memory of twelve thousand. Without
+        `conn` they share a transaction of their own, and the next four thousand are made while the server writes the
+        last; with it they join the caller's. On autocommit connections each four thousand commit by themselves. Calls
         that differ in their arguments only are written quickest. Of a unique job that was there already the id is that
         job's, or 0 when the call was skipped.
 

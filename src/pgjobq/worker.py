@@ -78,7 +78,6 @@ class Worker:
         dsn = self.queue.pools.dsn()
         if self.tally is not None:
             self.tally.expect((task.queue, task.name) for task in self.queue.registry)
-        self.report = Report(self._journal, self.queue.listeners, self.tally)
         await asyncio.to_thread(self._check_schema)
         loop = asyncio.get_running_loop()
 
@@ -86,6 +85,7 @@ class Worker:
             loop.call_soon_threadsafe(pump.lease_lost, worker)
 
         keeper = Keeper(dsn, self.queue.schema, self.settings, self._journal, lost=lost)
+        self.report = Report(self._journal, self.queue.listeners, self.tally, keeper.churn)
         board = Board.create(self.settings.concurrency + UNSETTLED)
         identity = Identity("embedded", socket.gethostname(), os.getpid(), migrate.library_version())
         pump = Pump(dsn, self.queue, self.settings, identity, self.report, board, keeper.watch, keeper.forget)

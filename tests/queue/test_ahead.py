@@ -40,6 +40,65 @@ def test_the_next_portion_is_made_while_the_server_writes_the_last(
         assert len(queue.enqueue_many(stream())) == 2 * PORTION_JOBS
 
 
+def test_a_portion_is_sent_before_the_last_is_answered(queue: Queue, send: Task[..., None], dsn: str) -> None:
+    """The server is kept from finishing the first portion until the stream has gone on to the third."""
+    gate = psycopg.connect(dsn, options="-c idle_in_transaction_session_timeout=30s")  # else a failure would hang
+    gate.execute("LOCK TABLE pgjobq.job IN SHARE MODE")
+    reached = []
+
+    def stream() -> Iterator[Call]:
+        for number in range(3 * PORTION_JOBS):
+            if number == 2 * PORTION_JOBS + 1:
+                eventually(lambda: _waits_for_a_lock(dsn))
+                reached.append(number)
+                gate.rollback()
+            yield send.call(number=number)
+
+    with gate:
+        ids = queue.enqueue_many(stream())
+    assert reached == [2 * PORTION_JOBS + 1]
+    assert ids == sorted(ids)
+    assert len(ids) == 3 * PORTION_JOBS
+
+
+@pytest.mark.parametrize("pipelines", [True, False])
+def test_ids_in_order_with_and_without_pipeline_mode(
+    queue: Queue, send: Task[..., None], dsn: str, monkeypatch: pytest.MonkeyPatch, pipelines: bool
+) -> None:
+    """libpq before version 14 has none."""
+    monkeypatch.setattr(psycopg.Pipeline, "is_supported", lambda: pipelines)
+    ids = queue.enqueue_many(send.call(number=number) for number in range(3 * PORTION_JOBS + 1))
+    ids += asyncio.run(_awaited(queue, [send.call(number=number) for number in range(len(ids), len(ids) + 9)]))
+    with psycopg.connect(dsn) as conn:
+        stored = dict(conn.execute("SELECT id, (args->>'number')::int FROM pgjobq.job").fetchall())
+    assert [stored[job] for job in ids] == list(range(3 * PORTION_JOBS + 10))
+
+
+async def _awaited(queue: Queue, calls: list[Call]) -> list[int]:
+    ids = await queue.aenqueue_many(calls)
+    await queue.aclose()
+    return ids
+
+
+def test_a_connection_that_breaks_in_the_midst(queue: Queue, send: Task[..., None], dsn: str) -> None:
+    """With two portions under way: an error, nothing written, and a new connection for the next call."""
+    queue.enqueue_many([send.call(number=-1)])
+    end = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+
+    def stream() -> Iterator[Call]:
+        for number in range(4 * PORTION_JOBS):
+            if number == 2 * PORTION_JOBS + 1:
+                with psycopg.connect(dsn) as conn:
+                    conn.execute(end)
+            yield send.call(number=number)
+
+    with pytest.raises(psycopg.OperationalError):
+        queue.enqueue_many(stream())
+    assert [job.args for job in queue.jobs()] == [{"number": -1}]
+    assert len(queue.enqueue_many([send.call(number=-2)])) == 1
+
+
 def _waits_for_a_lock(dsn: str) -> bool:
     with psycopg.connect(dsn) as conn:
         row = conn.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'pgjobq.job'::regclass")
@@ -65,6 +124,30 @@ def test_a_refusal_of_the_servers_in_any_portion_writes_nothing(
     asyncio.run(scene())
     assert len(queue.enqueue_many(calls[:3])) == 3, "and the pool's connection is fit for the next call"
     assert len(queue.jobs()) == 6
+
+
+def test_a_stream_that_fails_costs_no_connection(queue: Queue, send: Task[..., None], dsn: str) -> None:
+    """Answers under way are taken all the same, so that it can be rolled back and used again."""
+
+    def stream() -> Iterator[Call]:
+        for number in range(3 * PORTION_JOBS):
+            if number == 2 * PORTION_JOBS + 1:
+                raise LookupError
+            yield send.call(number=number)
+
+    queue.enqueue_many([send.call(number=1)])
+    before = _sessions(dsn)
+    with pytest.raises(LookupError):
+        queue.enqueue_many(stream())
+    assert len(queue.enqueue_many([send.call(number=2)])) == 1
+    assert _sessions(dsn) == before
+
+
+def _sessions(dsn: str) -> set[int]:
+    with psycopg.connect(dsn) as conn:
+        query = """SELECT pid FROM pg_stat_activity
+                   WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"""
+        return {pid for (pid,) in conn.execute(query)}
 
 
 def test_a_cancelled_stream_writes_nothing(queue: Queue, send: Task[..., None]) -> None:
@@ -112,4 +195,24 @@ def test_a_database_that_was_never_migrated(empty_dsn: str) -> None:
 
     with pytest.raises(SchemaMissing, match="pgjobq migrate"):
         queue.enqueue_many([send.call(number=1)])
+
+    def stream() -> Iterator[Call]:
+        for number in range(2 * PORTION_JOBS):
+            if number == PORTION_JOBS + 1:
+                raise LookupError("of the caller's")
+            yield send.call(number=number)
+
+    with pytest.raises(LookupError, match="of the caller's"):
+        queue.enqueue_many(stream())
     queue.close()
+
+
+def test_ids_between_which_others_have_drawn_numbers(queue: Queue, send: Task[..., None], dsn: str) -> None:
+    """Two bulks at once: the numbers of either need not follow one another, and are told one by one then."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("ALTER SEQUENCE pgjobq.job_id_seq INCREMENT 3")
+    ids = queue.enqueue_many(send.call(number=number) for number in range(10))
+    assert ids == list(range(ids[0], ids[0] + 30, 3))
+    with psycopg.connect(dsn) as conn:
+        stored = dict(conn.execute("SELECT id, (args->>'number')::int FROM pgjobq.job").fetchall())
+    assert [stored[job] for job in ids] == list(range(10))

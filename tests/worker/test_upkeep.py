@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+from math import inf
+from types import SimpleNamespace
+
 import psycopg
 import pytest
 
+from pgjobq.engine.crew import Process
+from pgjobq.engine.link import Link
+from pgjobq.engine.report import CHURN_TOLD, Report
+from pgjobq.engine.supervisor import Supervisor
+from pgjobq.engine.upkeep import CHURN, Upkeep
+from pgjobq.logs import Journal
+from pgjobq.settings import WorkerArguments, WorkerSettings
 from support.databases import name_of
 from support.dsn import as_url
 from worker.stage import Stage, wait_until
@@ -102,6 +113,52 @@ def test_upkeep_vacuums_the_churning_tables(stage: Stage) -> None:
     sql = """SELECT count(*) = 2 AND sum(n_dead_tup) < 2000 FROM pg_stat_user_tables
              WHERE schemaname = 'pgjobq' AND relname IN ('ready', 'running') AND last_vacuum IS NOT NULL"""
     wait_until(lambda: stage.value(sql), 30)
+
+
+def _vacuums(dsn: str) -> tuple[int, int]:
+    """How often `running` and `ready` were vacuumed."""
+    with psycopg.connect(dsn) as conn:
+        query = "SELECT relname, vacuum_count FROM pg_stat_user_tables WHERE schemaname = 'pgjobq'"
+        counts = dict(conn.execute(query).fetchall())
+        return counts["running"], counts["ready"]
+
+
+def test_leases_that_go_by_the_ten_thousand_are_vacuumed_out_of_turn(dsn: str) -> None:
+    """Before the statistics know of any dead row: `running` alone, and not more often than it pays."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("ALTER TABLE pgjobq.running SET (autovacuum_enabled = off)")
+    upkeep = Upkeep(dsn, "pgjobq", WorkerSettings(), session=True, journal=Journal(), contact_since=lambda: None)
+    upkeep.start()
+    try:
+        upkeep.churn(CHURN - 1)
+        upkeep.churn(1)
+        wait_until(lambda: "churn" in upkeep._due and _vacuums(dsn) == (1, 0), 60)
+        upkeep._due["churn"] = inf  # it took long
+        upkeep.churn(CHURN)
+        assert not upkeep._has_churned()
+        upkeep._due["churn"] = 0.0
+        assert upkeep._has_churned(), "it waits for its time, and is not forgotten"
+        upkeep.churn(1)
+        wait_until(lambda: _vacuums(dsn) == (2, 0), 60)
+    finally:
+        upkeep.stop()
+
+
+def test_processes_tell_their_supervisor_what_they_have_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some thousand at a time, over the link."""
+    ours, theirs = map(Link, socket.socketpair())
+    report = Report(Journal(), churn=lambda jobs: theirs.offer("churn", jobs))
+    for _ in range(11):
+        report.batch(CHURN_TOLD // 5)
+    assert ours.hear() == [("churn", CHURN_TOLD), ("churn", CHURN_TOLD)]
+    supervisor = Supervisor(WorkerArguments("apps:queue", None, None, WorkerSettings()), Journal())
+    told: list[int] = []
+    monkeypatch.setattr(Supervisor, "_kept", SimpleNamespace(churn=told.append))
+    report.batch(4 * CHURN_TOLD)
+    assert supervisor._hear(Process(1, None, ours, None, 0.0))  # type: ignore[arg-type]
+    assert told == [4 * CHURN_TOLD + CHURN_TOLD // 5]
+    ours.close()
+    theirs.close()
 
 
 def test_a_role_that_may_not_vacuum_is_told_so_once(stage: Stage) -> None:

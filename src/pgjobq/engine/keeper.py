@@ -64,6 +64,10 @@ class Keeper:
         self._heart.forget(burial.worker)
         self._upkeep.bury(burial)
 
+    def churn(self, jobs: int) -> None:
+        """So many jobs were settled: each has left a dead row where its lease was."""
+        self._upkeep.churn(jobs)
+
     @property
     def failed(self) -> int:
         """Jobs that have failed for good by the death of a process of ours."""

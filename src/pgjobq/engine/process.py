@@ -138,7 +138,7 @@ async def _work(
     tally = None if settings.metrics_port is None else Tally(lambda told: link.offer("tally", told))
     if tally is not None:
         tally.expect((task.queue, task.name) for task in queue.registry)
-    report = Report(journal, queue.listeners, tally)
+    report = Report(journal, queue.listeners, tally, lambda jobs: link.offer("churn", jobs))
     queue.listeners.open(journal.emit)
     identity = Identity(app, socket.gethostname(), os.getpid(), migrate.library_version())
     pump = Pump(

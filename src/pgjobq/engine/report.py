@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pgjobq.engine.attempt import Attempt
@@ -28,12 +29,27 @@ from pgjobq.outcome import Awaiting, Discarded, Failed, Failure, Outcome, Parked
 __all__ = ["Report"]
 
 
-class Report:
-    """Counts outcomes once they are settled, and tells the journal of those worth a line."""
+CHURN_TOLD = 5_000
+"""Settled jobs of which upkeep is told at once."""
 
-    def __init__(self, journal: Journal, listeners: Listeners | None = None, tally: Tally | None = None) -> None:
+
+class Report:
+    """Counts outcomes once they are settled, and tells the journal of those worth a line.
+
+    Args:
+        churn: told how many leases have gone, some thousand at a time.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        listeners: Listeners | None = None,
+        tally: Tally | None = None,
+        churn: Callable[[int], object] | None = None,
+    ) -> None:
         self._journal = journal
         self._tally = tally
+        self._churn, self._gone = churn, 0
         self._hears_starts = listeners is not None and listeners.wants(JobStarted)
         self._hears_successes = listeners is not None and listeners.wants(JobSucceeded)
         self._is_watched = self._hears_successes or tally is not None
@@ -69,6 +85,10 @@ class Report:
         """So many outcomes went in one statement."""
         if self._tally is not None and outcomes:
             self._tally.settles.add(outcomes)
+        self._gone += outcomes
+        if self._gone >= CHURN_TOLD and self._churn is not None:
+            self._churn(self._gone)
+            self._gone = 0
 
     def started(self, attempt: Attempt) -> None:
         """An attempt begins (written at level debug)."""

@@ -217,6 +217,8 @@ class Supervisor:
                     self._sums.add(value)
                     if process.max_jobs is not None:
                         process.max_jobs -= value["claimed"]
+                case "churn":
+                    self._kept.churn(value)
                 case "tally":
                     self._figures.add(value)
                 case "spent":

@@ -483,6 +483,9 @@ DECLARE
                                      enqueue_alike.max_attempts, NULL, NULL);
     before  xid8 := pg_current_xact_id();   -- the xid before the numbers: see the head of this file
     ids     bigint[];
+    rank    smallint;                       -- what is the same for all is not made for each
+    most    smallint;
+    newer   smallint;
 BEGIN
     IF enqueue_alike.version NOT BETWEEN 1 AND 32767 THEN
         fault := 'version is ' || enqueue_alike.version::text || ': wants a whole number from 1 to 32767';
@@ -493,20 +496,22 @@ BEGIN
     IF lines[cardinality(lines)] = '' THEN  -- the last line was ended, too
         lines := trim_array(lines, 1);
     END IF;
-    ids := ARRAY(SELECT nextval('pgjobq.job_id_seq') FROM generate_series(1, cardinality(lines)));
+    ids := ARRAY(SELECT nextval('pgjobq.job_id_seq') FROM (SELECT generate_series(1, cardinality(lines)) OFFSET 0) AS e);
     IF cardinality(ids) = 0 THEN
         RETURN ids;
     END IF;
+    rank := enqueue_alike.priority;
+    most := enqueue_alike.max_attempts;
+    newer := nullif(enqueue_alike.version, 1);
     INSERT INTO pgjobq.job (id, created_at, priority, max_attempts, queue, task, version, args)
-    SELECT e.id, started, enqueue_alike.priority, enqueue_alike.max_attempts, enqueue_alike.queue,
-           enqueue_alike.task, nullif(enqueue_alike.version, 1),
+    SELECT e.id, started, rank, most, enqueue_alike.queue, enqueue_alike.task, newer,
            CASE WHEN e.line ^@ '{' THEN e.line::jsonb
                 WHEN jsonb_typeof(e.line::jsonb) = 'object' THEN e.line::jsonb
                 ELSE pgjobq.refuse('line ' || array_position(lines, e.line)::text || ' of args is a JSON '
                                    || jsonb_typeof(e.line::jsonb) || ': wants an object of the arguments by name') END
     FROM (SELECT unnest(ids) AS id, unnest(lines) AS line) AS e;
     INSERT INTO pgjobq.ready (seq, job, priority, queue)
-    SELECT e.id, e.id, enqueue_alike.priority, enqueue_alike.queue FROM (SELECT unnest(ids) AS id OFFSET 0) AS e;
+    SELECT e.id, e.id, rank, enqueue_alike.queue FROM (SELECT unnest(ids) AS id OFFSET 0) AS e;
     PERFORM pgjobq.enter_lane(enqueue_alike.queue, enqueue_alike.priority, cardinality(ids));
     PERFORM pgjobq.wake(enqueue_alike.queue);
     RETURN ids;

@@ -1,19 +1,21 @@
-"""One statement under way while the next is made: for a connection of our own that nobody else uses meanwhile.
+"""Statements under way while the next one is made: for a connection of our own that nobody else uses meanwhile.
 
-The server works on portion n of a bulk while this process reads, checks and encodes portion n + 1; one after the other
-they took half as long again. No pipeline mode: an answer is awaited before the next statement is sent, so that memory
-stays bounded and an error stops the stream one portion later at most.
+The server works on a portion of a bulk while this process reads, checks and encodes the next one; one after the other
+they took half as long again. And the next one is sent before the answer is there (pipeline mode), so that the server
+finds it as soon as it is done: without that it waited for us for 8 % of the time (decision 0037). Not more than two are
+under way, so memory stays bounded and an error stops the stream two portions later at most.
 
 On a connection of the caller's this would be wrong: the iterable is the caller's code and may use that connection.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterable, Iterable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from psycopg import AsyncConnection, Connection, Error, pq
+from psycopg import AsyncConnection, Connection, Error, Pipeline, pq
 from psycopg.abc import PQGen
 from psycopg.errors import error_from_result
 from psycopg.generators import fetch_many, send
@@ -34,72 +36,100 @@ def execute_ahead(conn: Connection[Any], statements: Iterable[Statement[list[T]]
     Raises what `run.execute` raises, and whatever comes out of the iterable.
     """
     found: list[T] = []
-    asked: Statement[list[T]] | None = None
+    line = _Line[T](conn)
     try:
         for statement in statements:
-            before, asked = asked, None
-            rows = None if before is None else conn.wait(_answer(conn, before))
-            conn.wait(_ask(conn, statement))
-            asked = statement
-            if before is not None and rows is not None:  # decoded when the server has something to do again
-                found += before.decode(rows)
+            while line.is_full:
+                found += conn.wait(line.answer())
+            conn.wait(line.ask(statement))
+        while line.asked:
+            found += conn.wait(line.answer())
     except BaseException:
-        if asked is not None:  # else the connection could not even be told to roll back
-            with suppress(Error):
-                conn.wait(_answer(conn, asked))
+        while line.asked:  # else the connection could not even be told to roll back
+            with suppress(Exception):
+                conn.wait(line.answer())
+        with suppress(Error):  # it is broken: the pool will see to that
+            line.close()
         raise
-    if asked is not None:
-        found += asked.decode(conn.wait(_answer(conn, asked)))
+    line.close()
     return found
 
 
 async def aexecute_ahead(conn: AsyncConnection[Any], statements: AsyncIterable[Statement[list[T]]]) -> list[T]:
     """The async twin of `execute_ahead`."""
     found: list[T] = []
-    asked: Statement[list[T]] | None = None
+    line = _Line[T](conn)
     try:
         async for statement in statements:
-            before, asked = asked, None
-            rows = None if before is None else await conn.wait(_answer(conn, before))
-            await conn.wait(_ask(conn, statement))
-            asked = statement
-            if before is not None and rows is not None:  # decoded when the server has something to do again
-                found += before.decode(rows)
+            while line.is_full:
+                found += await conn.wait(line.answer())
+            await conn.wait(line.ask(statement))
+        while line.asked:
+            found += await conn.wait(line.answer())
     except BaseException:
-        if asked is not None:
-            with suppress(Error):
-                await conn.wait(_answer(conn, asked))
+        while line.asked:
+            with suppress(Exception):
+                await conn.wait(line.answer())
+        with suppress(Error):
+            line.close()
         raise
-    if asked is not None:
-        found += asked.decode(await conn.wait(_answer(conn, asked)))
+    line.close()
     return found
 
 
-def _ask(conn: Connection[Any] | AsyncConnection[Any], statement: Statement[Any]) -> PQGen[None]:
-    """Put a statement on the wire, down to its last byte."""
-    codec = _codec(conn)
-    values = [None if value is None else value.encode(codec) for value in texts(statement.params)]
-    conn.pgconn.send_query_params(statement.sql.encode(codec), values)
-    yield from send(conn.pgconn)
+class _Line(Generic[T]):
+    """What is under way on a connection, oldest first: at most two statements, or one where libpq (before 14) has no
+    pipeline mode. Each ends with a Sync of its own: without it the server would keep the answer to itself."""
 
+    def __init__(self, conn: Connection[Any] | AsyncConnection[Any]) -> None:
+        self.asked: deque[Statement[list[T]]] = deque()
+        self._pgconn = conn.pgconn
+        codec = conn.info.encoding
+        self._codec = "utf-8" if codec == "ascii" else codec  # what we store is UTF-8 under SQL_ASCII, too
+        self._pipelines = Pipeline.is_supported()
+        if self._pipelines:
+            self._pgconn.enter_pipeline_mode()
 
-def _answer(conn: Connection[Any] | AsyncConnection[Any], statement: Statement[Any]) -> PQGen[Rows]:
-    """Wait for the rows of the statement that was sent."""
-    codec = _codec(conn)
-    result = (yield from fetch_many(conn.pgconn))[-1]
-    if result.status not in _WORKED:
-        error = error_from_result(result, encoding=codec)
-        if missing := as_missing(error, statement):
-            raise missing from error
-        raise error
-    columns = range(result.nfields)
-    return [
-        [None if (value := result.get_value(row, column)) is None else value.decode(codec) for column in columns]
-        for row in range(result.ntuples)
-    ]
+    @property
+    def is_full(self) -> bool:
+        """Whether an answer has to be awaited before something can be asked."""
+        return len(self.asked) >= (2 if self._pipelines else 1)
 
+    def ask(self, statement: Statement[list[T]]) -> PQGen[None]:
+        """Put a statement on the wire, down to its last byte."""
+        values = [None if value is None else value.encode(self._codec) for value in texts(statement.params)]
+        self._pgconn.send_query_params(statement.sql.encode(self._codec), values)
+        self.asked.append(statement)  # from here on there is an answer to be taken, whatever interrupts us
+        if self._pipelines:
+            self._pgconn.pipeline_sync()
+        yield from send(self._pgconn)
 
-def _codec(conn: Connection[Any] | AsyncConnection[Any]) -> str:
-    """What we store is UTF-8 where the client encoding is SQL_ASCII, too."""
-    codec = conn.info.encoding
-    return "utf-8" if codec == "ascii" else codec
+    def answer(self) -> PQGen[list[T]]:
+        """Wait for the rows of the oldest statement under way, and decode them."""
+        try:
+            result = (yield from fetch_many(self._pgconn))[-1]
+            if self._pipelines:
+                yield from fetch_many(self._pgconn)  # the Sync
+        except Exception:
+            self.asked.clear()  # the connection is gone, and with it all answers
+            raise
+        statement = self.asked.popleft()
+        if result.status not in _WORKED:
+            error = error_from_result(result, encoding=self._codec)
+            if missing := as_missing(error, statement):
+                raise missing from error
+            raise error
+        columns = range(result.nfields)
+        rows: Rows = [
+            [
+                None if (value := result.get_value(row, column)) is None else value.decode(self._codec)
+                for column in columns
+            ]
+            for row in range(result.ntuples)
+        ]
+        return statement.decode(rows)
+
+    def close(self) -> None:
+        """Leave the connection as it was found. Everything was answered."""
+        if self._pipelines:
+            self._pgconn.exit_pipeline_mode()

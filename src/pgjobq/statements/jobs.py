@@ -302,8 +302,11 @@ def _id(rows: Rows) -> int:
 
 
 def _ids(rows: Rows) -> list[int]:
-    """The ids as PostgreSQL writes an array of them: one value to fetch, not a thousand rows."""
+    """The ids as PostgreSQL writes an array of them, or as FIRST+COUNT: one value to fetch, not a thousand rows."""
     text: str = rows[0][0]
+    first, follows, count = text.partition("+")
+    if follows:
+        return [*range(int(first), int(first) + int(count))]
     if "N" in text:  # NULL: a unique job that was skipped
         text = text.replace("NULL", "0")
     return [*map(int, text[1:-1].split(","))] if len(text) > 2 else []

@@ -257,6 +257,10 @@ SELECT count(pgjobq.open_lane(queue, priority)) FROM hop
 VACUUM (TRUNCATE OFF, INDEX_CLEANUP ON, SKIP_LOCKED) pgjobq.ready, pgjobq.running, pgjobq.scheduled, pgjobq.blocked,
     pgjobq.gate_pass, pgjobq.gate_look, pgjobq.gate_meter, pgjobq.gate_share
 
+-- name: vacuum_running
+-- In between, while leases come and go by the ten thousand. Not `ready`: the index of a deep backlog would be read each time.
+VACUUM (TRUNCATE OFF, INDEX_CLEANUP ON, SKIP_LOCKED) pgjobq.running
+
 -- name: may_vacuum
 -- VACUUM as anybody but the owner, or (from PostgreSQL 17 on) whoever was granted MAINTAIN, warns and does nothing.
 SELECT pg_has_role(current_user, c.relowner, 'USAGE')
