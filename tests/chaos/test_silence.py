@@ -63,12 +63,16 @@ def test_a_return_that_is_greeted_and_then_left_alone(proxied_site: Site) -> Non
     site.demand_kept_promises()
 
 
-@pytest.mark.parametrize(("word", "kind"), [(b'LISTEN "pgjobq"', "quick"), (b'LISTEN "pgjobq:due"', "nap_first")])
-def test_a_listen_that_is_never_answered(proxied_site: Site, word: bytes, kind: str) -> None:
-    """A worker comes back, is greeted and answered, and its LISTEN is not: it does not wait for ever."""
+@pytest.mark.parametrize(
+    ("word", "kind", "processes"),
+    [(b'LISTEN "pgjobq"', "quick", 1), (b'LISTEN "pgjobq"', "quick", 2), (b'LISTEN "pgjobq:due"', "nap_first", 1)],
+)
+def test_a_listen_that_is_never_answered(proxied_site: Site, word: bytes, kind: str, processes: int) -> None:
+    """A worker comes back, is greeted and answered, and its LISTEN is not: it does not wait for ever. Of several
+    processes none says it; their switchboard does."""
     site = proxied_site
     assert site.proxy is not None
-    worker = site.worker(way="proxied").ready()
+    worker = site.worker("--processes", str(processes), way="proxied").ready()
     site.enqueue("nap_first")
     assert site.settle_down(), site.logs()
     with site.fault("LISTEN never answered", workers=[worker], isolated=worker.children()):
@@ -83,15 +87,15 @@ def test_a_listen_that_is_never_answered(proxied_site: Site, word: bytes, kind: 
     site.demand_kept_promises()
 
 
-@pytest.mark.parametrize("kind", ["quick", "nap_first"])
-def test_a_listen_that_is_stuck(own_site: Site, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "processes"), [("quick", 1), ("nap_first", 1), ("quick", 2)])
+def test_a_listen_that_is_stuck(own_site: Site, kind: str, processes: int) -> None:
     """The server's processes behind a worker's connections hang: TCP is well, LISTEN hears nothing, polls are not
     answered. The worker gives them up and takes new ones."""
     site = own_site
-    worker = site.worker().ready()
+    worker = site.worker("--processes", str(processes)).ready()
     site.enqueue("quick", 3)
     assert site.settle_down(), site.logs()
-    eventually(lambda: len(faults.backends_of(site, worker)) >= 3)
+    eventually(lambda: len(faults.backends_of(site, worker)) >= (3 if processes == 1 else 3 + processes))
     with faults.stop_backends(site, random.Random(1)):
         stuck = time.monotonic()
         key = site.enqueue(kind)[0]

@@ -9,13 +9,14 @@ import pytest
 from pgjobq.engine.cursor import Look
 from pgjobq.engine.exchange import Claimed
 from pgjobq.engine.intake import LANES_EVERY, Intake
+from pgjobq.engine.lease import Lease
 
 NOTHING = Claimed([], xmin=20, xid=None, seconds=0.0)
 
 
-def _idle() -> Intake:
+def _idle(*, announces: bool = False) -> Intake:
     """One that has looked at all lanes and sleeps."""
-    intake = Intake(10, 1.0, None, announces=False)
+    intake = Intake(10, 1.0, None, announces=announces)
     intake.see_lanes([("default", 0)])
     intake.learn(intake.look(idle=True), 10, NOTHING)
     return intake
@@ -84,22 +85,62 @@ def test_after_a_call_to_look_everywhere_the_list_is_read_first() -> None:
 # ------------------------------------------------------------------------------------------------ naps
 
 
+JOB = Lease(7, 7, "default", 0, 1, 0, 20, "note", "{}", None, None, None, None, None, 0.0)
+SOMETHING = Claimed([JOB], xmin=20, xid=None, seconds=0.0)
+
+
 def _naps(intake: Intake, monkeypatch: pytest.MonkeyPatch, seconds: float) -> int:
     """How often it looks within so many seconds in which there is nothing and nobody calls."""
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
     ends, looks = now + seconds, 0
     while now < ends:
-        left = intake.until_look()
-        now += left
-        if not left:
-            intake.learn(intake.look(idle=True), 10, NOTHING)
-            looks += 1
+        if intake.dry and (left := intake.until_look()):
+            now += left
+            continue
+        if intake.must_announce:
+            intake.announced(now)
+        intake.learn(intake.look(idle=True), 10, NOTHING)
+        looks += 1
     return looks
 
 
+def _take_a_job(intake: Intake) -> None:
+    intake.wake()
+    intake.learn(intake.look(idle=True), 10, SOMETHING)
+    intake.learn(intake.look(idle=True), 10, NOTHING)
+    assert intake.dry or intake.must_announce
+
+
+def test_who_gets_a_job_while_all_know_that_it_sleeps_need_not_begin_with_short_naps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They cover jobs of those who did not know it yet."""
+    intake = _idle(announces=True)
+    assert _naps(intake, monkeypatch, 0.7) > 5, "short naps at first"
+    assert _naps(intake, monkeypatch, 10.0) <= 11, "then those of the poll interval"
+    _take_a_job(intake)
+    assert _naps(intake, monkeypatch, 0.9) <= 2
+
+
+def test_after_a_time_in_which_nobody_knew_naps_are_short_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    intake = _idle(announces=True)
+    _naps(intake, monkeypatch, 10.0)
+    later = time.monotonic() + intake.announcement / 2 + 0.1  # it had jobs all the time
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    _take_a_job(intake)
+    assert _naps(intake, monkeypatch, 0.7) > 5
+
+
+def test_where_nobody_calls_a_job_is_looked_for_where_one_has_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    intake = _idle()
+    _naps(intake, monkeypatch, 10.0)
+    _take_a_job(intake)
+    assert _naps(intake, monkeypatch, 0.7) > 5
+
+
 def test_who_is_called_for_nothing_looks_once_and_sleeps_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call comes to every sleeper, and one of them gets the job."""
+    """Another worker got the job."""
     intake = _idle()
     assert _naps(intake, monkeypatch, 10.0) > 12, "short naps at first"
     assert _naps(intake, monkeypatch, 10.0) <= 11, "then those of the poll interval"
@@ -108,6 +149,16 @@ def test_who_is_called_for_nothing_looks_once_and_sleeps_on(monkeypatch: pytest.
     intake.learn(intake.look(idle=True), 10, NOTHING)
     assert intake.dry
     assert _naps(intake, monkeypatch, 0.9) <= 1
+
+
+def test_who_had_no_room_looks_before_it_sleeps_again() -> None:
+    """Calls went to others meanwhile."""
+    intake = _idle()
+    intake.until_look()
+    intake.stay_awake()
+    assert not intake.dry
+    intake.learn(intake.look(idle=True), 10, NOTHING)
+    assert intake.dry
 
 
 def test_on_a_new_connection_naps_are_short_again(monkeypatch: pytest.MonkeyPatch) -> None:

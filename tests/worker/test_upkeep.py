@@ -15,7 +15,8 @@ from pgjobq.engine.report import CHURN_TOLD, Report
 from pgjobq.engine.supervisor import Supervisor
 from pgjobq.engine.upkeep import CHURN, Upkeep
 from pgjobq.logs import Journal
-from pgjobq.settings import WorkerArguments, WorkerSettings
+from pgjobq.settings import WorkerSettings
+from pgjobq.settings.arguments import WorkerArguments
 from support.databases import name_of
 from support.dsn import as_url
 from worker.stage import Stage, wait_until

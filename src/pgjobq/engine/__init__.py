@@ -21,14 +21,14 @@ memory     the limit of what a handler in a cell may take
 runners    slots, threads and cells together
 attempt    one attempt from arguments to outcome
 board      shared memory that tells the supervisor what runs, without a message per job
+sleepers   shared memory that tells which processes of a worker sleep, and how one of them is rung
+switchboard listens for all processes of a worker, and rings one for each call
 heart      renews the leases, away from user code
 upkeep     promote, rescue, retain, vacuum
 retention  delete old jobs, in small turns
 keeper     heart and upkeep together, in threads of their own
 app        from `module:queue` to the Queue
-process    one worker process, as its discipline what is done about processes that are late or use too much memory
-wakeups    signals as something to wait for
-supervisor starts it
+process    one worker process, as its supervisor starts it
 link       what a supervisor and its processes say to each other
 overdue    SIGTERM, for a handler that holds up the loop after its time-out
 parent     die with the process that started this one

@@ -40,6 +40,7 @@ class Contact:
 
     Args:
         dsn, schema, settings, identity, tasks: where, and as whom.
+        listens: whether to LISTEN, or somebody else does it for this process.
         on_notify: called with the queue of each notification.
         on_due: called when a job is due before upkeep would look; None: upkeep hears that by itself.
         watch, forget: ask the keeper to renew, and no longer to renew, the lease of a worker id.
@@ -53,6 +54,7 @@ class Contact:
         identity: Identity,
         tasks: Callable[[], Sequence[str]],
         report: Report,
+        listens: bool,
         on_notify: Callable[[str], None],
         watch: Callable[[UUID], None],
         forget: Callable[[UUID], None],
@@ -61,12 +63,13 @@ class Contact:
         self._dsn, self._schema, self._settings, self._identity = dsn, schema, settings, identity
         self._tasks = tasks
         self._report = report
-        self._on_notify, self._on_due = on_notify, on_due
+        self._listens, self._on_notify, self._on_due = listens, on_notify, on_due
         self._watch, self._forget = watch, forget
         self._bound = max(SHORTEST_BOUND, settings.lease / 3)
         self._pause = FIRST_PAUSE
         self._away_since: float | None = None
-        self.listens = not settings.poll_only
+        self.may_listen = not settings.poll_only
+        """Whether a session of our own could LISTEN here; with a pooler in between it could not."""
         self.exchange: Exchange | None = None
         self.worker: UUID | None = None
 
@@ -80,7 +83,7 @@ class Contact:
         exchange = await self._open()
         wire = exchange.wire
         try:
-            if self.listens:
+            if self._listens and self.may_listen:
                 await exchange.listen(self._on_notify, self._on_due)
             if self.worker is None:
                 await self._register(exchange)
@@ -98,12 +101,12 @@ class Contact:
         try:
             exchange = await self._try_to_open()
         except psycopg.OperationalError as error:
-            if not self.listens or not refuses_settings(error):
+            if not self.may_listen or not refuses_settings(error):
                 raise
         else:
             if exchange is not None:
                 return exchange
-        self.listens = False
+        self.may_listen = False
         reason = "a connection pooler stands in between; docs/operations.md says what to set on the role"
         self._report.say(Polling(reason=reason, poll_interval=self._settings.poll_interval))
         exchange = await self._try_to_open()
@@ -112,13 +115,13 @@ class Contact:
 
     async def _try_to_open(self) -> Exchange | None:
         """None: a pooler stands in between, and we meant to listen."""
-        wire = await Wire.open(self._dsn, session=self.listens)
+        wire = await Wire.open(self._dsn, session=self.may_listen)
         exchange = Exchange(wire, self._schema, self.worker or uuid4(), self._bound)
         try:
             server_pid, is_standby = await exchange.server()
             if is_standby:
                 raise psycopg.OperationalError("the server is a standby: waiting for a primary")
-            if not self.listens or not is_pooled(wire.connection, server_pid):
+            if not self.may_listen or not is_pooled(wire.connection, server_pid):
                 return exchange
         except BaseException:
             await wire.close()

@@ -33,6 +33,8 @@ class Process:
     refused: bool = False
     """It met no database when it started, though a sibling had before."""
     ended: bool = False
+    place: int | None = None
+    """At the switchboard, if it has one."""
     max_jobs: int | None = None
     """How many jobs it may take in all, of what a drain was told."""
     retired: str | None = None

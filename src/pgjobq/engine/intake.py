@@ -18,8 +18,8 @@ worker, short ones never wait for a round trip."""
 MOST_AHEAD = 2 * LARGEST_CLAIM
 """One claim to work on while the next is under way. More would only take memory."""
 FIRST_NAP = 0.01
-"""Seconds before a worker that has just run dry looks again; doubled up to the poll interval. Covers the small race in
-which a job was committed by somebody who did not yet see that we sleep."""
+"""Seconds of the shortest nap. Naps grow with the time for which everybody could see that we sleep, up to the poll
+interval: they cover the small race in which a job was committed by somebody who did not see it yet."""
 LANES_EVERY = 0.1
 """Seconds between looks at the list of lanes, unless somebody calls and there is nothing where we look."""
 
@@ -41,7 +41,7 @@ class Intake:
         self._cursor = ClaimCursor()
         self.pace = Pace(concurrency)
         self._lanes_at = float("-inf")
-        self._nap = FIRST_NAP
+        self._quiet_since = time.monotonic()
         self._look_at: float | None = None
         self._called = self._answers = False
         self._ran_dry = False
@@ -131,14 +131,14 @@ class Intake:
         # Who called while the claim was under way may mean a job that its snapshot did not see yet. And nobody sleeps
         # before having said so and looked once more.
         self.dry = self._ran_dry and not self._called and not self.must_announce
-        if claimed.leases:
-            self._nap = FIRST_NAP
-        elif self.dry:
+        if self.dry:
             self.pace.forget()
+        elif claimed.leases and not self.announces:
+            self._quiet_since = time.monotonic()  # nobody calls: where one job came from others may follow
 
     def forget(self) -> None:
-        """A new connection or a new identity: look everywhere again."""
-        self._nap = FIRST_NAP
+        """A new connection or a new identity: look everywhere again, and tell everybody anew that we sleep."""
+        self._quiet_since, self._announced_at = time.monotonic(), float("-inf")
         self._cursor.forget()
         self._lanes_at = float("-inf")
         self.wake()
@@ -161,25 +161,34 @@ class Intake:
         """Seconds for which we say that somebody may be asleep: until well after our next look."""
         return 2 * self._poll_interval + 1
 
-    def announced(self) -> None:
-        """Others have been told."""
-        self._announced_at = time.monotonic()
+    def announced(self, at: float) -> None:
+        """Others have been told, by a statement that was sent at `at` (time.monotonic()).
+
+        What they were told before may be half used up by then, whoever said it: after more than that there was perhaps
+        a time in which nobody called.
+        """
+        if time.monotonic() - self._announced_at > self.announcement / 2:
+            self._quiet_since = at
+        self._announced_at = at
 
     def wake(self) -> None:
-        """Somebody called: look at once.
-
-        The naps stay as long as they have grown. A call comes to every sleeper, one of them gets the job, and the
-        others would look six times in the next second.
-        """
+        """Somebody called: look at once. The naps stay as long as they have grown."""
         self._called = True
         self.dry, self._look_at = False, None
 
+    def stay_awake(self) -> None:
+        """There is no room: look at once when there is, since calls go to others until then."""
+        self.dry, self._look_at = False, None
+
     def until_look(self) -> float:
-        """Seconds until a dry worker looks again (each time twice as far away); at 0 it is dry no longer."""
+        """Seconds until a dry worker looks again; at 0 it is dry no longer.
+
+        While everybody knows that we sleep each nap is as long as they have known it, so the next is twice as long; and
+        who gets a job then, and has run dry again, need not begin with the short ones.
+        """
         now = time.monotonic()
         if self._look_at is None:
-            nap, self._nap = self._nap, min(self._nap * 2, self._poll_interval)
-            self._look_at = now + min(nap, self._poll_interval)
+            self._look_at = now + min(max(FIRST_NAP, now - self._quiet_since), self._poll_interval)
         if now >= self._look_at:
             self.dry, self._look_at = False, None
             return 0.0

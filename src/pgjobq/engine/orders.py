@@ -12,10 +12,7 @@ from pgjobq.engine.lease import Lease
 from pgjobq.outcome import Discarded, Outcome, Parked, Succeeded
 from pgjobq.task import Registry
 
-__all__ = ["CALL", "Orders", "cancelled"]
-
-CALL = ""
-"""A notification that names no queue: operators want something."""
+__all__ = ["Orders", "cancelled"]
 
 
 class Orders:

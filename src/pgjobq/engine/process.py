@@ -36,6 +36,7 @@ from pgjobq.engine.overdue import interrupt_overdue_handlers
 from pgjobq.engine.parent import die_with_parent
 from pgjobq.engine.pump import Pump
 from pgjobq.engine.report import Report
+from pgjobq.engine.sleepers import Sleeper
 from pgjobq.engine.wire import FIRST_ANSWER, OUTAGES, bounded, open_sync
 from pgjobq.errors import PgjobqError
 from pgjobq.events import SchemaNewer
@@ -55,9 +56,9 @@ _HERE = str(Path(__file__).parent)
 _IMPORTLIB = str(Path(importlib.__file__).parent)
 
 
-def main(link_fd: int, board_fd: int, board_size: int) -> int:
-    """Live a worker process's life; gives its exit code."""
-    for fd in (link_fd, board_fd):
+def main(link_fd: int, board_fd: int, board_size: int, *seat: int) -> int:
+    """Live a worker process's life; gives its exit code. `seat`: what the switchboard gave it, where there is one."""
+    for fd in (link_fd, board_fd, *seat[:2]):
         os.set_inheritable(fd, False)  # not for the programs that jobs start
     link = Link(socket.socket(fileno=link_fd))
     die_with_parent()
@@ -84,7 +85,8 @@ def main(link_fd: int, board_fd: int, board_size: int) -> int:
         gc.set_threshold(YOUNG_OBJECTS)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             board = Board(board_fd, board_size)
-            runner.run(_work(link, early, board, journal, dsn, queue, settings, order["app"]))
+            sleeper = Sleeper.seated(*seat) if seat else None
+            runner.run(_work(link, early, board, sleeper, journal, dsn, queue, settings, order["app"]))
     return OK
 
 
@@ -125,6 +127,7 @@ async def _work(
     link: Link,
     early: list[tuple[str, Any]],
     board: Board,
+    sleeper: Sleeper | None,
     journal: Journal,
     dsn: str,
     queue: Queue,
@@ -151,6 +154,7 @@ async def _work(
         forget=lambda worker: link.say("forget", str(worker)),
         spent=lambda taken: link.say("spent", taken),
         on_due=None if settings.processes > 1 else lambda: link.say("due"),
+        sleeper=sleeper,
     )
     interrupt_overdue_handlers(board)
     orders: dict[str, Callable[[Any], None]] = {
@@ -229,7 +233,7 @@ def _where(error: Exception) -> str:
 
 if __name__ == "__main__":
     # Handlers left behind (threads that never return) must not keep the process: no waiting for them at the exit.
-    code = main(*map(int, sys.argv[1:4]))
+    code = main(*map(int, sys.argv[1:]))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -21,12 +21,13 @@ from pgjobq.engine.contact import Contact, Identity
 from pgjobq.engine.exchange import Exchange
 from pgjobq.engine.floor import Floor
 from pgjobq.engine.intake import Intake
-from pgjobq.engine.orders import CALL, Orders
+from pgjobq.engine.orders import Orders
 from pgjobq.engine.outbox import Batch, Entry, Outbox
 from pgjobq.engine.report import Report
 from pgjobq.engine.runners import Runners
 from pgjobq.engine.settling import settle_singly
-from pgjobq.engine.wire import OUTAGES, is_passing
+from pgjobq.engine.sleepers import Solitary
+from pgjobq.engine.wire import CALL, OUTAGES, is_passing
 
 if TYPE_CHECKING:
     from pgjobq.queue import Queue
@@ -51,6 +52,7 @@ class Pump:
         watch, forget: ask the keeper to renew, and no longer to renew, the lease of a worker id.
         spent: told how many jobs were taken when `max_jobs_per_process` is near: time for a successor.
         on_due: told that a job is due before upkeep would look, for an upkeep that does not listen.
+        sleeper: how calls come to this process; None: it listens by itself.
     """
 
     def __init__(
@@ -65,11 +67,13 @@ class Pump:
         forget: Callable[[UUID], None],
         spent: Callable[[int], None] = lambda _: None,
         on_due: Callable[[], None] | None = None,
+        sleeper: Solitary | None = None,
     ) -> None:
         self._queue, self._settings = queue, settings
         queue.serve(dsn)
         self.report = report
         self._names = list(settings.queues) or None
+        self._sleeper = sleeper or Solitary()
         names = queue.registry
         self._contact = Contact(
             dsn,
@@ -78,6 +82,7 @@ class Pump:
             identity,
             lambda: names.names_and_aliases,
             report,
+            self._sleeper.listens,
             self._notified,
             watch,
             forget,
@@ -115,6 +120,7 @@ class Pump:
     def stop(self) -> None:
         """Claim no more; run() returns once the running jobs have ended."""
         self._stopping = True
+        self._sleeper.busy()
         self._bell.set()
 
     def hurry(self) -> None:
@@ -149,6 +155,7 @@ class Pump:
 
     async def run(self) -> None:
         """Work until stopped; when draining, until there is nothing left."""
+        self._sleeper.attach(self._called)
         try:
             while not self._finished():
                 try:
@@ -156,6 +163,7 @@ class Pump:
                 except OUTAGES as error:
                     await self._outage(error)
         finally:
+            self._sleeper.close()
             await self._runners.close()
             if self._queue.reporter.is_waiting:
                 with contextlib.suppress(Exception):
@@ -164,6 +172,7 @@ class Pump:
 
     async def _turn(self) -> None:
         exchange = self._contact.exchange or await self._reach()
+        self._intake.announces = self._contact.may_listen and self._sleeper.hears
         if exchange.worker in self._lost:
             await self._start_anew(exchange)
         if self._intake.exhausted and not (self._settings.drain or self._floor.buffer or self._stopping):
@@ -203,6 +212,12 @@ class Pump:
     async def _sleep(self, exchange: Exchange) -> None:
         """Wait for an outcome, a notification, an order, or the time of the next look."""
         waits_for_jobs = self._intake.dry and self._demand() > 0
+        if not waits_for_jobs:
+            self._sleeper.busy()
+            self._intake.stay_awake()
+        elif not self._sleeper.sleep(len(self._floor.running)):
+            self._intake.wake()
+            return
         timeout = min(self._intake.until_look(), CHORES_EVERY) if waits_for_jobs else CHORES_EVERY
         exchange.wire.watch(self._notified, self._bell.set)
         try:
@@ -216,17 +231,25 @@ class Pump:
             raise psycopg.OperationalError("the server closed the connection")
 
     def _notified(self, queue: str) -> None:
-        if queue == CALL:
+        if queue == CALL or self._names is None or queue in self._names:
+            self._called(queue == CALL)
+
+    def _called(self, everything: bool) -> None:
+        """Look for jobs; or, as operators want something or calls may have been lost, at everything."""
+        if everything:
             self._chores_at = 0.0
             self._intake.forget()
-        if queue == CALL or self._names is None or queue in self._names:
-            self._intake.wake()
-            self._bell.set()
+        self._intake.wake()
+        self._bell.set()
 
     # ---------------------------------------------------------------------------------------- one exchange
 
     async def _exchange_once(self, exchange: Exchange) -> None:
         batch, want = self._outbox.take(), self._demand()
+        if want:
+            self._sleeper.look()
+        else:
+            self._sleeper.busy()
         try:
             idle = not batch and not self._floor.running and not self._floor.buffer
             if want and not self._intake.knows_lanes:
@@ -238,7 +261,7 @@ class Pump:
             doze = int(self._intake.announcement * 1000) if announces else 0
             settled, locked, claimed, listed = await exchange.turn(batch, look, want, doze_ms=doze, listing=listing)
             if doze:
-                self._intake.announced()
+                self._intake.announced(sent_at)
         except OUTAGES as error:
             self._outbox.keep(batch)
             if batch and not is_passing(error):
@@ -252,6 +275,10 @@ class Pump:
             return
         self._intake.learn(look, want, claimed)
         self._floor.store(claimed.leases, sent_at)
+        if claimed.leases or look.whole:
+            self._sleeper.looked(sent_at)
+        if len(claimed.leases) >= want:
+            self._sleeper.leave_some()
         if claimed.leases:
             self._last_look = False
             if idle:  # let them start before the next exchange; of a short one it can take the outcome along
@@ -279,8 +306,11 @@ class Pump:
     # ---------------------------------------------------------------------------------------- contact
 
     async def _reach(self) -> Exchange:
-        exchange = await self._contact.reach()
-        self._intake.announces = self._contact.listens
+        if self._contact.away_for:
+            exchange = await self._contact.reach()
+            self._sleeper.doubt()
+        else:
+            exchange = await self._contact.reach()
         self._intake.forget()
         self._strays_at = 0.0
         return exchange
@@ -300,6 +330,7 @@ class Pump:
 
     async def _outage(self, error: BaseException) -> None:
         """Come back to a database that is away, for as long as it takes."""
+        self._sleeper.busy()
         pause = await self._contact.lose(error)
         if self._stopping and not self._floor.running and self._contact.away_for > self._settings.lease:
             self._gives_up_at = time.monotonic()  # the leases have run out: whatever we could write would be refused

@@ -24,6 +24,7 @@ from pgjobq.engine.discipline import Discipline, overdue_reason, too_large_reaso
 from pgjobq.engine.figures import Figures
 from pgjobq.engine.keeper import Keeper
 from pgjobq.engine.link import Link
+from pgjobq.engine.switchboard import Switchboard
 from pgjobq.engine.upkeep import Burial
 from pgjobq.engine.wakeups import catch_signals
 from pgjobq.events import (
@@ -76,6 +77,8 @@ class Supervisor:
         self._deaths = 0
         self._backoff: dict[int, float] = {}
         self._keeper: Keeper | None = None
+        several = self._settings.processes > 1 and not self._settings.poll_only
+        self._switchboard = Switchboard(self._settings, journal) if several else None
         self._hello: dict[str, Any] = {}
         self._sums = Sums()
         self._began = time.monotonic()
@@ -162,13 +165,19 @@ class Supervisor:
     def _start(self, number: int, max_jobs: int | None, *, restart: bool = False) -> None:
         board = Board.create(self._settings.concurrency + UNSETTLED)
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "pgjobq.engine.process", str(theirs.fileno()), str(board.fd), str(board.size)]
+        seat = None if self._switchboard is None else self._switchboard.seat()
+        numbers = [theirs.fileno(), board.fd, board.size, *(seat.numbers if seat else ())]
+        fds = [theirs.fileno(), board.fd, *(seat.fds if seat else ())]
+        command = [sys.executable, "-m", "pgjobq.engine.process", *map(str, numbers)]
         # A signal to the whole group must not meet a process that has no handlers yet; it unblocks them itself.
         former = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-        popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), board.fd))
+        popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=fds)
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
         theirs.close()
         process = Process(number, popen, Link(ours), board, time.monotonic(), max_jobs=max_jobs, replaces=restart)
+        if seat is not None:
+            seat.line.close()
+            process.place = seat.place
         self._processes[popen.pid] = process
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(process))
         settings = msgspec.to_builtins(self._settings) | {"max_jobs": max_jobs}
@@ -245,6 +254,8 @@ class Supervisor:
             listens=self._settings.processes > 1,  # a lone process hears for both
         )
         self._keeper.start()
+        if self._switchboard is not None:
+            self._switchboard.start(hello["dsn"], hello["schema"])
         self._journal.emit(self._banner(hello))
 
     def _banner(self, hello: dict[str, Any]) -> WorkerStarted:
@@ -300,6 +311,8 @@ class Supervisor:
         if process.link.end in self._selector.get_map():
             self._selector.unregister(process.link.end)
         del self._processes[process.popen.pid]
+        if process.place is not None and self._switchboard is not None:
+            self._switchboard.vacate(process.place)
         code = process.popen.returncode
         if not process.ended:
             self._report_death(process, code)
@@ -392,6 +405,8 @@ class Supervisor:
         for process in self._processes.values():
             process.popen.kill()
             process.popen.wait()
+        if self._switchboard is not None:
+            self._switchboard.stop()
         if self._keeper is not None:
             self._keeper.stop()
 

@@ -19,6 +19,7 @@ from psycopg.rows import tuple_row
 from pgjobq.run.health import is_pooled
 
 __all__ = [
+    "CALL",
     "FIRST_ANSWER",
     "OUTAGES",
     "Wire",
@@ -33,6 +34,8 @@ __all__ = [
 OUTAGES = (psycopg.Error, OSError, TimeoutError)
 """What a worker meets when a server is away, read-only, full or otherwise unwell: drop the connection, come back."""
 
+CALL = ""
+"""A notification that names no queue: operators want something."""
 # SQLSTATE classes of trouble that passes: connection, resources, operator, system, serialization, internal; and a
 # server or transaction that may only read, a lock that was not to be had, an idle time-out.
 FIRST_ANSWER = 5.0
