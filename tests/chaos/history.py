@@ -44,8 +44,9 @@ class History:
         os.write(self._fd, json.dumps(line).encode() + b"\n")
 
     def read(self) -> list[Event]:
-        """All events so far, in the order in which they were written."""
-        return [_parse(line) for line in self.path.read_bytes().splitlines()]
+        """All events so far, in the order in which they were written. Who reads beside a write may see half of it."""
+        whole, _, _ = self.path.read_bytes().rpartition(b"\n")
+        return [_parse(line) for line in whole.splitlines()]
 
 
 def _parse(line: bytes) -> Event:

@@ -36,10 +36,10 @@ def cramped_site(tmp_path: Path) -> Iterator[tuple[Site, Disk]]:
 
 
 def enqueue_many(site: Site) -> None:
-    """So many jobs that the server needs a temporary file."""
+    """So many jobs that the server needs a temporary file: those that are not alike."""
     keys = [f"bulk-{number}" for number in range(MANY)]
     with psycopg.connect(site.dsn) as conn:
-        app.queue.enqueue_many([app.quick.call(key=key) for key in keys], conn=conn)
+        app.queue.enqueue_many([app.quick.using(ref=key).call(key=key) for key in keys], conn=conn)
     for key in keys:
         site.history.write("enqueued", key, fate="committed")
 

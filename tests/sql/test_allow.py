@@ -324,7 +324,7 @@ def explain(conn: Connection, name: str) -> None:
 def test_a_worker_may_say_every_statement_of_the_engine(as_role: Callable[..., str]) -> None:
     with psycopg.connect(as_role("worker"), autocommit=True) as conn:
         for name in statements_of("engine"):
-            if name != "vacuum":
+            if not name.startswith("vacuum"):
                 explain(conn, name)
 
 
@@ -347,7 +347,7 @@ def test_without_one_of_its_rights_a_worker_is_noticed(hand: Hand, as_role: Call
             hand.sql(f'REVOKE ALL ON pgjobq.{table} FROM "{name}"')
             with pytest.raises(pg.InsufficientPrivilege):
                 for statement in statements_of("engine"):
-                    if statement != "vacuum":
+                    if not statement.startswith("vacuum"):
                         explain(conn, statement)
             hand.sql("SELECT pgjobq.allow_again()")
 

@@ -62,6 +62,7 @@ def test_a_worker_counts_the_minutes_that_are_over(stage: Stage) -> None:
     stage.enqueue_many("note", 5)
     stage.drain()
     age(stage, 3 / 1440)
+    stage.query("DELETE FROM pgjobq.history")  # the drain may have counted minutes to which we have just added
     worker = stage.worker().ready()
     counted = "SELECT coalesce(sum(succeeded), 0)::int FROM pgjobq.history"
     wait_until(lambda: stage.value(counted) == 5)

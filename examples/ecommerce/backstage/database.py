@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -44,7 +45,20 @@ def open_database() -> Iterator[str]:
         try:
             yield make_conninfo(server, dbname=name)
         finally:
+            _drop(server, name)
+
+
+def _drop(server: str, name: str) -> None:
+    """Gone, with whoever is connected. A role that is no superuser may not end an autovacuum that is at work there; that
+    is over in a moment."""
+    for patience in range(50, -1, -1):
+        try:
             _execute(server, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            return
+        except psycopg.errors.InsufficientPrivilege:
+            if not patience:
+                raise
+            time.sleep(0.1)
 
 
 def _execute(server: str, statement: sql.Composed) -> None:

@@ -45,7 +45,7 @@ def execute_ahead(conn: Connection[Any], statements: Iterable[Statement[list[T]]
         while line.asked:
             found += conn.wait(line.answer())
     except BaseException:
-        while line.asked:  # else the connection could not even be told to roll back
+        while line.asked and not conn.closed:  # else the connection could not even be told to roll back
             with suppress(Exception):
                 conn.wait(line.answer())
         with suppress(Error):  # it is broken: the pool will see to that
@@ -67,7 +67,7 @@ async def aexecute_ahead(conn: AsyncConnection[Any], statements: AsyncIterable[S
         while line.asked:
             found += await conn.wait(line.answer())
     except BaseException:
-        while line.asked:
+        while line.asked and not conn.closed:
             with suppress(Exception):
                 await conn.wait(line.answer())
         with suppress(Error):
