@@ -49,7 +49,7 @@ def open_database() -> Iterator[str]:
 
 
 def _drop(server: str, name: str) -> None:
-    """Gone, with whoever is connected. A role that is no superuser may not end an autovacuum that is at work there; that
+    """Gone, with whoever is connected. A role that is no superuser may not end an autovacuum at work there; that
     is over in a moment."""
     for patience in range(50, -1, -1):
         try:
