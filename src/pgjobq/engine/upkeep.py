@@ -36,9 +36,9 @@ VACUUM_EVERY = 1.0
 CHURN = 20_000
 """Settled jobs after which `running` is vacuumed out of turn: 2 MB of dead rows with their index. A burst of 100,000
 jobs in a second would else leave five times as much: the statistics that tell of dead rows arrive once a second."""
-CHURN_PAUSE = 10
-"""… but not before ten times as long as it took last: while a snapshot is held open it finds more each time, and can
-remove nothing."""
+CHURN_PAUSE = 50
+"""… but not before fifty times as long as it took last: while a snapshot is held open it finds more each time, and can
+remove nothing. With ten times as long, a drain under such a snapshot lost a tenth of its pace."""
 LANES_EVERY = 5.0
 DEPENDENCIES_EVERY = 30.0
 METERS_EVERY, METERS_AT_ONCE = 10.0, 1_000
