@@ -132,7 +132,7 @@ def _late(site: Site, environ: dict[str, str]) -> None:
 def _quiet(site: Site, environ: dict[str, str]) -> None:
     """An idle worker that polls twice a minute: a job starts because somebody tells it of the job."""
     site.worker(*MUTE_POLL, **environ).ready()
-    time.sleep(5.4)  # by now it looks at 5 s and at 10 s
+    time.sleep(6.6)  # it looks 5 s and 10 s after it fell asleep, which may be a second after it was ready
     site.enqueue("quick", within=3.0)
 
 
