@@ -132,8 +132,8 @@ def _late(site: Site, environ: dict[str, str]) -> None:
 def _quiet(site: Site, environ: dict[str, str]) -> None:
     """An idle worker that polls twice a minute: a job starts because somebody tells it of the job."""
     site.worker(*MUTE_POLL, **environ).ready()
-    time.sleep(6.6)  # it looks 5 s and 10 s after it fell asleep, which may be a second after it was ready
-    site.enqueue("quick", within=3.0)
+    time.sleep(14)  # each nap is as long as it has slept by then: few look by themselves in the two seconds that follow
+    site.enqueue("quick", within=2.0)
 
 
 def _shared(site: Site, environ: dict[str, str]) -> None:
