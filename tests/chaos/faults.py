@@ -90,7 +90,7 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
 def terminate_backends(site: Site, like: str = "pgjobq %") -> int:
     """End the server's side of sessions with such an application_name; how many."""
     sql = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-             WHERE application_name LIKE %s AND pid <> pg_backend_pid()"""
+             WHERE datname = current_database() AND application_name LIKE %s AND pid <> pg_backend_pid()"""
     return int(site.query(sql, like)[0][0])
 
 

@@ -41,7 +41,7 @@ class _Line:
         self.near_reader, self.near = reader, writer
         self.far: asyncio.StreamWriter | None = None
         self.halved = False
-        self.hushed = False
+        self.hushed = self.muted = False
 
     def reset(self) -> None:
         for writer in (self.near, self.far):
@@ -162,10 +162,11 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 drops_up, drops_down = _SILENT.get(self._mode, (False, False))
-                if line.halved or line.hushed or (drops_up if upwards else drops_down):
+                if line.halved or line.hushed or (drops_up if upwards else drops_down or line.muted):
                     continue
                 if upwards and self._cue and self._cue in data:
-                    self._cue, line.hushed = b"", True  # this is still passed on
+                    # What the worker says is passed on: the end of its transaction may come in a chunk of its own.
+                    self._cue, line.muted = b"", True
                 if self._mode == "latency":
                     await asyncio.sleep(random.uniform(0.02, 0.18))
                 writer.write(data)

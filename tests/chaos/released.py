@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -16,6 +17,8 @@ from pgjobq import migrate
 __all__ = ["RELEASED", "Release"]
 
 RELEASED = Path(__file__).parents[1] / "sql" / "released"
+SAFELY: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+"""Python 3.11 knows filters since 3.11.4 only."""
 
 
 class Release:
@@ -28,7 +31,7 @@ class Release:
         self.version, self._directory = version, directory
         self.library, self._schema = directory / "library", directory / "schema"
         with tarfile.open(RELEASED / f"{version:04d}.tar.xz") as archive:
-            archive.extractall(self.library, filter="data")
+            archive.extractall(self.library, **SAFELY)
         (self._schema / "migrations").mkdir(parents=True)
         (self._schema / "schema.sql").write_text((RELEASED / f"{version:04d}.sql").read_text())
         for step in (self.library / "pgjobq" / "migrations").glob("*.sql"):

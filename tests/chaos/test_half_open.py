@@ -50,7 +50,8 @@ def test_half_open_sockets_in_a_long_chore(proxied_site: Site) -> None:
     site = proxied_site
     assert site.proxy is not None
     at_it = """SELECT pid FROM pg_stat_activity
-               WHERE state = 'active' AND query ~ 'write_history' AND pid <> pg_backend_pid()"""
+               WHERE datname = current_database() AND pid <> pg_backend_pid()
+                     AND state = 'active' AND query ~ 'write_history'"""
     with psycopg.connect(site.dsn) as holder, psycopg.connect(site.dsn, autocommit=True) as looker:
         holder.execute("LOCK TABLE pgjobq.history")
         worker = site.worker(way="proxied").ready()

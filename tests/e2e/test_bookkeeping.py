@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from e2e.conftest import ROOT
 from e2e.street import Street, place_order
 from pgjobq import NotInJob, Queue
+from support.locks import lock_waiters
 from support.waiting import eventually
-
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 def entries(street: Street) -> list[tuple[int, dict[str, int]]]:
@@ -64,10 +63,7 @@ def test_who_lost_the_job_writes_nothing(street: Street, web: httpx.Client, work
             stderr=subprocess.STDOUT,
             text=True,
         ) as running:
-            waits = (
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            eventually(lambda: street.rows(waits) == [(1,)])
+            eventually(lambda: lock_waiters(street.dsn) == 1)
             # Meanwhile the job is taken away, as when the worker had been presumed dead.
             taken = street.rows(
                 "WITH gone AS (DELETE FROM pgjobq.running RETURNING job, attempt)"

@@ -11,6 +11,7 @@ import pytest
 from pgjobq import Queue, SchemaMissing
 from pgjobq.statements.portions import PORTION_JOBS
 from pgjobq.task import Call, Task
+from support.locks import lock_waiters
 from support.waiting import eventually
 
 
@@ -32,7 +33,7 @@ def test_the_next_portion_is_made_while_the_server_writes_the_last(
     def stream() -> Iterator[Call]:
         for number in range(2 * PORTION_JOBS):
             if number == PORTION_JOBS + 1:
-                eventually(lambda: _waits_for_a_lock(dsn))
+                eventually(lambda: lock_waiters(dsn, "relation") == 1)
                 gate.rollback()
             yield send.call(number=number)
 
@@ -49,7 +50,7 @@ def test_a_portion_is_sent_before_the_last_is_answered(queue: Queue, send: Task[
     def stream() -> Iterator[Call]:
         for number in range(3 * PORTION_JOBS):
             if number == 2 * PORTION_JOBS + 1:
-                eventually(lambda: _waits_for_a_lock(dsn))
+                eventually(lambda: lock_waiters(dsn, "relation") == 1)
                 reached.append(number)
                 gate.rollback()
             yield send.call(number=number)
@@ -97,12 +98,6 @@ def test_a_connection_that_breaks_in_the_midst(queue: Queue, send: Task[..., Non
         queue.enqueue_many(stream())
     assert [job.args for job in queue.jobs()] == [{"number": -1}]
     assert len(queue.enqueue_many([send.call(number=-2)])) == 1
-
-
-def _waits_for_a_lock(dsn: str) -> bool:
-    with psycopg.connect(dsn) as conn:
-        row = conn.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'pgjobq.job'::regclass")
-        return row.fetchone() == (1,)
 
 
 @pytest.mark.parametrize("portion", [0, 1, 2])

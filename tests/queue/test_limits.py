@@ -14,6 +14,7 @@ import pytest
 from pgjobq import Gate, InvalidOption, JobState, Queue, QueueFull, Unique
 from pgjobq.task import Task
 from sql.support.hand import Hand, doctored, function_text
+from support.locks import lock_waiters
 from support.waiting import eventually
 
 Send = Task[..., None]
@@ -290,19 +291,12 @@ def test_a_count_that_took_long_does_not_take_back_what_was_drawn_meanwhile(
     with psycopg.connect(dsn) as holder, ThreadPoolExecutor(2) as pool:
         holder.execute("SELECT pg_advisory_lock(42)")
         first = pool.submit(send.enqueue, 1)
-        eventually(lambda: waits_for_advice(hand) == 1)
+        eventually(lambda: lock_waiters(dsn, "advisory") == 1)
         hand.sql(slow)  # those to come are not held up
         others = pool.submit(fill)
-        eventually(lambda: others.done() or waits_for_advice(hand) == 2)
+        eventually(lambda: others.done() or lock_waiters(dsn, "advisory") == 2)
         holder.execute("SELECT pg_advisory_unlock(42)")
         assert first.result().is_new
         others.result()
     fill()
     assert waiting(hand) <= 5 + 1, "what was under way, and no more"
-
-
-def waits_for_advice(hand: Hand) -> int:
-    return int(
-        hand.value("""SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-                             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())""")
-    )

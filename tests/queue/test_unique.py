@@ -16,6 +16,7 @@ from pgjobq import Gate, InvalidOption, JobExists, JobState, Queue, Secret, Task
 from pgjobq.task import Task
 from sql.support.gate import starts
 from sql.support.hand import Hand, doctored
+from support.locks import lock_waiters
 from support.waiting import eventually
 
 Send = Task[..., None]
@@ -245,18 +246,8 @@ def test_the_second_waits_for_what_becomes_of_the_first(send: Send, dsn: str, qu
     for rolled_back in (True, False):
         with psycopg.connect(dsn) as first, psycopg.connect(dsn) as second:
             begun = send.using(unique=one(), conn=first).enqueue(1)
-            pid = second.info.backend_pid
             waiting = starts(lambda: send.using(unique=one(), conn=second).enqueue(2))
-            with psycopg.connect(dsn, autocommit=True) as watch:
-                eventually(
-                    lambda: (
-                        watch.execute(
-                            "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s",
-                            [pid],  # noqa: B023
-                        ).fetchone()
-                        == (True,)
-                    )
-                )
+            eventually(lambda: lock_waiters(dsn) == 1)
             first.rollback() if rolled_back else first.commit()
             got = waiting.result()
             second.commit()
@@ -299,16 +290,7 @@ def test_whoever_looks_before_he_writes_would_be_new_twice(hand: Hand, dsn: str)
             ask = """SELECT is_new FROM pgjobq.enqueue_unique('[{"task": "send", "unique": {"key": "7"}}]')"""
             got = [first.execute(ask).fetchall()[0][0]]
             waiting = starts(lambda: second.execute(ask).fetchall()[0][0])
-            with psycopg.connect(dsn, autocommit=True) as watch:
-                eventually(
-                    lambda: (
-                        watch.execute(
-                            "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s",
-                            [second.info.backend_pid],
-                        ).fetchone()
-                        == (True,)
-                    )
-                )
+            eventually(lambda: lock_waiters(dsn) == 1)
             first.commit()
             got.append(waiting.result())
             second.rollback()

@@ -13,6 +13,7 @@ from psycopg import errors as pg
 
 from pgjobq.engine.lease import Lease
 from sql.support.hand import Hand, doctored
+from support.locks import lock_waiters
 from support.waiting import eventually
 
 ONE = [{"key": "api", "concurrency": 1}]
@@ -309,7 +310,7 @@ def test_two_that_look_at_once_never_give_the_same_place_away(
         look(one)
         thread.start()
         if guarded:
-            eventually(lambda: hand.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+            eventually(lambda: lock_waiters(hand.conn.info.dsn, "advisory"))
         else:
             assert done.wait(30), "nothing to wait for"
     thread.join(30)

@@ -17,6 +17,7 @@ from pgjobq import Discard, JobState, Queue, Retry, current_job
 from pgjobq.errors import InvalidOption
 from pgjobq.task import Task
 from sql.support.hand import Hand, doctored, function_text
+from support.locks import lock_waiters
 from worker.stage import Stage, embedded, eventually, run_drained
 
 
@@ -298,7 +299,7 @@ def test_two_that_release_at_once(
         if guarded:
             assert released.result(20) == 1
         else:
-            eventually(lambda: stage.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+            eventually(lambda: lock_waiters(stage.dsn))
         other.sql("COMMIT")
         assert released.result(20) == 1
         if guarded:

@@ -19,7 +19,8 @@ from pgjobq.settings import WorkerSettings
 from support.waiting import eventually
 
 LONG = 30.0
-LISTENERS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'pgjobq switchboard%'"
+LISTENERS = """SELECT pid FROM pg_stat_activity
+               WHERE datname = current_database() AND application_name LIKE 'pgjobq switchboard%'"""
 
 
 class Process:

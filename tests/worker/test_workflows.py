@@ -19,6 +19,7 @@ from pgjobq import Chunk, ChunkJob, Discard, Gate, Queue, Retry, Unique, Workflo
 from pgjobq.errors import EnqueueError, InvalidOption, NoSuchWorkflow, NotWrittenYet, WaitTimeout, WorkflowEnded
 from pgjobq.task import Task
 from sql.support.hand import Hand, doctored, function_text
+from support.locks import lock_waiters
 from worker.stage import Stage, embedded, eventually, run_drained
 
 
@@ -643,19 +644,11 @@ def test_cancel_against_release(queue: Queue, step: Task[..., int], hand: Hand, 
         hand.sql("BEGIN")
         _upkeep(hand)
         assert hand.value("SELECT state FROM pgjobq.jobs WHERE id = $1", second.id) == "ready"
-        with psycopg.connect(dsn) as conn, psycopg.connect(dsn) as watcher:
-            with ThreadPoolExecutor(1) as pool:
-                cancelling = pool.submit(queue.cancel_workflow, flow.id, conn=conn)
-                eventually(
-                    lambda: (
-                        watcher.execute(
-                            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                        ).fetchone()
-                        != (0,)
-                    )
-                )
-                hand.sql("COMMIT")
-                assert cancelling.result(20) == 1
+        with psycopg.connect(dsn) as conn, ThreadPoolExecutor(1) as pool:
+            cancelling = pool.submit(queue.cancel_workflow, flow.id, conn=conn)
+            eventually(lambda: lock_waiters(dsn))
+            hand.sql("COMMIT")
+            assert cancelling.result(20) == 1
     assert _states(queue, first, second) == ["succeeded", "cancelled"]
 
 
