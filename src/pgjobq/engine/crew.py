@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pgjobq.engine.board import Board, Entry
 from pgjobq.engine.link import Link
+
+if TYPE_CHECKING:
+    from pgjobq.engine.switchboard import Seat
 
 __all__ = ["Process", "Sums"]
 
@@ -32,6 +39,8 @@ class Process:
     """Whether it was started in the place of another one."""
     refused: bool = False
     """It met no database when it started, though a sibling had before."""
+    closed: bool = False
+    """It was told to stop, and takes no more jobs."""
     ended: bool = False
     place: int | None = None
     """At the switchboard, if it has one."""
@@ -46,6 +55,25 @@ class Process:
     killed_for: str | None = None
     late: set[Entry] = field(default_factory=set)
     """What was past its deadline at the last look."""
+
+    @classmethod
+    def spawn(cls, number: int, board: Board, seat: Seat | None, *, max_jobs: int | None, replaces: bool) -> Process:
+        """Start one. Its ends of the line to us and of that to the switchboard are inherited, and closed here."""
+        ours, theirs = socket.socketpair()
+        numbers = [theirs.fileno(), board.fd, board.size, *(seat.numbers if seat else ())]
+        fds = [theirs.fileno(), board.fd, *(seat.fds if seat else ())]
+        command = [sys.executable, "-m", "pgjobq.engine.process", *map(str, numbers)]
+        # A signal to the whole group must not meet a process that has no handlers yet; it unblocks them itself.
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=fds)
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+        theirs.close()
+        if seat is not None:
+            seat.line.close()
+        place = None if seat is None else seat.place
+        return cls(
+            number, popen, Link(ours), board, time.monotonic(), replaces=replaces, place=place, max_jobs=max_jobs
+        )
 
     @property
     def frozen(self) -> bool:

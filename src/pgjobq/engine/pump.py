@@ -51,6 +51,7 @@ class Pump:
         board: where started jobs are noted for the supervisor.
         watch, forget: ask the keeper to renew, and no longer to renew, the lease of a worker id.
         spent: told how many jobs were taken when `max_jobs_per_process` is near: time for a successor.
+        closed: told when no more jobs are taken, by a claim under way neither.
         on_due: told that a job is due before upkeep would look, for an upkeep that does not listen.
         sleeper: how calls come to this process; None: it listens by itself.
     """
@@ -66,6 +67,7 @@ class Pump:
         watch: Callable[[UUID], None],
         forget: Callable[[UUID], None],
         spent: Callable[[int], None] = lambda _: None,
+        closed: Callable[[], None] = lambda: None,
         on_due: Callable[[], None] | None = None,
         sleeper: Solitary | None = None,
     ) -> None:
@@ -111,7 +113,8 @@ class Pump:
         self._runners = Runners(queue, settings, identity.app, self._floor.ended, self._floor.next_for_slot)
         self._lost: set[UUID] = set()
         self._locked: list[Entry] = []
-        self._stopping = self._last_look = False
+        self._stopping = self._is_closed = self._last_look = False
+        self._closed = closed
         self._gives_up_at: float | None = None
         self._chores_at = self._strays_at = 0.0
 
@@ -179,6 +182,9 @@ class Pump:
             self.stop()
         if self._stopping or self._floor.is_stale():
             self._floor.give_back()
+        if self._stopping and not self._is_closed:
+            self._is_closed = True
+            self._closed()
         self._floor.resume()
         if self._has_business():
             await self._exchange_once(exchange)

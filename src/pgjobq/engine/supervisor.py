@@ -9,9 +9,6 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import socket
-import subprocess
-import sys
 import time
 from typing import Any
 from uuid import UUID
@@ -23,7 +20,7 @@ from pgjobq.engine.crew import Process, Sums
 from pgjobq.engine.discipline import Discipline, overdue_reason, too_large_reason
 from pgjobq.engine.figures import Figures
 from pgjobq.engine.keeper import Keeper
-from pgjobq.engine.link import Link
+from pgjobq.engine.shutdown import SHUT_DOWN, Shutdown
 from pgjobq.engine.switchboard import Switchboard
 from pgjobq.engine.upkeep import Burial
 from pgjobq.engine.wakeups import catch_signals
@@ -32,8 +29,6 @@ from pgjobq.events import (
     ProcessDied,
     ProcessRetired,
     ProcessStarted,
-    ShutdownBegan,
-    ShutdownHurried,
     WorkerStarted,
     WorkerStopped,
 )
@@ -47,9 +42,6 @@ OK, CRASHED, MISCONFIGURED, FAILED_JOBS = 0, 1, 2, 3
 LOOK_EVERY, LOOK_EVERY_IDLE = 0.25, 0.5
 """Seconds between looks at time-outs and restarts, and while no job runs and nothing else is under way; messages,
 signals and deaths are noticed at once."""
-AFTER_HURRY = 8.0
-"""Seconds after which a process that was told to hurry is killed."""
-SHUT_DOWN = "its worker was shut down while it ran, and its handler did not end when told to"
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 10.0
 UNSETTLED = 4_000
 """Places on the board beyond the concurrency: jobs that have ended and are not yet settled. Four of the largest claims:
@@ -83,8 +75,7 @@ class Supervisor:
         self._sums = Sums()
         self._began = time.monotonic()
         self._signals: list[int] = []
-        self._stopping_since: float | None = None
-        self._hurried_at: float | None = None
+        self._shutdown = Shutdown(self._settings, journal, self._processes.values)
         self._refusal: tuple[int, str] | None = None
         self._figures = Figures(arguments.app, self._settings, journal, self._processes.values)
 
@@ -128,7 +119,7 @@ class Supervisor:
         failed = sums.failed + (self._keeper.failed if self._keeper is not None else 0)
         counts = {"succeeded": sums.succeeded, "retried": sums.retried, "failed": failed, "deaths": self._deaths}
         if self._settings.drain:
-            reason = "max_seconds" if self._stopping_since is not None else sums.ended_by
+            reason = "max_seconds" if self._shutdown.under_way else sums.ended_by
             self._journal.emit(DrainEnded(reason=reason, seconds=seconds, **counts))
             return FAILED_JOBS if failed else OK
         worker = self._hello.get("worker", "")
@@ -141,14 +132,16 @@ class Supervisor:
         for key, _ in self._selector.select(self._pause):
             key.data()
         while self._signals:
-            self._obey(signal.Signals(self._signals.pop(0)).name)
+            self._shutdown.obey(signal.Signals(self._signals.pop(0)).name)
         for process in list(self._processes.values()):
             if process.popen.poll() is not None:
                 self._bury(process)
         now = time.monotonic()
         for process in list(self._processes.values()):
             self._discipline.look(process, now)
-        self._enforce_shutdown()
+        self._shutdown.look()
+        if self._shutdown.under_way:
+            self._restarts.clear()
         for number, (due, max_jobs) in list(self._restarts.items()):
             if now >= due:
                 del self._restarts[number]
@@ -156,7 +149,7 @@ class Supervisor:
 
     @property
     def _pause(self) -> float:
-        under_way = self._restarts or self._stopping_since is not None or self._settings.max_memory is not None
+        under_way = self._restarts or self._shutdown.under_way or self._settings.max_memory is not None
         busy = under_way or any(process.board.entries() for process in self._processes.values())
         return LOOK_EVERY if busy else LOOK_EVERY_IDLE
 
@@ -164,31 +157,19 @@ class Supervisor:
 
     def _start(self, number: int, max_jobs: int | None, *, restart: bool = False) -> None:
         board = Board.create(self._settings.concurrency + UNSETTLED)
-        ours, theirs = socket.socketpair()
         seat = None if self._switchboard is None else self._switchboard.seat()
-        numbers = [theirs.fileno(), board.fd, board.size, *(seat.numbers if seat else ())]
-        fds = [theirs.fileno(), board.fd, *(seat.fds if seat else ())]
-        command = [sys.executable, "-m", "pgjobq.engine.process", *map(str, numbers)]
-        # A signal to the whole group must not meet a process that has no handlers yet; it unblocks them itself.
-        former = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-        popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=fds)
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
-        theirs.close()
-        process = Process(number, popen, Link(ours), board, time.monotonic(), max_jobs=max_jobs, replaces=restart)
-        if seat is not None:
-            seat.line.close()
-            process.place = seat.place
-        self._processes[popen.pid] = process
-        self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(process))
+        process = Process.spawn(number, board, seat, max_jobs=max_jobs, replaces=restart)
+        self._processes[process.popen.pid] = process
+        self._selector.register(process.link.end, selectors.EVENT_READ, lambda: self._hear(process))
         settings = msgspec.to_builtins(self._settings) | {"max_jobs": max_jobs}
         order = {"app": self._arguments.app, "dsn": self._arguments.dsn, "schema": self._arguments.schema}
         process.link.say("start", order | {"settings": settings, "replaces": restart})
         if self._settings.processes > 1 or restart:
-            self._journal.emit(ProcessStarted(number=number, pid=popen.pid, restart=restart))
+            self._journal.emit(ProcessStarted(number=number, pid=process.popen.pid, restart=restart))
 
     def _retire(self, process: Process, reason: str) -> None:
         """It takes no more jobs, or will soon have taken all it may: another one takes its place."""
-        if process.retired is not None or self._stopping_since is not None or self._keeper is None:
+        if process.retired is not None or self._shutdown.under_way or self._keeper is None:
             return
         process.retired = reason
         self._journal.emit(ProcessRetired(number=process.number, pid=process.popen.pid, reason=reason))
@@ -217,6 +198,8 @@ class Supervisor:
                     self._sums.add(value)
                     if process.max_jobs is not None:
                         process.max_jobs -= value["claimed"]
+                case "closed":
+                    process.closed = True
                 case "churn":
                     self._kept.churn(value)
                 case "tally":
@@ -319,7 +302,7 @@ class Supervisor:
             if self._keeper is None:
                 why = process.killed_for or f"the worker process ended with {_how(code)} before it was ready"
                 self._refusal = self._refusal or (MISCONFIGURED if process.killed_for else CRASHED, why)
-            elif self._stopping_since is None and (process.retired is None or process.max_jobs is not None):
+            elif not self._shutdown.under_way and (process.retired is None or process.max_jobs is not None):
                 self._restart_later(process)
         else:
             if process.workers:
@@ -327,10 +310,10 @@ class Supervisor:
                 reason = SHUT_DOWN if shut_down else f"{overdue_reason(process.overdue)}, and was left behind"
                 self._take_back(process, reason, spare=shut_down)
             again = process.refused or (process.retired and process.max_jobs)
-            if again and self._stopping_since is None:
+            if again and not self._shutdown.under_way:
                 self._restarts[process.number] = time.monotonic(), process.max_jobs
         if self._refusal is not None:
-            self._stop("refused")
+            self._shutdown.begin("refused")
         process.link.close()
         process.board.close()
 
@@ -360,45 +343,6 @@ class Supervisor:
         pause = self._backoff.get(process.number, FIRST_BACKOFF)
         self._backoff[process.number] = min(pause * 2, LONGEST_BACKOFF)
         self._restarts[process.number] = now + pause, process.max_jobs
-
-    # ---------------------------------------------------------------------------------------- force
-
-    def _obey(self, name: str) -> None:
-        if self._stopping_since is None:
-            running = sum(len(process.board.entries()) for process in self._processes.values())
-            self._journal.emit(ShutdownBegan(reason=name, running=running, grace=self._settings.grace))
-            self._stop(name)
-        elif self._hurried_at is None:
-            self._hurry(f"second {name}")
-
-    def _stop(self, reason: str) -> None:
-        if self._stopping_since is None:
-            self._stopping_since = time.monotonic()
-        self._restarts.clear()
-        for process in self._processes.values():
-            process.link.say("stop", reason)
-
-    def _hurry(self, reason: str) -> None:
-        self._hurried_at = time.monotonic()
-        running = sum(len(process.board.entries()) for process in self._processes.values())
-        self._journal.emit(ShutdownHurried(reason=reason, running=running))
-        for process in self._processes.values():
-            process.link.say("hurry", reason)
-
-    def _enforce_shutdown(self) -> None:
-        now = time.monotonic()
-        limit = self._settings.max_seconds
-        if limit is not None and self._stopping_since is None and now - self._began >= limit:
-            self._stop("max_seconds")
-        if self._stopping_since is None:
-            return
-        if self._hurried_at is None:
-            if now - self._stopping_since >= self._settings.grace:
-                self._hurry("the grace is over")
-        elif now - self._hurried_at >= AFTER_HURRY:
-            for process in self._processes.values():
-                process.killed_for = process.killed_for or SHUT_DOWN
-                process.popen.kill()
 
     def _end_everything(self) -> None:
         self._figures.stop()
