@@ -125,9 +125,8 @@ class Totals(msgspec.Struct, frozen=True):
 def history(schema: str, minutes: int, span: int, queue: str | None) -> Statement[list[Minute]]:
     """The last minutes in spans of so many, the oldest first."""
     decode = msgspec.json.Decoder(Minute).decode
-    params = (str(minutes), queue, str(span))
-    name = "history_quarters" if queue is None and span % QUARTER == 0 else "history_minutes"
-    return Statement(name, statement_text(name, schema), params, lambda rows: [decode(t) for (t,) in rows])
+    params = (str(minutes), queue, str(span), queue is None and span % QUARTER == 0)
+    return Statement("history", statement_text("history", schema), params, lambda rows: [decode(t) for (t,) in rows])
 
 
 def totals(schema: str) -> Statement[list[Totals]]:
