@@ -41,6 +41,21 @@ def test_running_jobs_finish_within_the_grace(stage: Stage, number: signal.Signa
     assert len(worker.events("worker_stopped")) == 1
 
 
+@pytest.mark.parametrize("processes", [1, 3])
+def test_no_job_starts_once_the_log_says_that_it_stops(stage: Stage, processes: int) -> None:
+    """However many are waiting, and whoever is just claiming some."""
+    worker = stage.worker("--processes", str(processes), "--concurrency", "4", "--log-level", "debug").ready()
+    stage.enqueue_many("nap", 5_000, {"seconds": 0.002})
+    worker.wait_event("job_started", 200)
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    told = [event["event"] for event in worker.events()]
+    began = told.index("shutdown_began")
+    assert "job_started" in told[:began]
+    assert "job_started" not in told[began:]
+    assert stage.states()["ready"] > 0
+
+
 def test_what_has_not_begun_goes_back(stage: Stage) -> None:
     """Jobs claimed ahead return to their queue as if they had never been claimed."""
     worker = stage.worker("--concurrency", "1").ready()
