@@ -113,6 +113,7 @@ def test_a_call_with_gates_is_not_plain_and_without_it_is() -> None:
         (lambda: Gate("all", concurrency=True), "from 1 on"),
         (lambda: Gate("all", order="lifo"), "wants 'fifo'"),  # type: ignore[arg-type]
         (lambda: Gate("all", order="fifo", on_failure="weep"), "'hold' or 'pass'"),  # type: ignore[arg-type]
+        (lambda: Gate("all", concurrency=2, on_failure="pass"), "without order='fifo'"),
         (lambda: Gate("all", concurrency=2, order="fifo"), "one at a time"),
         (lambda: Gate("all", rate="10"), "such as '10/s'"),
         (lambda: Gate("all", rate="10/ms"), "such as '10/s'"),

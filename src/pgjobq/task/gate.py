@@ -75,6 +75,8 @@ class Gate:
             raise InvalidOption(f"Gate({quote(name)}, order={quote(self.order)}): wants 'fifo', or None.")
         if self.on_failure not in ("hold", "pass"):
             raise InvalidOption(f"Gate({quote(name)}, on_failure={quote(self.on_failure)}): wants 'hold' or 'pass'.")
+        if self.on_failure == "pass" and self.order is None:
+            raise InvalidOption(f"Gate({quote(name)}, on_failure='pass'): says nothing without order='fifo'.")
         if self.rate is not None:
             object.__setattr__(self, "rate", Rate.of(self.rate))
         if self.quota is not None:
