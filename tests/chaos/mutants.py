@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import psycopg
@@ -90,7 +91,7 @@ def _trust_old_heartbeats() -> None:
     lawful = Upkeep._rescue
 
     def rescue(self: Any) -> None:
-        self._contact_since = lambda: 0.0  # as if contact had been unbroken since the machine was started
+        self._contact = lambda: inf  # as if it had been unbroken for ever
         lawful(self)
 
     _patch("pgjobq.engine.upkeep", "Upkeep._rescue", rescue)()

@@ -129,7 +129,7 @@ def test_leases_that_go_by_the_ten_thousand_are_vacuumed_out_of_turn(dsn: str) -
     """Before the statistics know of any dead row: `running` alone, and not more often than it pays."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("ALTER TABLE pgjobq.running SET (autovacuum_enabled = off)")
-    upkeep = Upkeep(dsn, "pgjobq", WorkerSettings(), session=True, journal=Journal(), contact_since=lambda: None)
+    upkeep = Upkeep(dsn, "pgjobq", WorkerSettings(), session=True, journal=Journal(), contact=lambda: 0.0)
     upkeep.start()
     try:
         upkeep.churn(CHURN - 1)

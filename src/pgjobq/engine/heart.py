@@ -22,6 +22,11 @@ from pgjobq.statements import statement_text
 __all__ = ["Heart"]
 
 
+def since_boot() -> float:
+    """Seconds since the machine was started; where the system counts them, those in which it was suspended, too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 class Heart:
     """Beats every `heartbeat` seconds for all watched worker ids.
 
@@ -55,14 +60,24 @@ class Heart:
         self._stopped = False
         self._connection: psycopg.Connection[tuple[object, ...]] | None = None
         self._away_since: float | None = None
-        self.contact_since: float | None = None
-        """time.monotonic() since when every beat has been answered; None while it is not. What looks dead while our
-        own contact is younger than a lease proves nothing."""
+        self._contact_since: float | None = None
+        self._answered_at = 0.0
+        self._longest_gap = max(lease / 2, heartbeat + lease / 4)
         self._thread = threading.Thread(target=self._run, name="pgjobq-heart", daemon=True)
 
     def start(self) -> None:
         """Begin to beat."""
         self._thread.start()
+
+    @property
+    def contact(self) -> float:
+        """Seconds for which every beat has been answered in time; 0.0 while one is not.
+
+        What looks dead while our own contact is younger than a lease proves nothing: after an outage all do, and when
+        this machine was suspended, or had no time for us, whoever runs on it does.
+        """
+        since, now = self._contact_since, since_boot()
+        return 0.0 if since is None or now - self._answered_at > self._longest_gap else now - since
 
     def watch(self, worker: UUID) -> None:
         """Renew this id's lease from now on."""
@@ -82,10 +97,10 @@ class Heart:
 
     def _run(self) -> None:
         while not self._stopped:
-            started = time.monotonic()
+            started, at = time.monotonic(), since_boot()
             try:
                 self._beat()
-                self._back(started)
+                self._back(at)
                 pause = self._heartbeat
             except OUTAGES as error:
                 self._away(error)
@@ -106,15 +121,16 @@ class Heart:
                 self.forget(worker)
                 self._tell_lost(worker)
 
-    def _back(self, started: float) -> None:
-        if self.contact_since is None:
-            self.contact_since = started
+    def _back(self, at: float) -> None:
+        if self._contact_since is None or at - self._answered_at > self._longest_gap:
+            self._contact_since = at
+        self._answered_at = at
         if self._away_since is not None:
             self._journal.emit(ConnectionBack(purpose="heartbeat", seconds=time.monotonic() - self._away_since))
             self._away_since = None
 
     def _away(self, error: BaseException) -> None:
-        self.contact_since = None
+        self._contact_since = None
         if self._away_since is None:
             self._away_since = time.monotonic()
             told = describe(error)

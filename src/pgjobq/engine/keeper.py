@@ -50,7 +50,7 @@ class Keeper:
             settings,
             session=session,
             journal=journal,
-            contact_since=lambda: self._heart.contact_since,
+            contact=lambda: self._heart.contact,
             listens=listens,
         )
 

@@ -70,7 +70,7 @@ class Upkeep:
     """Does the chores in a thread of its own, sleeping exactly to the next due time.
 
     Args:
-        contact_since: since when (time.monotonic()) our own contact with the database has been unbroken, or None.
+        contact: for how many seconds our own contact with the database has been unbroken.
         listens: whether to hear by a connection of our own that a job is due before we would look; else `look` is
             called. PostgreSQL wakes each session that listens for each notification, whatever its channel is called:
             one more on a machine with few cores is in the way of the worker that was called.
@@ -84,13 +84,13 @@ class Upkeep:
         *,
         session: bool,
         journal: Journal,
-        contact_since: Callable[[], float | None],
+        contact: Callable[[], float],
         listens: bool = True,
     ) -> None:
         self._listens = listens
         self._dsn, self._schema, self._settings, self._session = dsn, schema, settings, session
         self._journal = journal
-        self._contact_since = contact_since
+        self._contact = contact
         self._bound = max(3.0, settings.lease / 3)
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._may_vacuum: bool | None = None
@@ -248,8 +248,7 @@ class Upkeep:
 
     def _rescue(self) -> None:
         """Only after one lease of unbroken contact: after an outage every heartbeat looks old and proves nothing."""
-        since = self._contact_since()
-        if since is None or time.monotonic() - since < self._settings.lease:
+        if self._contact() < self._settings.lease:
             return
         if self._turn("rescue", min(1.0, self._settings.lease / 3)):
             rows = self._say("rescue", None, SILENT, None, 0.0, None)
