@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import ctypes
 import inspect
+import sys
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -19,7 +21,13 @@ from pgjobq.outcome import Outcome
 __all__ = ["Interruption", "Threads"]
 
 SOON = 0.01
-"""Seconds after which a time-out is tried again that came before the thread."""
+"""Seconds after which an interruption is tried again that could not be aimed, or a time-out that came before the
+thread."""
+AIMS = 100
+"""After so many tries it is sent off as it is."""
+MISAIMS = sys.version_info < (3, 12)
+"""Until a new thread runs Python 3.11 knows it by its starter's ident: what is aimed at the starter meets the new one,
+and the starter waits for ever for it to begin."""
 
 Ended = Callable[[Attempt, Outcome], None]
 
@@ -64,10 +72,9 @@ class Threads:
     def interrupt(self, should: Callable[[Attempt], bool]) -> None:
         """Raise Interruption in the handlers for which `should` says so; one that waits in C gets it afterwards."""
         with self._lock:
-            for attempt, ident in self._running.items():
-                if should(attempt):
-                    attempt.job.cancelled = True
-                    _raise_in(ident)
+            for attempt in [attempt for attempt in self._running if should(attempt)]:
+                attempt.job.cancelled = True
+                self._hit(attempt)
 
     def close(self) -> None:
         """Let the threads go that wait."""
@@ -78,13 +85,22 @@ class Threads:
 
     def _time_out(self, attempt: Attempt) -> None:
         with self._lock:
-            ident = self._running.get(attempt)
-            if ident is not None:
+            if attempt in self._running:
                 attempt.timed_out = True
                 attempt.job.cancelled = True
-                _raise_in(ident)
+                self._hit(attempt)
             elif attempt in self._timers:  # its thread has not come to it yet, or has just done with it
                 self._timers[attempt] = self._loop.call_later(SOON, self._time_out, attempt)
+
+    def _hit(self, attempt: Attempt, aims: int = AIMS) -> None:
+        """With the lock: interrupt its handler, if it still runs, as soon as nobody else can be hit."""
+        ident = self._running.get(attempt)
+        if ident is not None and not _raise_in(ident, whoever=aims == 0):
+            self._loop.call_later(SOON, self._hit_again, attempt, aims - 1)
+
+    def _hit_again(self, attempt: Attempt, aims: int) -> None:
+        with self._lock:
+            self._hit(attempt, aims)
 
     def _collect(self) -> None:
         self._called = False
@@ -151,8 +167,14 @@ async def _outcome_of(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | N
         return None, error
 
 
-def _raise_in(ident: int) -> None:
-    _aim(ident, ctypes.py_object(Interruption))
+def _raise_in(ident: int, *, whoever: bool) -> bool:
+    """False: not now, since a thread is being started, and it is not to be done to `whoever` it meets."""
+    internals = vars(threading)
+    with internals["_active_limbo_lock"] if MISAIMS else contextlib.nullcontext():
+        if MISAIMS and internals["_limbo"] and not whoever:
+            return False
+        _aim(ident, ctypes.py_object(Interruption))
+        return True
 
 
 def _aim(ident: int, exception: ctypes.py_object[type[BaseException]]) -> None:
