@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from support.bouncer import find_pgbouncer, needed_pgbouncer, run_bouncer
 from support.conservation import check_conservation
@@ -27,6 +28,10 @@ PLAN = pytest.StashKey[Plan]()  # what the header says
 BECAME = pytest.StashKey[Plan]()  # what it came to: Docker may answer and yet not run the image
 SERVER = pytest.StashKey[str]()
 OPENED = pytest.StashKey[contextlib.ExitStack]()
+
+# No deadline for properties: a busy machine is no fault of the code.
+settings.register_profile("busy machine", deadline=None, database=None)
+settings.load_profile("busy machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:

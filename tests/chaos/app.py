@@ -302,6 +302,7 @@ def hold_and_do(key: str, deed: str) -> None:
     """The first attempt then does what only the owner of a job may do; the others leave it alone."""
     with told(key) as job:
         job.last_checkpoint()  # what was left is read while the job is still its own: the deed is to be refused
+        history().write("holds", key, job.attempt)
         while not _gate().exists():
             time.sleep(0.02)
         if job.attempt == 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,8 +12,7 @@ from pathlib import Path
 from psycopg.conninfo import conninfo_to_dict
 
 from pgjobq.devdb.account import choose_account
-from pgjobq.devdb.address import find_free_port
-from support.bouncer import CONFIGURATION
+from support.bouncer import CONFIGURATION, Ended, listens, on_free_port
 from support.dsn import as_url
 from support.waiting import eventually
 
@@ -22,35 +20,42 @@ __all__ = ["Bouncer", "open_bouncer"]
 
 
 class Bouncer:
-    """Runs in front of the server of `dsn`."""
+    """Runs in front of the server of `dsn`, on this port; Ended if somebody has it."""
 
-    def __init__(self, program: str, dsn: str, directory: Path) -> None:
-        self._account = choose_account()
-        self.port = find_free_port()
-        self.dsn = as_url(dsn, host="127.0.0.1", port=self.port, password=None)
+    def __init__(self, program: str, dsn: str, port: int, directory: Path) -> None:
+        self._account, self._directory = choose_account(), directory
+        self.port = port
+        self.dsn = as_url(dsn, host="127.0.0.1", port=port, password=None)
         server = {k: v for k, v in conninfo_to_dict(dsn).items() if k in ("host", "port", "user", "password")}
         quoted = " ".join(f"{key}='" + str(value).replace("'", "''") + "'" for key, value in server.items())
         ini = directory / "pgbouncer.ini"
-        text = CONFIGURATION.format(server=quoted, port=self.port, directory=directory)
+        text = CONFIGURATION.format(server=quoted, port=port, directory=directory)
         ini.write_text(text + "server_login_retry = 1\n")  # 15 s by default: so long it makes all wait after an outage
         self._account.own(ini)
         self._account.own(directory)
         self._command = [program, "-q", str(ini)]
-        self.start()
+        self._popen = self._run()
+        eventually(self._listens, 20)
 
     def start(self) -> None:
-        """Run it, and wait until it answers."""
-        quiet = subprocess.DEVNULL
-        self._popen = subprocess.Popen(
-            self._command, cwd="/", stdin=quiet, stdout=quiet, stderr=quiet, **self._account.popen
-        )
-        eventually(self._answers, 20, ignoring=(OSError,))
+        """Run it again, and wait until it listens; again and again while somebody else has its port."""
+        self._popen = self._run()
+        eventually(self._listens_at_last, 20, ignoring=(Ended,))
 
-    def _answers(self) -> bool:
-        if self._popen.poll() is not None:
-            raise RuntimeError(f"pgbouncer ended with {self._popen.returncode}")
-        socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
-        return True  # it listens; whether the server behind it answers is another question
+    def _run(self) -> subprocess.Popen[bytes]:
+        quiet = subprocess.DEVNULL
+        (self._directory / "log").unlink(missing_ok=True)
+        return subprocess.Popen(self._command, cwd="/", stdin=quiet, stdout=quiet, stderr=quiet, **self._account.popen)
+
+    def _listens_at_last(self) -> bool:
+        try:
+            return self._listens()
+        except Ended:
+            self._popen = self._run()
+            raise
+
+    def _listens(self) -> bool:
+        return listens(self._popen, self.port, self._directory)  # whether the server answers is another question
 
     def kill(self) -> None:
         """It goes at once, and every connection with it."""
@@ -63,7 +68,7 @@ def open_bouncer(program: str, dsn: str) -> Iterator[Bouncer]:
     """One for the block."""
     directory = Path(tempfile.mkdtemp(prefix="pgjobq-chaos-bouncer-", dir="/tmp"))
     try:
-        bouncer = Bouncer(program, dsn, directory)
+        bouncer = on_free_port(lambda port: Bouncer(program, dsn, port, directory))
         try:
             yield bouncer
         finally:

@@ -20,8 +20,8 @@ from support.waiting import eventually
 
 __all__ = ["DRILLS", "LIMITS", "run"]
 
-FLAGS = ("--lease", "1.5", "--heartbeat", "0.3", "--poll-interval", "0.3", "--grace", "3", "--concurrency", "8")
-LIMITS = Limits(lease=1.5, poll=0.3, slack=5.0)
+FLAGS = ("--lease", "4", "--heartbeat", "0.5", "--poll-interval", "0.3", "--grace", "3", "--concurrency", "8")
+LIMITS = Limits(lease=4.0, poll=0.3, slack=5.0)
 HELD: tuple[tuple[str, dict[str, str]], ...] = (
     ("hold", {}),
     ("hold_and_fail", {}),
@@ -37,7 +37,11 @@ LONGER = ("--lease", "3", "--heartbeat", "0.5", "--poll-interval", "0.3", "--gra
 OTHERS = """SELECT count(*) FROM pgjobq.job j
 WHERE task <> 'beat' AND NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = j.id)"""
 """Jobs that have not ended, but for those that the clock makes."""
-MUTE_POLL = ("--lease", "3", "--heartbeat", "0.7", "--poll-interval", "30", "--grace", "3")
+MUTE_POLL = ("--lease", "10", "--heartbeat", "1", "--poll-interval", "120", "--grace", "3")
+LAST_LOOK = r"""SELECT date_part('epoch', max(query_start)) FROM pg_stat_activity
+WHERE datname = current_database() AND starts_with(application_name, 'pgjobq worker ')
+AND query ~ '^(WITH taken AS .\s*DELETE|SELECT p.name) FROM pgjobq[.](ready|paused) '"""
+"""When the worker's last statement was begun, if it was one of those that look for jobs."""
 
 
 def run(name: str, site: Site, mutant: str = "") -> list[Finding]:
@@ -57,7 +61,8 @@ def _storm(site: Site, environ: dict[str, str]) -> None:
     """An owner sleeps past its lease and wakes; a process is killed; a worker goes."""
     first = site.worker(*FLAGS, **environ).ready()
     held = [site.enqueue(task, **more)[0] for task, more in HELD]
-    _wait(site, lambda: len(site.starts()) >= len(HELD))
+    deeds = sum(1 for task, _ in HELD if task == "hold_and_do")
+    _wait(site, lambda: len(site.starts()) >= len(HELD) and site.holding() >= deeds)
     second = site.worker(*FLAGS, **environ).ready()
     site.one_of_each(2)
     with site.fault("frozen past the lease", workers=[first], isolated=first.children()):
@@ -130,10 +135,16 @@ def _late(site: Site, environ: dict[str, str]) -> None:
 
 
 def _quiet(site: Site, environ: dict[str, str]) -> None:
-    """An idle worker that polls twice a minute: a job starts because somebody tells it of the job."""
+    """A worker that has just gone to sleep for long: a job starts because somebody tells it of the job.
+
+    Each nap is as long as it has slept by then: once it looks after eleven seconds it will not look by itself for as
+    long again.
+    """
     site.worker(*MUTE_POLL, **environ).ready()
-    time.sleep(14)  # each nap is as long as it has slept by then: few look by themselves in the two seconds that follow
-    site.enqueue("quick", within=2.0)
+    ready = site.query("SELECT date_part('epoch', clock_timestamp())")[0][0]
+    _wait(site, lambda: (site.query(LAST_LOOK)[0][0] or 0) > ready + 11, 40)
+    time.sleep(0.5)  # a look may be several statements
+    site.enqueue("quick", within=8.0)
 
 
 def _shared(site: Site, environ: dict[str, str]) -> None:
@@ -152,7 +163,7 @@ def _shared(site: Site, environ: dict[str, str]) -> None:
         with site.fault("all of them frozen past their leases", workers=workers, isolated=children, outage=True):
             for worker in workers:
                 worker.send_group(signal.SIGSTOP)
-            time.sleep(2.5)
+            time.sleep(LIMITS.lease + 1)
             for worker in workers:
                 worker.send_group(signal.SIGCONT)
         site.enqueue("book", 1, line="a", fate="die")

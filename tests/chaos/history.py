@@ -19,7 +19,8 @@ class Event:
     what: `enqueued` (fate committed, rolled_back, unknown, or held: its unique key was another's), `started`, `ended`,
         `dies`, `fault`, `healed`, `worker_started`, `worker_killed`, `schedule` (ticked from when until when);
         `did` a step and `kept` what it gave, `asleep` and `awake`, `emitted` an event (when it began, with what fate)
-        and `met` it, `flow` (of each job that waits for others: for which, and what it needs of them).
+        and `met` it, `flow` (of each job that waits for others: for which, and what it needs of them); `holds`: it has
+        read what was left to it, and waits.
     key: the job's name in the history; ids are not enough, since a number drawn by a transaction that was lost in a
         crash is drawn again.
     """

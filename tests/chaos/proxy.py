@@ -31,6 +31,8 @@ refuse      RST every connection, and listen no more
 MODES: tuple[Mode, ...] = get_args(Mode)
 _READY = b"Z\x00\x00\x00\x05I"
 """The end of the server's greeting: ReadyForQuery, idle."""
+PATIENCE = 15.0
+"""Seconds in which a port is to become free again that some client took while nobody listened there."""
 _SILENT = {"black_hole": (True, True), "deaf": (True, False), "mute": (False, True)}
 
 
@@ -100,7 +102,14 @@ class Proxy:
     # ------------------------------------------------------------------------------------ on the loop
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, reuse_address=True)
+        end = self._loop.time() + PATIENCE
+        while self._server is None:
+            try:
+                self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, reuse_address=True)
+            except OSError:
+                if self._loop.time() > end:
+                    raise
+                await asyncio.sleep(0.1)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _change(self, mode: Mode) -> None:

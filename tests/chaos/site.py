@@ -198,6 +198,10 @@ class Site:
 
         return eventually(there, timeout)
 
+    def holding(self) -> int:
+        """How many `hold_and_do` have read what was left to them, and wait: to be frozen in the midst of their deed."""
+        return sum(1 for event in self.history.read() if event.what == "holds")
+
     def unfinished(self) -> int:
         """Jobs that have not come to their end."""
         sql = "SELECT count(*) FROM pgjobq.job j WHERE NOT EXISTS (SELECT FROM pgjobq.finished f WHERE f.job = j.id)"

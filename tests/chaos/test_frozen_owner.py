@@ -47,6 +47,7 @@ def test_a_frozen_owner_is_refused(site: Site) -> None:
     owner = site.worker(*HASTE).ready()
     keys = [site.enqueue(task, **more)[0] for task, more in HELD]
     site.wait_starts(len(HELD))
+    eventually(lambda: site.holding() == len(DEEDS))
     other = site.worker(*HASTE).ready()
     pids = owner.children()
     with site.fault("SIGSTOP past the lease", workers=[owner], isolated=pids):
@@ -74,7 +75,7 @@ def test_a_frozen_owner_that_nobody_tells_is_refused(site: Site) -> None:
     """Its supervisor sleeps on while the process goes on: each deed is tried, and the database refuses it."""
     owner = site.worker(*HASTE).ready()
     keys = {deed: site.enqueue("hold_and_do", deed=deed)[0] for deed in DEEDS}
-    site.wait_starts(len(DEEDS))
+    eventually(lambda: site.holding() == len(DEEDS))
     other = site.worker(*HASTE).ready()
     pids = owner.children()
     with site.fault("SIGSTOP past the lease", workers=[owner], isolated=pids):

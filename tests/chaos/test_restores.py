@@ -24,7 +24,7 @@ from pgjobq.migrate import install
 from support.conservation import check_conservation
 from support.dsn import as_url
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 SOON = 10.0
 """Seconds to the first start of a job that is enqueued in the new database; the sweep that makes up for a wrong memory

@@ -22,7 +22,11 @@ from pgjobq import Queue, migrate
 from pgjobq.errors import SchemaError, SchemaOutdated
 from support.waiting import eventually
 
-pytestmark = [pytest.mark.chaos, pytest.mark.lawless("the schema of an older version comes first")]
+pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.lawless("the schema of an older version comes first"),
+    pytest.mark.timeout(300),
+]
 
 PREVIOUS = max(int(path.stem) for path in RELEASED.glob("*.sql"))
 PACKAGE = Path(migrate.__file__).parent

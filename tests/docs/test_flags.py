@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import re
 import shlex
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 import pages
 import pytest
 
+from pgjobq.cli import main
 from pgjobq.cli.commands import COMMANDS
 
 PAGES = pages.all_pages()
@@ -24,11 +27,9 @@ EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 
 @functools.cache
 def help_of(*command: str) -> str:
-    shown = subprocess.run(
-        [sys.executable, "-m", "pgjobq", *command, "--help"], capture_output=True, text=True, timeout=60
-    )
-    assert shown.returncode == 0, f"pgjobq {' '.join(command)} --help: {shown.stderr}"
-    return shown.stdout
+    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
+        main([*command, "--help"])
+    return shown.getvalue()
 
 
 @functools.cache

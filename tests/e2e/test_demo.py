@@ -81,10 +81,11 @@ def server(pg_server: str) -> Iterator[str]:
         yield dsn
 
 
+@pytest.mark.timeout(300)
 def test_the_demo_keeps_every_promise(server: str, tmp_path: Path) -> None:
     log = tmp_path / "output"
     with started(log, "demo", "--orders", "40", PGJOBQ_DSN=server, TMPDIR=str(tmp_path)) as demo:
-        assert demo.wait(110) == 0, log.read_text()
+        assert demo.wait(240) == 0, log.read_text()
     output = log.read_text()
     assert "Every promise was kept." in output
     assert "40 orders" in output

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import psycopg
@@ -14,7 +15,9 @@ import pytest
 
 from pgjobq import Queue
 from pgjobq.settings import WorkerSettings
+from pgjobq.web import live
 from pgjobq.worker import Worker
+from support.waiting import eventually
 from web.scene import furnish_fulfilment, furnish_operators
 
 
@@ -33,9 +36,42 @@ def run_worker(queue: Queue) -> tuple[Worker, Callable[[], None]]:
     return worker, stop
 
 
+@pytest.fixture
+def wait_live(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Waits until the stream of the one open page has taken its first pulse: it tells of whatever happens from then on.
+
+    Streams are opened one after the other, so the page's own is the newest.
+    """
+    streams: list[threading.Event] = []
+    events = live._events
+
+    def opened(*given: Any) -> AsyncIterator[str]:
+        streams.append(threading.Event())
+        return listened(events(*given), streams[-1])
+
+    async def listened(told: Any, pulsed: threading.Event) -> AsyncIterator[str]:
+        async with contextlib.aclosing(told):
+            async for event in told:
+                if "id: " in event:
+                    pulsed.set()
+                yield event
+
+    def wait(page: Any) -> None:
+        page.wait_for_selector("#live:not([hidden])")
+        eventually(lambda: streams[-1].is_set())
+
+    monkeypatch.setattr(live, "_events", opened)
+    return wait
+
+
 @pytest.mark.parametrize("script", [True, False], ids=["live", "no-js"])
 def test_customer_care_finds_the_order_and_retries_the_letter(
-    visit: Callable[..., Any], site: str, dsn: str, letter: int, script: bool
+    visit: Callable[..., Any],
+    site: str,
+    dsn: str,
+    letter: int,
+    wait_live: Callable[[Any], None],
+    script: bool,
 ) -> None:
     """Find the order, see in plain words what failed, press retry, see it done."""
     queue = Queue(dsn)
@@ -55,6 +91,8 @@ def test_customer_care_finds_the_order_and_retries_the_letter(
     page.wait_for_selector("text=1 job retried.")
     assert page.url == f"{site}/ref?ref=order%3A1339"
     assert page.locator(".pill.ready").count() == 1
+    if script:
+        wait_live(page)
     _, stop = run_worker(queue)
     try:
         if script:  # the page tells by itself
@@ -268,11 +306,10 @@ def test_keys(visit: Callable[..., Any], site: str, letter: int) -> None:
 
 
 def test_a_page_tells_of_a_new_job_by_itself_and_spares_what_is_chosen(
-    visit: Callable[..., Any], site: str, dsn: str, letter: int
+    visit: Callable[..., Any], site: str, dsn: str, letter: int, wait_live: Callable[[Any], None]
 ) -> None:
     page = visit(f"{site}/jobs?state=ready")
-    page.wait_for_selector("#live:not([hidden])")
-    page.wait_for_timeout(1500)  # the stream has taken its first look
+    wait_live(page)
     with psycopg.connect(dsn) as conn:
         conn.execute("SELECT pgjobq.enqueue('fresh_one')")
     page.wait_for_selector("td.task:has-text('fresh_one')", timeout=30_000)

@@ -134,6 +134,7 @@ def test_another_one_looks_for_one_whose_loop_stands_still(stage: Stage) -> None
     assert seconds < SOON
 
 
+@pytest.mark.timeout(300)
 def test_no_call_is_lost_whatever_happens_to_those_who_take_it(stage: Stage) -> None:
     """Processes are killed and stopped, connections are cut, the switchboard's among them: somebody looks all the same,
     long before the next poll. (Whoever is stopped with a job in hand keeps it until its lease is over.)"""

@@ -215,8 +215,8 @@ def test_a_time_out_is_of_the_whole_call(queue: Queue, stage: Stage, plain: bool
                 time.sleep(0.01)
 
     if plain:
-
-        @queue.task(name="index", chunk=Chunk(size=3, wait=30), timeout=0.2, retry=Retry(max_attempts=1))
+        # Its time begins before its thread does.
+        @queue.task(name="index", chunk=Chunk(size=3, wait=30), timeout=3, retry=Retry(max_attempts=1))
         def index(jobs: Docs) -> None:
             while True:
                 hang([jobs[0], jobs[0]])
@@ -238,12 +238,12 @@ def test_a_time_out_is_of_the_whole_call(queue: Queue, stage: Stage, plain: bool
 
 def test_what_is_gathered_goes_back_when_the_worker_stops(stage: Stage) -> None:
     """As if it had not been claimed; and what is cancelled while it is gathered never starts."""
-    worker = stage.worker("--concurrency", "2", "--lease", "2", "--heartbeat", "0.5", app=APP).ready()
+    worker = stage.worker("--concurrency", "2", "--lease", "5", "--heartbeat", "0.5", app=APP).ready()
     jobs = [stage.enqueue("gather", {"doc": n}) for n in range(10)]
     for job in jobs:
         stage.wait_state(job, "running")
     since = stage.query("SELECT job, started_at FROM pgjobq.running ORDER BY 1")
-    time.sleep(2.5)  # longer than a lease, and than it takes to notice what nobody knows of
+    time.sleep(5.5)  # longer than a lease, and than it takes to notice what nobody knows of
     assert stage.query("SELECT job, started_at FROM pgjobq.running ORDER BY 1") == since
     stage.query("SELECT pgjobq.cancel_running(%s)", jobs[0])
     row = stage.wait_state(jobs[0], "cancelled")

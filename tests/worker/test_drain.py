@@ -40,7 +40,7 @@ def test_a_drain_with_a_job_failed_for_good_exits_3(stage: Stage) -> None:
     worker = stage.drain()
     assert worker.popen.returncode == 3, worker.text
     assert stage.states() == {"succeeded": 10, "failed": 1}
-    stage.enqueue("fail_once")
+    stage.enqueue("fail_and_wait")
     assert stage.drain().popen.returncode == 0
     assert stage.states() == {"succeeded": 10, "failed": 1, "scheduled": 1}
 

@@ -47,7 +47,7 @@ def register(shop: Shop) -> None:
         shop.seen.append((card, cents))
         return {"paid with": card}
 
-    @shop.queue.task
+    @shop.queue.task(retry=Retry(wait=3600))
     async def refuse(card: str) -> None:
         raise ValueError(f"card {card} was refused")
 

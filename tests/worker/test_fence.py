@@ -13,6 +13,8 @@ from pgjobq.statements import statement_text
 from worker.stage import Running, Stage
 
 SHORT = ("--lease", "1.5", "--heartbeat", "0.3")
+STEADY = ("--lease", "5", "--heartbeat", "0.5")
+"""Of those that must keep their jobs though the machine stands still for a while."""
 
 
 def freeze(worker: Running, whom: str) -> None:
@@ -38,7 +40,7 @@ def test_a_worker_that_slept_past_its_lease_changes_nothing(stage: Stage, whom: 
     stage.wait_marks("start")
     identity = stage.value("SELECT worker FROM pgjobq.running")
     freeze(first, whom)
-    second = stage.worker(*SHORT).ready()
+    second = stage.worker(*STEADY).ready()
     stage.wait_marks("start", 2)
     stage.open_gate()
     done = stage.wait_state(job, "succeeded")
@@ -67,7 +69,7 @@ def test_the_handler_of_a_lost_lease_is_told(stage: Stage, task: str) -> None:
     job = stage.enqueue(task)
     (mark,) = stage.wait_marks("start")
     freeze(first, "child")
-    second = stage.worker(*SHORT).ready()
+    second = stage.worker(*STEADY).ready()
     stage.wait_marks("start", 2)
     thaw(first)
     (out,) = stage.wait_marks("out")
@@ -100,7 +102,7 @@ def test_jobs_claimed_but_not_begun_are_not_begun_by_the_woken_worker(stage: Sta
 
 def test_a_frozen_child_keeps_nothing_from_its_own_supervisor(stage: Stage) -> None:
     """A child that is stopped loses its lease to its sibling, and the log tells that it was taken for dead."""
-    worker = stage.worker(*SHORT, "--processes", "2", "--concurrency", "1").ready()
+    worker = stage.worker(*STEADY, "--processes", "2", "--concurrency", "1").ready()
     job = stage.enqueue("hold")
     (mark,) = stage.wait_marks("start")
     os.kill(mark["pid"], signal.SIGSTOP)

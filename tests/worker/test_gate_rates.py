@@ -50,6 +50,7 @@ def most_over(starts: list[datetime], rate: float) -> float:
     return worst
 
 
+@pytest.mark.timeout(300)
 def test_a_rate_is_never_exceeded_though_workers_are_killed_and_nobody_starves(stage: Stage) -> None:
     rng = random.Random(11)
     with psycopg.connect(stage.dsn) as conn:
@@ -70,23 +71,23 @@ def test_a_rate_is_never_exceeded_though_workers_are_killed_and_nobody_starves(s
 
 
 def test_the_rate_is_used_and_the_tokens_are_slept_towards(stage: Stage) -> None:
-    """With a poll interval of 5 s nobody would come in time by polling."""
+    """With a poll interval of 30 s nobody would come in time by polling."""
     with psycopg.connect(stage.dsn) as conn:
         queue.enqueue_many([text.call(country="fr") for _ in range(63)], conn=conn)
-    stage.worker("--poll-interval", "5", app=APP)
+    stage.worker("--poll-interval", "30", app=APP)
     stage.wait_all("succeeded")
-    starts = sorted(mark["at"] for mark in stage.marks("start"))
-    took = starts[-1] - starts[0]
-    gaps = [after - before for before, after in pairwise(starts[3:])]
+    starts = [at for _, at in stage.query(STARTS)]  # by the clock of the tokens
+    took = (starts[-1] - starts[0]).total_seconds()
+    gaps = [(after - before).total_seconds() for before, after in pairwise(starts[3:])]
     print(f"60 tokens at 20/s took {took:.2f} s; gaps: median {statistics.median(gaps) * 1000:.1f} ms")
     assert took >= 3.0 - 0.15
-    assert took < 6.0, "3.0 s on a machine that does nothing else"
+    assert took < 12, "3.0 s on a machine that does nothing else"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_one_job_of_another_tenant_waits_for_no_backlog(stage: Stage, workers: int) -> None:
     with psycopg.connect(stage.dsn) as conn:
-        queue.enqueue_many([mail.call(tenant="big") for _ in range(2000)], conn=conn)
+        queue.enqueue_many([mail.call(tenant="big") for _ in range(10_000)], conn=conn)
     for _ in range(workers):
         stage.worker("--concurrency", "5", app=APP)
     stage.wait_marks("start", 50)
@@ -107,6 +108,7 @@ def eventually_marked(stage: Stage, tenant: str) -> list[dict[str, float]]:
     return eventually(lambda: [m for m in stage.marks("start") if m["key"] == tenant] or None, 60) or []
 
 
+@pytest.mark.timeout(300)
 def test_shares_of_the_throughput_follow_the_weights_though_workers_are_killed(stage: Stage) -> None:
     rng = random.Random(3)
     with psycopg.connect(stage.dsn) as conn:

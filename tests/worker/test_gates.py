@@ -41,7 +41,8 @@ def free() -> None:
 
 
 APP = "apps.gated:queue"
-QUICK = ("--heartbeat", "0.2", "--lease", "1.5", "--poll-interval", "0.2")
+QUICK = ("--heartbeat", "0.5", "--lease", "4", "--poll-interval", "0.2")
+"""Deaths are soon found out, and yet nobody is taken for dead who stood still for 3 s."""
 
 
 def most_at_once(marks: list[dict[str, Any]], deaths: dict[int, float]) -> dict[str, int]:
@@ -57,7 +58,7 @@ def most_at_once(marks: list[dict[str, Any]], deaths: dict[int, float]) -> dict[
                 changes[key] += [(begun["at"], 1), (mark["at"], -1)]
     for mark in open_since.values():
         for key in (mark["key"], "all"):
-            changes[key] += [(mark["at"], 1), (deaths[mark["pid"]], -1)]
+            changes[key] += [(mark["at"], 1), (max(mark["at"], deaths[mark["pid"]]), -1)]
     most = {}
     for key, of_key in changes.items():
         running, most[key] = 0, 0
@@ -74,6 +75,7 @@ def kill_some(stage: Stage, times: int, rng: random.Random) -> dict[int, float]:
         time.sleep(rng.uniform(0.4, 0.8))
         victim = rng.choice(stage.workers[-3:])
         pids = victim.children()
+        killed = time.monotonic()  # read after the kill it could be later than the start that found the place free
         if turn % 2:
             os.killpg(victim.pid, signal.SIGKILL)
             victim.popen.wait(30)
@@ -81,7 +83,7 @@ def kill_some(stage: Stage, times: int, rng: random.Random) -> dict[int, float]:
         else:
             for pid in pids[:1]:
                 os.kill(pid, signal.SIGKILL)
-        deaths |= dict.fromkeys(pids, time.monotonic())
+        deaths |= dict.fromkeys(pids, killed)
     return deaths
 
 
@@ -143,7 +145,7 @@ def test_a_job_enqueued_while_all_sleep_starts_without_polling(stage: Stage) -> 
             sent = time.monotonic()
             step.using(conn=conn).enqueue()
         marks = stage.wait_marks("end", turn + 1)
-        assert marks[-1]["at"] - sent < 3.0
+        assert marks[-1]["at"] - sent < 10, "a poll is up to 30 s away"
         time.sleep(0.1)
     assert worker.stop() == 0
 

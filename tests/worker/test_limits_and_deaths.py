@@ -67,6 +67,7 @@ def start_workers(stage: Stage) -> None:
         stage.worker(*QUICK, "--concurrency", str(PLACES), app=APP)
 
 
+@pytest.mark.timeout(300)
 def test_a_quota_is_never_exceeded_and_nobody_starves(stage: Stage, queue: Queue) -> None:
     ask = queue.registry.get("ask")
     with psycopg.connect(stage.dsn) as conn:
@@ -85,6 +86,7 @@ def test_a_quota_is_never_exceeded_and_nobody_starves(stage: Stage, queue: Queue
     assert stage.value("SELECT count(*) FROM pgjobq.gate_pass WHERE token") == 0
 
 
+@pytest.mark.timeout(300)
 def test_of_one_key_never_two_run_at_once(stage: Stage, queue: Queue) -> None:
     start_workers(stage)
     with busy_producers(queue, Unique(args=("key",))) as told:
@@ -96,6 +98,7 @@ def test_of_one_key_never_two_run_at_once(stage: Stage, queue: Queue) -> None:
     assert {key: most[key] for key in most if key != "all"} == {f"key {n}": 1 for n in range(5)}
 
 
+@pytest.mark.timeout(300)
 def test_a_limit_of_waiting_jobs_holds_and_ends_when_there_is_room(stage: Stage, queue: Queue) -> None:
     """What comes back from the dead always finds room, and so does what others are just writing; nothing else does."""
     queue.limit("narrow", waiting=30)

@@ -72,11 +72,12 @@ def test_an_error_in_middleware_is_the_attempts_error(stage: Stage) -> None:
             assert row["reason"] == f"{prefix} had returned, for {task}: ConnectionError: the commit failed"
             assert order(stage, job) == ["outer in", "inner in", "start", "inner out", "outer error"]
     for job in hung:
-        assert "longer than its time-out of 0.3 s" in stage.wait_state(job, "failed")["reason"]
+        assert "longer than its time-out of 3 s" in stage.wait_state(job, "failed")["reason"]
         assert order(stage, job) == ["outer in", "inner in", "outer error"], "a time-out holds for middleware, too"
     assert worker.stop() == 0, worker.text
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_each_attempt_passes_through_it_anew_when_workers_die_in_it(stage: Stage, place: str) -> None:
     """Killed in middleware before the handler, and behind it, when its result was there and not yet committed."""

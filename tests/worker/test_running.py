@@ -273,6 +273,7 @@ def test_a_full_board_goes_on_when_its_outcomes_are_settled(queue: Queue, monkey
 def test_a_busy_worker_learns_of_a_lane_that_is_new(queue: Queue) -> None:
     """The list of lanes comes along with claims: what is more urgent does not wait until the worker runs dry."""
     done: Seen = []
+    sent = asyncio.Event()
 
     @queue.task(queue="urgent", priority=-5)
     async def urgent() -> None:
@@ -282,6 +283,8 @@ def test_a_busy_worker_learns_of_a_lane_that_is_new(queue: Queue) -> None:
     async def plain(number: int) -> None:
         if number == 0:
             await urgent.aenqueue()
+            sent.set()
+        await sent.wait()  # a connection is opened first: by then the others might be over
         await asyncio.sleep(0.002)
         done.append(number)
 

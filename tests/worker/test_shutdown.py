@@ -45,7 +45,7 @@ def test_running_jobs_finish_within_the_grace(stage: Stage, number: signal.Signa
 def test_no_job_starts_once_the_log_says_that_it_stops(stage: Stage, processes: int) -> None:
     """However many are waiting, and whoever is just claiming some."""
     worker = stage.worker("--processes", str(processes), "--concurrency", "4", "--log-level", "debug").ready()
-    stage.enqueue_many("nap", 5_000, {"seconds": 0.002})
+    stage.enqueue_many("nap", 5_000, {"seconds": 0.02})
     worker.wait_event("job_started", 200)
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0

@@ -12,6 +12,7 @@ from worker.stage import Stage, wait_until
 APP = "apps.durable:queue"
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("task", ["dies_between", "adies_between"])
 def test_no_step_runs_again_after_its_memory_is_committed(stage: Stage, task: str) -> None:
     """The worker's process is killed behind each of four steps."""
@@ -27,6 +28,7 @@ def test_no_step_runs_again_after_its_memory_is_committed(stage: Stage, task: st
     assert worker.stop() == 0
 
 
+@pytest.mark.timeout(300)
 def test_effects_of_a_step_are_exactly_once(stage: Stage) -> None:
     """Killed before and behind each commit: what was booked and its memory are both there or both not."""
     stage.query("CREATE TABLE effect (number int)")

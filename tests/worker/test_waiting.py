@@ -114,11 +114,11 @@ def test_without_being_told_nobody_wakes(queue: Queue, stage: Stage) -> None:
             "SELECT pgjobq.ended_many(ARRAY(SELECT job FROM held))", "SELECT true"
         )
         lease = hand.claim_one()
-        asked = pool.submit(lambda: queue.wait(job, 3))
+        asked = pool.submit(lambda: queue.wait(job, 10))
         _waiter(stage, job)
         hand.complete(lease)
         started = time.monotonic()
-        assert asked.result(30).state is JobState.SUCCEEDED, "seen by the look when its time was over"
+        assert asked.result(60).state is JobState.SUCCEEDED, "seen by the look when its time was over"
         assert time.monotonic() - started > 1
 
 
@@ -193,20 +193,21 @@ def test_connections_of_a_pool_of_ones_own(dsn: str) -> None:
 
 
 @pytest.mark.usefixtures("told")
-def test_many_wait_at_once_and_each_is_told_of_its_own(queue: Queue) -> None:
+def test_many_wait_at_once_and_each_is_told_of_its_own(queue: Queue, stage: Stage) -> None:
     go = threading.Event()
 
     @queue.task
     def echo(n: int) -> int:
-        go.wait(30)
+        go.wait(60)
         return n
 
     async def scenario() -> list[Any]:
         jobs = [await echo.aenqueue(n) for n in range(8)]
-        asked = [asyncio.ensure_future(job.await_result(30)) for job in jobs]
-        await asyncio.sleep(0.5)
+        asked = [asyncio.ensure_future(job.await_result(60)) for job in jobs]
+        waiting = "SELECT count(DISTINCT job) FROM pgjobq.awaited"
+        await asyncio.to_thread(eventually, lambda: stage.value(waiting) == len(jobs))
         go.set()
-        return await asyncio.gather(*asked)
+        return await asyncio.wait_for(asyncio.gather(*asked), 30)  # when their time is over they look by themselves
 
     with embedded(queue, concurrency=8):
         assert asyncio.run(scenario()) == [*range(8)]

@@ -205,6 +205,15 @@ def test_sealed_payloads(dsn: str, stage: Stage) -> None:
         assert queue.result_of(queue.get(job)) == ["card 4111", 1, "card 4111"]  # type: ignore[arg-type]
 
 
+NOTED = """
+CREATE TABLE noted (job bigint, attempt int);
+CREATE FUNCTION note_it() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN INSERT INTO public.noted VALUES (NEW.job, NEW.attempt); RETURN NEW; END $$;
+CREATE TRIGGER note_it AFTER INSERT ON pgjobq.scheduled FOR EACH ROW EXECUTE FUNCTION note_it();
+"""
+"""Notes who was scheduled, however shortly."""
+
+
 @pytest.mark.parametrize("kind", ["plain", "async"])
 def test_a_sleep(queue: Queue, stage: Stage, kind: str) -> None:
     """The job is scheduled meanwhile, no attempt is spent, and a failure later on does not sleep again."""
@@ -228,10 +237,11 @@ def test_a_sleep(queue: Queue, stage: Stage, kind: str) -> None:
 
     retry = Retry(max_attempts=2, wait=0.0)
     task: Any = queue.task(name="nap", retry=retry)(handler if kind == "async" else plain)
+    stage.query(NOTED)
     job = task.enqueue().id
     with embedded(queue):
-        stage.wait_state(job, "scheduled")
         row = stage.wait_state(job, "succeeded", "failed")
+    assert stage.query("SELECT * FROM noted LIMIT 1") == [(job, 1)]
     assert (row["state"], row["attempt"], calls) == ("succeeded", 3, ["awake 2", "awake 3"])
     assert [(step.name, step.kind) for step in queue.steps(job)] == [("cool off", "sleep"), ("sleep", "sleep")]
     assert queue.steps(job)[0].seconds >= 0.5  # type: ignore[operator]

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -1004,18 +1005,36 @@ def test_it_fails_fast_under_a_worker(queue: Queue) -> None:
 # --- who waits for the whole -------------------------------------------------------------------------------
 
 
-def test_somebody_waits_for_a_workflow(queue: Queue, step: Task[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_somebody_waits_for_a_workflow(queue: Queue, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looking, "FIRST_LOOK", 1_000.0)  # whoever waits is told, or sleeps on
     monkeypatch.setattr(looking, "LOOK_EVERY", 1_000.0)
-    with embedded(queue):
+    go = threading.Event()
+
+    @queue.task
+    def step(n: int) -> int:
+        go.wait(60)
+        return n
+
+    def let_go(workflow: int, waiting: int) -> None:
+        """When so many have said that they wait: an end that was being written before that tells nobody."""
+        sql = "SELECT count(*) FROM pgjobq.awaited WHERE job = %s"
+        eventually(lambda: stage.value(sql, workflow) == waiting)
+        go.set()
+
+    with embedded(queue), ThreadPoolExecutor(1) as pool:
         with queue.workflow("w") as flow:
             flow.chain(step.call(1), step.call(2), step.call(3))
-        assert (flow.wait(60).state, flow.wait(0).succeeded) == ("succeeded", 3)
+        asked = pool.submit(flow.wait, 60)
+        let_go(flow.id, 1)
+        assert (asked.result(30).state, flow.wait(0).succeeded) == ("succeeded", 3)
+        go.clear()
 
         async def twins() -> list[Workflow]:
             async with queue.batch("b", [step.call(n) for n in range(20)]) as batch:
                 pass
-            return await asyncio.gather(batch.await_end(60), queue.await_workflow(batch.id, 60))
+            both = asyncio.gather(batch.await_end(60), queue.await_workflow(batch.id, 60))
+            await asyncio.to_thread(let_go, batch.id, 2)
+            return list(await asyncio.wait_for(both, 30))  # when their time is over they look by themselves
 
         assert [one.done for one in asyncio.run(twins())] == [20, 20]
 

@@ -84,6 +84,13 @@ async def fail_once() -> None:
         raise ValueError("the first time")
 
 
+@queue.task(retry=Retry(wait=3600))
+async def fail_and_wait() -> None:
+    """Is not tried again while the test lasts."""
+    mark("start")
+    raise ValueError("as asked")
+
+
 @queue.task
 async def snooze_once(seconds: float) -> None:
     mark("start")

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from apps.basic import hold, nap, note
-from apps.trace import mark, pass_gate_plainly
+from apps.trace import GATE, mark, pass_gate_plainly
 from pgjobq import Discard, Queue, Retry, Snooze, current_job
 
 queue = Queue()
@@ -40,12 +40,11 @@ async def atell(words: list[str]) -> list[str]:
 
 
 @isolated
-def burn(seconds: float) -> None:
-    """So much time on a processor."""
+def burn() -> None:
+    """Keeps a processor busy until the test opens the gate."""
     mark("start")
-    end = time.process_time() + seconds
-    while time.process_time() < end:
-        pass
+    while not GATE.exists():
+        sum(range(100_000))
     mark("end")
 
 
@@ -77,7 +76,7 @@ def give_up() -> None:
     raise KeyError("k")
 
 
-@queue.task(isolation="process", timeout=0.5)
+@queue.task(isolation="process", timeout=3)
 def late() -> None:
     mark("start")
     try:
@@ -86,7 +85,7 @@ def late() -> None:
         mark("tidied", cancelled=current_job().cancelled)
 
 
-@queue.task(isolation="process", timeout=0.5)
+@queue.task(isolation="process", timeout=3)
 async def alate() -> None:
     mark("start")
     try:
@@ -95,13 +94,13 @@ async def alate() -> None:
         mark("tidied", cancelled=current_job().cancelled)
 
 
-@queue.task(isolation="process", timeout=0.5)
+@queue.task(isolation="process", timeout=3)
 async def late_and_blocking() -> None:
     mark("start")
     time.sleep(60)
 
 
-@queue.task(isolation="process", timeout=0.5)
+@queue.task(isolation="process", timeout=3)
 def late_and_deaf() -> None:
     mark("start")
     while True:

@@ -69,11 +69,11 @@ def in_cell(more: bool = False) -> str:
     return _work(more)
 
 
-@queue.task(retry=Retry(max_attempts=1), timeout=0.3)
+@queue.task(retry=Retry(max_attempts=1), timeout=3)
 def limited() -> None: ...
 
 
-@queue.task(retry=Retry(max_attempts=1), timeout=0.3, isolation="process")
+@queue.task(retry=Retry(max_attempts=1), timeout=3, isolation="process")
 def limited_in_cell() -> None: ...
 
 
