@@ -39,8 +39,8 @@ class Process:
     """Whether it was started in the place of another one."""
     refused: bool = False
     """It met no database when it started, though a sibling had before."""
-    closed: bool = False
-    """It was told to stop, and takes no more jobs."""
+    claims_no_more: bool = False
+    """It was told to stop, and no claim of its is under way."""
     ended: bool = False
     place: int | None = None
     """At the switchboard, if it has one."""

@@ -3,6 +3,8 @@ as long as the lease stands."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
@@ -14,6 +16,9 @@ from pgjobq.engine.report import Report
 from pgjobq.outcome import Outcome, Returned
 
 __all__ = ["Batch", "Entry", "Outbox"]
+
+LOCKED_PAUSE = 0.2
+"""Seconds before asking again about a job that its handler's own, unfinished transaction completes."""
 
 
 class Entry(NamedTuple):
@@ -35,13 +40,18 @@ class Batch(NamedTuple):
 
 
 class Outbox:
-    """Gathers outcomes, and makes of the database's answer what is to be told and forgotten."""
+    """Gathers outcomes, and makes of the database's answer what is to be told and forgotten.
 
-    def __init__(self, board: Board, report: Report) -> None:
+    It is true when there is something to write now. `stir`: called when there is again.
+    """
+
+    def __init__(self, board: Board, report: Report, stir: Callable[[], None]) -> None:
         self._board = board
         self._report = report
+        self._stir = stir
         self._done: list[Attempt] = []
         self._others: list[Entry] = []
+        self._locked: list[Entry] = []
         self.uncertain = False
         """An answer was lost: outcomes may have been written already, so a missing lease proves nothing."""
 
@@ -50,8 +60,10 @@ class Outbox:
 
     @property
     def jobs(self) -> list[int]:
-        """The jobs whose outcomes are waiting."""
-        return [attempt.lease.job for attempt in self._done] + [entry.lease.job for entry in self._others]
+        """The jobs whose outcomes are not written yet, those included that cannot be written now."""
+        return [attempt.lease.job for attempt in self._done] + [
+            entry.lease.job for entry in self._others + self._locked
+        ]
 
     def put(self, attempt: Attempt, outcome: Outcome) -> None:
         """A handler has ended. What its own transaction may have in hand goes where nobody waits for that."""
@@ -75,8 +87,9 @@ class Outbox:
         self._done[:0] = batch.done
         self._others[:0] = batch.others
 
-    def account(self, batch: Batch, settled: set[int], locked: set[int]) -> list[Entry]:
-        """Tell and forget what is settled or lost; returns what is still locked by its handler's own transaction."""
+    def account(self, batch: Batch, settled: set[int], locked: set[int]) -> None:
+        """Tell and forget what is settled or lost. What is locked waits until its handler's own transaction has ended:
+        then the database can say how."""
         self._report.batch(len(batch.done) + len(batch.others))
         for attempt in batch.done:
             if attempt.lease.job in settled:
@@ -86,10 +99,11 @@ class Outbox:
             if attempt.place >= 0:
                 self._board.end(attempt.place)
                 attempt.place = -1
-        waiting = []
         for entry in batch.others:
             if entry.lease.job in locked:
-                waiting.append(entry)
+                if not self._locked:
+                    asyncio.get_running_loop().call_later(LOCKED_PAUSE, self._ask_again)
+                self._locked.append(entry)
                 continue
             if entry.lease.job in settled:
                 self._report.settled(*entry)
@@ -97,14 +111,19 @@ class Outbox:
                 self._missing(entry)
             self._release(entry.attempt)
         self.uncertain = False
-        return waiting
+
+    def _ask_again(self) -> None:
+        self.keep(Batch([], self._locked))
+        self._locked = []
+        self._stir()
 
     def drop(self, worker: UUID) -> None:
         """This worker id was declared dead: its outcomes count no more."""
-        batch = self.take()
+        batch, locked = self.take(), self._locked
+        self._locked = []
         for attempt in batch.done:
             self._lost(Entry(attempt.lease, SUCCEEDED, attempt), worker)
-        for entry in batch.others:
+        for entry in batch.others + locked:
             self._lost(entry, worker)
 
     def drop_one(self, attempt: Attempt, outcome: Outcome) -> None:

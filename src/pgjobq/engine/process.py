@@ -153,7 +153,7 @@ async def _work(
         watch=lambda worker: link.say("watch", str(worker)),
         forget=lambda worker: link.say("forget", str(worker)),
         spent=lambda taken: link.say("spent", taken),
-        closed=lambda: link.say("closed"),
+        claims_no_more=lambda: link.say("claims no more"),
         on_due=None if settings.processes > 1 else lambda: link.say("due"),
         sleeper=sleeper,
     )

@@ -22,7 +22,7 @@ from pgjobq.engine.exchange import Exchange
 from pgjobq.engine.floor import Floor
 from pgjobq.engine.intake import Intake
 from pgjobq.engine.orders import Orders
-from pgjobq.engine.outbox import Batch, Entry, Outbox
+from pgjobq.engine.outbox import Outbox
 from pgjobq.engine.report import Report
 from pgjobq.engine.runners import Runners
 from pgjobq.engine.settling import settle_singly
@@ -39,7 +39,7 @@ HURRY = 5.0
 """Seconds that interrupted handlers have to come to an end before they are left behind."""
 SPENT = 0.8  # share of `max_jobs_per_process` at which a successor is asked for, to be there when this process ends
 CHORES_EVERY, PROMOTED_AT_ONCE, GATES_AT_ONCE = 1.0, 1_000, 100
-LOCKED_PAUSE = 0.2  # seconds before asking again about a job that its handler's own, unfinished transaction completes
+DUE_PAUSE = 0.02  # seconds before a drain looks again for a job that somebody else is promoting just now
 
 
 class Pump:
@@ -51,7 +51,7 @@ class Pump:
         board: where started jobs are noted for the supervisor.
         watch, forget: ask the keeper to renew, and no longer to renew, the lease of a worker id.
         spent: told how many jobs were taken when `max_jobs_per_process` is near: time for a successor.
-        closed: told when no more jobs are taken, by a claim under way neither.
+        claims_no_more: told when no more jobs are taken, by a claim under way neither.
         on_due: told that a job is due before upkeep would look, for an upkeep that does not listen.
         sleeper: how calls come to this process; None: it listens by itself.
     """
@@ -67,7 +67,7 @@ class Pump:
         watch: Callable[[UUID], None],
         forget: Callable[[UUID], None],
         spent: Callable[[int], None] = lambda _: None,
-        closed: Callable[[], None] = lambda: None,
+        claims_no_more: Callable[[], None] = lambda: None,
         on_due: Callable[[], None] | None = None,
         sleeper: Solitary | None = None,
     ) -> None:
@@ -94,10 +94,10 @@ class Pump:
             settings.concurrency, settings.poll_interval, settings.most_jobs, announces=not settings.poll_only
         )
         self._intake.call_at((settings.max_jobs_per_process or inf) * SPENT, spent)
-        self._outbox = Outbox(board, report)
         self._runners: Runners
         self._orders = Orders(names, queue.schema, lambda should: self._runners.interrupt(should))
         self._bell = asyncio.Event()
+        self._outbox = Outbox(board, report, self._bell.set)
         self._floor = Floor(
             queue,
             settings,
@@ -112,9 +112,8 @@ class Pump:
         )
         self._runners = Runners(queue, settings, identity.app, self._floor.ended, self._floor.next_for_slot)
         self._lost: set[UUID] = set()
-        self._locked: list[Entry] = []
-        self._stopping = self._is_closed = self._last_look = False
-        self._closed = closed
+        self._stopping = self._told_so = self._last_look = False
+        self._claims_no_more = claims_no_more
         self._gives_up_at: float | None = None
         self._chores_at = self._strays_at = 0.0
 
@@ -182,9 +181,9 @@ class Pump:
             self.stop()
         if self._stopping or self._floor.is_stale():
             self._floor.give_back()
-        if self._stopping and not self._is_closed:
-            self._is_closed = True
-            self._closed()
+        if self._stopping and not self._told_so:
+            self._told_so = True
+            self._claims_no_more()
         self._floor.resume()
         if self._has_business():
             await self._exchange_once(exchange)
@@ -200,15 +199,14 @@ class Pump:
         return bool(self._outbox) or (self._demand() > 0 and not self._intake.dry)
 
     def _busy(self) -> bool:
-        return bool(self._floor.running or self._outbox or self._locked or self._floor.waits)
+        return bool(self._floor.running or self._outbox.jobs or self._floor.waits)
 
     def _finished(self) -> bool:
         if not self._stopping:
             return False
         if self._gives_up_at is not None and time.monotonic() > self._gives_up_at:
             return True  # handlers that do not end are left behind; their leases end with this process
-        waits = self._outbox or self._locked or self._floor.waits
-        return not (waits or self._floor.running - self._runners.abandoned)
+        return not (self._outbox.jobs or self._floor.waits or self._floor.running - self._runners.abandoned)
 
     def _demand(self) -> int:
         floor = self._floor
@@ -271,11 +269,11 @@ class Pump:
         except OUTAGES as error:
             self._outbox.keep(batch)
             if batch and not is_passing(error):
-                self._hold_locked(await settle_singly(exchange, self._outbox))
+                await settle_singly(exchange, self._outbox)
                 return
             self._outbox.uncertain = self._outbox.uncertain or bool(batch)
             raise
-        self._hold_locked(self._outbox.account(batch, settled, locked))
+        self._outbox.account(batch, settled, locked)
         del batch  # what was settled makes room for what is started now
         if claimed is None or look is None:
             return
@@ -294,20 +292,6 @@ class Pump:
         # Who called meanwhile made the list one that is to be read anew.
         if listed is not None and self._intake.knows_lanes and self._intake.see_lanes(self._orders.see(listed)):
             self._intake.wake()  # a lane was opened that we did not know
-
-    def _hold_locked(self, entries: list[Entry]) -> None:
-        """These wait until their handler's own transaction has ended; then the database can say how."""
-        if not entries:
-            return
-        self._locked += entries
-
-        def ask_again() -> None:
-            for entry in entries:
-                self._locked.remove(entry)
-            self._outbox.keep(Batch([], entries))
-            self._bell.set()
-
-        asyncio.get_running_loop().call_later(LOCKED_PAUSE, ask_again)
 
     # ---------------------------------------------------------------------------------------- contact
 
@@ -330,7 +314,6 @@ class Pump:
         self._floor.chunks.unstarted()
         for attempt, outcome in self._floor.chunks.interrupt():
             self._outbox.drop_one(attempt, outcome)
-        self._locked.clear()
         self._runners.interrupt(lambda attempt: attempt.worker == lost)
         self._intake.forget()
 
@@ -362,8 +345,7 @@ class Pump:
             self._strays_at = now + self._settings.lease / 2
 
     async def _give_back_strays(self, exchange: Exchange) -> list[int]:
-        known = self._floor.jobs + [entry.lease.job for entry in self._locked] + self._outbox.jobs
-        return await exchange.give_back_strays(known)
+        return await exchange.give_back_strays(self._floor.jobs + self._outbox.jobs)
 
     async def _adopt(self, exchange: Exchange) -> int:
         """Take jobs that were parked because their task was unknown to whoever had them; how many."""
@@ -396,7 +378,7 @@ class Pump:
             or await exchange.rescue(self._settings.lease)
         )
         if await exchange.anything_due():
-            await asyncio.sleep(LOCKED_PAUSE / 10)  # somebody else is promoting it just now
+            await asyncio.sleep(DUE_PAUSE)
         else:
             self._last_look = not found
         self._intake.forget()

@@ -14,25 +14,23 @@ AGAIN_IN = 60.0
 """Seconds after which a job is run again that the database would let neither succeed nor fail."""
 
 
-async def settle_singly(exchange: Exchange, outbox: Outbox) -> list[Entry]:
+async def settle_singly(exchange: Exchange, outbox: Outbox) -> None:
     """Settle what is in the outbox, each outcome by itself; a refused one ends its job as failed, with the reason.
 
-    Returns what is locked by its handler's own transaction. Raises one of OUTAGES, with nothing dropped.
+    Raises one of OUTAGES, with nothing dropped.
     """
     whole = outbox.take()
     entries = [Entry(attempt.lease, SUCCEEDED, attempt) for attempt in whole.done] + whole.others
-    locked: list[Entry] = []
     for position, entry in enumerate(entries):
         try:
-            locked += await _settle_one(exchange, outbox, entry)
+            await _settle_one(exchange, outbox, entry)
         except OUTAGES:
             outbox.keep(Batch([], entries[position:]))
             outbox.uncertain = True
             raise
-    return locked
 
 
-async def _settle_one(exchange: Exchange, outbox: Outbox, entry: Entry) -> list[Entry]:
+async def _settle_one(exchange: Exchange, outbox: Outbox, entry: Entry) -> None:
     """Write it, or what can be written in its place; raises only what may pass."""
     attempted = entry
     for in_its_place in (_as_failed, _as_retried, None):
@@ -45,9 +43,10 @@ async def _settle_one(exchange: Exchange, outbox: Outbox, entry: Entry) -> list[
             if in_its_place is not None:
                 attempted = in_its_place(entry, error)
         else:
-            return outbox.account(single, turned.settled, turned.locked)
+            outbox.account(single, turned.settled, turned.locked)
+            return
     # The database takes nothing about this job: it stays with this worker until that ends.
-    return outbox.account(Batch([], [entry]), set(), set())
+    outbox.account(Batch([], [entry]), set(), set())
 
 
 def _as_failed(entry: Entry, refusal: BaseException) -> Entry:

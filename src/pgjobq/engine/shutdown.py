@@ -66,7 +66,7 @@ class Shutdown:
             self.begin("max_seconds")
         if self._since is None:
             return
-        if now - self._since >= ANSWER_WITHIN or all(one.closed or one.ended for one in self._processes()):
+        if now - self._since >= ANSWER_WITHIN or all(one.claims_no_more or one.ended for one in self._processes()):
             self._tell()
         if self._hurried_at is None:
             if now - self._since >= self._settings.grace:

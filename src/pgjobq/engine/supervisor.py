@@ -198,8 +198,8 @@ class Supervisor:
                     self._sums.add(value)
                     if process.max_jobs is not None:
                         process.max_jobs -= value["claimed"]
-                case "closed":
-                    process.closed = True
+                case "claims no more":
+                    process.claims_no_more = True
                 case "churn":
                     self._kept.churn(value)
                 case "tally":
