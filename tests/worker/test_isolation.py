@@ -6,9 +6,11 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
+import pgjobq
 from pgjobq import Queue, TaskError
 from worker.stage import Running, Stage, is_alive, run_drained, wait_until
 
@@ -89,7 +91,7 @@ def test_snooze_discard_and_rules(stage: Stage, worker: Running) -> None:
     assert (row["attempt"], row["reason"]) == (1, "KeyError: 'k'")
     (error,) = stage.errors(failed)
     assert 'raise KeyError("k")' in error["traceback"]
-    assert "src/pgjobq" not in error["traceback"].split("\n")[1]
+    assert str(Path(pgjobq.__file__).parent) not in error["traceback"].split("\n")[1]
 
 
 @pytest.mark.parametrize("task", ["late", "alate", "late_and_blocking", "late_and_deaf"])
